@@ -1,0 +1,50 @@
+# Two commands do everything on a machine with Python 3.11+ and make: `make experiment` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+RUN = runs/quick
+
+.PHONY: help experiment test lint types docs benchmark clean
+
+help:
+	@echo "make experiment   train, evaluate and compare the five models on MNIST-SVHN-Text (minutes on 2 cores)"
+	@echo "make test         lint, types and tests"
+	@echo "make docs         build the documentation into docs/_build/html"
+	@echo "make benchmark    training steps and epochs beside MultiVae"
+
+# The environment is made once, and again when the dependencies change.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("mmvae needs Python 3.11 or later; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+experiment: $(VENV)/.installed
+	$(VENV)/bin/python experiments/mnist_svhn_text.py --model all --preset quick --out $(RUN)
+
+test: lint types
+	$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(VENV)/.installed
+	$(VENV)/bin/mypy mmvae
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.installed-docs
+	$(VENV)/bin/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+$(VENV)/.installed-peers: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --editable '.[peers]'
+	@touch $@
+
+benchmark: $(VENV)/.installed-peers
+	$(VENV)/bin/python benchmarks/train_step.py --out docs/results/speed.md
+	$(VENV)/bin/python benchmarks/epoch.py --out docs/results/speed.md
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info docs/_build docs/jupyter_execute .pytest_cache .mypy_cache .ruff_cache

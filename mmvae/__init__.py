@@ -1,0 +1,70 @@
+"""Multimodal variational autoencoders in Pyro: infer from any subset of modalities, generate what is missing."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from mmvae import distributions, likelihoods, models, nn, objectives, posteriors
+from mmvae.batch import Batch
+from mmvae.inference import infer
+from mmvae.latents import Latents
+from mmvae.modality import Modality
+
+if TYPE_CHECKING:
+    from mmvae import data, evaluation, testing, training
+    from mmvae import plotting as plot
+    from mmvae.evaluation import evaluate
+    from mmvae.plotting import report
+    from mmvae.training import fit, load, save
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Batch",
+    "Latents",
+    "Modality",
+    "data",
+    "distributions",
+    "evaluate",
+    "evaluation",
+    "fit",
+    "infer",
+    "likelihoods",
+    "load",
+    "models",
+    "nn",
+    "objectives",
+    "plot",
+    "posteriors",
+    "report",
+    "save",
+    "testing",
+    "training",
+]
+
+# The training engine, torchvision and matplotlib are slow to load and not always needed: they load where first used.
+_LATE = {
+    "data": "mmvae.data",
+    "evaluate": "mmvae.evaluation:evaluate",
+    "evaluation": "mmvae.evaluation",
+    "fit": "mmvae.training:fit",
+    "load": "mmvae.training:load",
+    "plot": "mmvae.plotting",
+    "report": "mmvae.plotting:report",
+    "save": "mmvae.training:save",
+    "testing": "mmvae.testing",
+    "training": "mmvae.training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module 'mmvae' has no attribute {name!r}")
+    module, _, attribute = _LATE[name].partition(":")
+    loaded = importlib.import_module(module)
+    return getattr(loaded, attribute) if attribute else loaded
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,293 @@
+"""A batch of multimodal data, with a record of what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mmvae.subsets import Subset, canonical
+
+if TYPE_CHECKING:
+    from mmvae.modality import Modality
+
+
+class Batch:
+    """N data points in up to M modalities, and which of them were observed.
+
+    Whatever stands under a false mask is replaced by zeros here, once, so that it can reach no number later.
+
+    Args:
+        data: ``{name: tensor or array [N, *shape]}``. A floating-point row that is NaN throughout counts as missing.
+            ``None`` in the place of data asks the Pyro program ``model(batch)`` to draw that modality; everything else
+            treats it as missing.
+        observed: ``{name: bool [N]}``, true where the datum is present. Names left out are observed throughout.
+        labels: anything with N rows that belongs to the data points (classes, targets); models do not look at it
+            unless they are classifiers.
+
+    Attributes:
+        data: ``{name: tensor [N, *shape]}``, holes filled with zeros.
+        observed: ``{name: bool tensor [N]}``, one entry for each name in ``data``.
+        labels: tensor ``[N, ...]``, or ``None``.
+        size: N.
+        complete: whether every modality in ``data`` is observed in every row.
+        drawn: the modalities that were given as ``None``.
+
+    Raises:
+        ValueError: if there is no data, sizes differ, a row is NaN in part, a value is infinite, or the mask does
+            not fit the data.
+        TypeError: if something is no tensor or array.
+    """
+
+    __slots__ = ("complete", "conforms_to", "data", "drawn", "labels", "observed", "size")
+
+    def __init__(
+        self,
+        data: Mapping[str, Any],
+        observed: Mapping[str, Any] | None = None,
+        labels: Any = None,
+    ) -> None:
+        if not isinstance(data, Mapping):
+            raise TypeError(f"data: expected a dict from modality names to tensors, got {type(data).__name__}.")
+        if not data:
+            raise ValueError("no data: the dict of modalities is empty.")
+        self.drawn: tuple[str, ...] = tuple(name for name, value in data.items() if value is None)
+        tensors = {name: _tensor(name, value) for name, value in data.items() if value is not None}
+        if not tensors:
+            raise ValueError("no data: every modality is None.")
+        sizes = {name: len(value) for name, value in tensors.items()}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(f"unequal batch sizes: {sizes}; every modality needs the same number of rows.")
+        self.size: int = next(iter(sizes.values()))
+        if self.size == 0:
+            raise ValueError("no data: every modality has zero rows.")
+        masks = _masks(observed or {}, tensors, self.size)
+        self.data: dict[str, Tensor] = {}
+        self.observed: dict[str, Tensor] = {}
+        for name, value in tensors.items():
+            self.data[name], self.observed[name] = _fill_holes(name, value, masks[name])
+        self.labels: Tensor | None = None if labels is None else torch.as_tensor(labels)
+        if self.labels is not None and len(self.labels) != self.size:
+            raise ValueError(f"labels: expected {self.size} rows as in the data, got {len(self.labels)}.")
+        self.complete: bool = all(bool(mask.all()) for mask in self.observed.values())
+        self.conforms_to: object | None = None
+
+    @classmethod
+    def trusted(
+        cls,
+        data: dict[str, Tensor],
+        observed: dict[str, Tensor] | None = None,
+        labels: Tensor | None = None,
+        *,
+        drawn: tuple[str, ...] = (),
+        conforms_to: object | None = None,
+    ) -> Batch:
+        """A batch of tensors that are known to be sound, without looking at them (no device is waited for).
+
+        ``observed=None`` states that nothing is missing.
+        """
+        batch = cls.__new__(cls)
+        first = next(iter(data.values()))
+        batch.size = len(first)
+        batch.data = data
+        batch.complete = observed is None
+        if observed is None:
+            everything = torch.ones(batch.size, dtype=torch.bool, device=first.device)
+            observed = dict.fromkeys(data, everything)
+        batch.observed = observed
+        batch.labels = labels
+        batch.drawn = drawn
+        batch.conforms_to = conforms_to
+        return batch
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The modalities that the batch holds."""
+        return tuple(self.data)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the data lies."""
+        return next(iter(self.data.values())).device
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, rows: Tensor | slice | Sequence[int]) -> Batch:
+        """The chosen rows, of every modality."""
+        index: Any = rows if isinstance(rows, slice | Tensor) else torch.as_tensor(rows)
+        observed = None if self.complete else {name: mask[index] for name, mask in self.observed.items()}
+        labels = None if self.labels is None else self.labels[index]
+        data = {name: value[index] for name, value in self.data.items()}
+        return Batch.trusted(data, observed, labels, drawn=self.drawn, conforms_to=self.conforms_to)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The same batch on another device (itself, if it lies there already)."""
+        device = torch.device(device)
+        if self.device == device or (self.device.type == device.type and device.index is None):
+            return self
+
+        def move(value: Tensor) -> Tensor:
+            return value.to(device, non_blocking=non_blocking)
+
+        return Batch.trusted(
+            {name: move(value) for name, value in self.data.items()},
+            None if self.complete else {name: move(mask) for name, mask in self.observed.items()},
+            None if self.labels is None else move(self.labels),
+            drawn=self.drawn,
+            conforms_to=self.conforms_to,
+        )
+
+    def restrict(self, subset: Subset) -> Batch:
+        """The batch with the members of ``subset`` alone, in the order in which the batch holds them.
+
+        Raises:
+            ValueError: if the batch does not hold a member of the subset, or a row has none of them observed.
+        """
+        names = self.names if subset is None else (subset,) if isinstance(subset, str) else tuple(subset)
+        absent = [name for name in names if name not in self.data]
+        if absent:
+            raise ValueError(
+                f"subset: the batch holds no data for {', '.join(map(repr, absent))}; it holds "
+                f"{', '.join(map(repr, self.names))}. Ask for a subset of those, or add the missing data."
+            )
+        members = canonical(names, self.names)
+        observed = None if self.complete else {name: self.observed[name] for name in members}
+        batch = Batch.trusted(
+            {name: self.data[name] for name in members},
+            observed,
+            self.labels,
+            drawn=self.drawn,
+            conforms_to=self.conforms_to,
+        )
+        if observed is not None:
+            counts = torch.stack(list(observed.values())).sum(0)
+            if bool((counts == 0).any()):
+                rows = (counts == 0).nonzero().flatten().tolist()
+                raise ValueError(
+                    f"subset: {len(rows)} rows (the first is {rows[0]}) have none of {', '.join(map(repr, members))} "
+                    f"observed; leave those rows out, or ask for a larger subset."
+                )
+            batch.complete = bool((counts == len(members)).all())
+        return batch
+
+    def conform(self, modalities: Sequence[Modality], likelihoods: Mapping[str, Any]) -> Batch:
+        """The batch in the form that a model of these modalities computes with: checked, and of its data types.
+
+        Args:
+            modalities: of the model, whose order the result has.
+            likelihoods: ``{name: likelihood}``; each checks and casts the values it is to score.
+
+        Raises:
+            ValueError: for data under an unknown name, a wrong shape, or values that the likelihood cannot score.
+            TypeError: for a data type that the likelihood cannot score.
+        """
+        if self.conforms_to is likelihoods:
+            return self
+        shapes = {modality.name: tuple(modality.shape) for modality in modalities}
+        for name in (*self.data, *self.drawn):
+            if name not in shapes:
+                raise ValueError(
+                    f"data: {name!r} is no modality of this model, which has {', '.join(map(repr, shapes))}."
+                )
+        for name, value in self.data.items():
+            if tuple(value.shape[1:]) != shapes[name]:
+                raise ValueError(_wrong_shape(name, shapes[name], tuple(value.shape)))
+        return Batch.trusted(
+            {name: likelihoods[name].conform(name, self.data[name]) for name in shapes if name in self.data},
+            None if self.complete else {name: self.observed[name] for name in shapes if name in self.data},
+            self.labels,
+            drawn=self.drawn,
+            conforms_to=likelihoods,
+        )
+
+    @staticmethod
+    def of(data: Batch | Mapping[str, Any], observed: Mapping[str, Any] | None = None) -> Batch:
+        """``data`` as a batch, with the mask given beside it (if any) in the place of its own."""
+        if isinstance(data, Batch):
+            return data if observed is None else Batch(data.data, {**data.observed, **observed}, data.labels)
+        return Batch(data, observed)
+
+    @staticmethod
+    def cat(batches: Iterable[Batch]) -> Batch:
+        """The rows of several batches, one below the other."""
+        parts = list(batches)
+        first = parts[0]
+        observed = {name: torch.cat([part.observed[name] for part in parts]) for name in first.names}
+        labels = None if first.labels is None else torch.cat([part.labels for part in parts])  # type: ignore[misc]
+        return Batch.trusted(
+            {name: torch.cat([part.data[name] for part in parts]) for name in first.names},
+            None if all(part.complete for part in parts) else observed,
+            labels,
+            conforms_to=first.conforms_to,
+        )
+
+
+def _tensor(name: str, value: Any) -> Tensor:
+    if not isinstance(name, str):
+        raise TypeError(f"data: modality names are strings, got {name!r}.")
+    try:
+        tensor = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name}: expected a tensor or a numeric array, got {type(value).__name__}.") from error
+    if tensor.ndim == 0:
+        raise ValueError(f"{name}: expected rows of data, got a single number; add a batch dimension.")
+    return tensor
+
+
+def _masks(observed: Mapping[str, Any], tensors: Mapping[str, Tensor], size: int) -> dict[str, Tensor | None]:
+    if not isinstance(observed, Mapping):
+        raise TypeError(f"observed: expected a dict of boolean masks, got {type(observed).__name__}.")
+    masks: dict[str, Tensor | None] = dict.fromkeys(tensors)
+    for name, value in observed.items():
+        mask = torch.as_tensor(value)
+        if name not in tensors:
+            if not mask.any():  # a modality that is wholly missing may be masked and left out of the data
+                continue
+            raise ValueError(f"observed: a mask for {name!r}, but the data holds {', '.join(map(repr, tensors))}.")
+        if mask.dtype != torch.bool:
+            raise TypeError(f"observed: the mask of {name!r} must be boolean, got {mask.dtype}; try mask.bool().")
+        if mask.shape != (size,):
+            raise ValueError(f"observed: the mask of {name!r} must have shape ({size},), got {tuple(mask.shape)}.")
+        masks[name] = mask.to(tensors[name].device)
+    return masks
+
+
+def _fill_holes(name: str, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Zeros where the mask is false or a row is NaN throughout; an error for NaN in part and for infinite values."""
+    everything = torch.ones(len(value), dtype=torch.bool, device=value.device)
+    observed = everything if mask is None else mask
+    if value.is_floating_point():
+        rows = value.detach().reshape(len(value), -1)
+        finite = rows.isfinite()
+        if not bool(finite.all()):
+            nan = rows.isnan()
+            partly = observed & nan.any(1) & ~nan.all(1)
+            if bool(partly.any()):
+                raise ValueError(
+                    f"{name}: row {int(partly.nonzero()[0])} is NaN in part ({int(partly.sum())} such rows); a datum is "
+                    f"present or missing as a whole. Impute the values, or make the whole row NaN."
+                )
+            infinite = observed & rows.isinf().any(1)
+            if bool(infinite.any()):
+                raise ValueError(
+                    f"{name}: row {int(infinite.nonzero()[0])} holds infinite values ({int(infinite.sum())} such rows)."
+                )
+            observed = observed & ~nan.all(1)
+    if not bool(observed.all()):
+        keep = observed.reshape(-1, *(1,) * (value.ndim - 1))
+        value = torch.where(keep, value, torch.zeros((), dtype=value.dtype, device=value.device))
+    return value, observed
+
+
+def _wrong_shape(name: str, shape: tuple[int, ...], got: tuple[int, ...]) -> str:
+    message = f"{name}: expected (N, {', '.join(map(str, shape))}), got {got}"
+    if len(got) == 4 and len(shape) == 3 and got[1:] == (*shape[1:], shape[0]):
+        return message + "; images are channels-first, try x.movedim(-1, 1)."
+    if got == shape:
+        return message + "; the batch dimension is missing, try x[None]."
+    if len(got) == 3 and shape[:1] == (1,) and got[1:] == shape[1:]:
+        return message + "; the channel is missing, try x[:, None]."
+    return message + "; reshape the data, or change the shape of the modality."

@@ -1,0 +1,7 @@
+"""Distributions that Pyro lacks: products of Gaussian experts, stratified mixtures of experts."""
+
+from mmvae.distributions.concatenate import concatenate
+from mmvae.distributions.mixture import MixtureOfExperts, stratified_draws
+from mmvae.distributions.product import product_of_gaussians
+
+__all__ = ["MixtureOfExperts", "concatenate", "product_of_gaussians", "stratified_draws"]

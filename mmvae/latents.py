@@ -1,0 +1,39 @@
+"""What inference returns: a distribution over the latent, and the subset it was inferred from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Distribution
+
+
+@dataclass(frozen=True, eq=False)
+class Latents:
+    """The posterior of N data points, given a subset of their modalities.
+
+    Attributes:
+        distribution: q(z | x_S), of ``batch_shape [N]`` and ``event_shape [D]``; a point mass for deterministic models.
+        subset: the modalities that inference looked at, in the model's order.
+    """
+
+    distribution: Distribution
+    subset: tuple[str, ...]
+
+    @property
+    def mean(self) -> Float[Tensor, "N D"]:
+        """The posterior mean of each data point."""
+        return self.distribution.mean
+
+    @property
+    def scale(self) -> Float[Tensor, "N D"]:
+        """The posterior standard deviation of each data point, per latent dimension."""
+        return self.distribution.variance.sqrt()
+
+    def sample(self, num_samples: int | None = None) -> Float[Tensor, "*K N D"]:
+        """Draws from the posterior: ``[num_samples, N, D]``, or one draw ``[N, D]`` without a number."""
+        return self.distribution.sample(() if num_samples is None else (num_samples,))
+
+    def __len__(self) -> int:
+        return self.distribution.batch_shape[0]

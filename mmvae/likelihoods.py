@@ -1,0 +1,280 @@
+"""Likelihoods: from decoder output to a Pyro distribution over the data of one modality.
+
+Where a distribution has several parameters for each number of the data (the logits of a category, say), they stand on
+the last axis of the decoder's output: ``parameter_shape = (*shape, how_many)``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Literal
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+_SCALE_FLOOR = 1e-3
+_MAX_LOG_RATE = 20.0
+
+
+class Likelihood(nn.Module, ABC):
+    """What a decoder's output means: a distribution, what data it can score, and its best single guess."""
+
+    data_dtype: torch.dtype = torch.float32
+    """The type in which data of this likelihood is kept."""
+
+    @abstractmethod
+    def forward(self, parameters: Tensor) -> Distribution:
+        """The distribution of the data, one independent element for each number of the datum.
+
+        Args:
+            parameters: ``[..., *parameter_shape]``.
+
+        Returns:
+            A distribution of batch shape ``[..., *shape]``, the last dimensions being those of the datum.
+        """
+
+    def parameter_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the decoder's output for a datum of ``shape``."""
+        return shape
+
+    def point(self, distribution: Distribution) -> Tensor:
+        """The single datum that stands for a distribution: its mean, or its most probable code."""
+        return distribution.mean
+
+    def check_support(self, name: str, data: Tensor) -> None:
+        """Raises ``ValueError`` if the data of modality ``name`` holds a value that cannot be scored."""
+
+    def conform(self, name: str, data: Tensor) -> Tensor:
+        """``data`` in this likelihood's data type, after a check of its type and values.
+
+        Raises:
+            TypeError: if integers come where real numbers are expected, or the other way round.
+            ValueError: if a value has no density or probability under this likelihood.
+        """
+        if self.data_dtype.is_floating_point and not data.is_floating_point():
+            raise TypeError(
+                f"{name}: {type(self).__name__} scores real numbers, got {data.dtype}; convert, for images with "
+                f"x.float() / 255."
+            )
+        self.check_support(name, data)
+        return data.to(self.data_dtype)
+
+
+def _fixed_or_learned(kind: str, scale: float | Literal["learned"]) -> nn.Parameter | Tensor:
+    if scale == "learned":
+        return nn.Parameter(torch.zeros(()))
+    if isinstance(scale, str) or not 0 < scale < float("inf"):
+        raise ValueError(f'{kind}: scale must be a finite number above 0 or "learned", got {scale!r}.')
+    return torch.tensor(float(scale)).log()
+
+
+class _LocationScale(Likelihood):
+    """A decoder that gives the location; one scale for the whole modality, fixed or learned."""
+
+    def __init__(self, scale: float | Literal["learned"] = 1.0) -> None:
+        super().__init__()
+        log_scale = _fixed_or_learned(type(self).__name__, scale)
+        if isinstance(log_scale, nn.Parameter):
+            self.log_scale = log_scale
+        else:
+            self.register_buffer("log_scale", log_scale, persistent=False)
+        self.learned = isinstance(log_scale, nn.Parameter)
+
+    @property
+    def scale(self) -> Tensor:
+        """The scale, a number in the units of the data; a learned one stays above 0.001."""
+        scale = self.log_scale.exp()
+        return scale + _SCALE_FLOOR if self.learned else scale
+
+
+class Normal(_LocationScale):
+    """Gaussian noise of one standard deviation around the decoder's output.
+
+    Args:
+        scale: the standard deviation, in units of the data, or ``"learned"``.
+    """
+
+    def forward(self, parameters: Tensor) -> Distribution:
+        """A Normal around ``parameters [..., *shape]``."""
+        return dist.Normal(parameters, self.scale)
+
+
+class Laplace(_LocationScale):
+    """Laplace noise of one scale around the decoder's output; the field's usual choice for images is 0.75.
+
+    Args:
+        scale: the scale b of exp(-|x - loc| / b) / 2b, in units of the data, or ``"learned"``.
+    """
+
+    def forward(self, parameters: Tensor) -> Distribution:
+        """A Laplace around ``parameters [..., *shape]``."""
+        return dist.Laplace(parameters, self.scale)
+
+
+class Bernoulli(Likelihood):
+    """Binary data; the decoder gives logits.
+
+    Args:
+        relaxed: score values between 0 and 1 too, by the cross-entropy. That is no normalised density
+            (:class:`ContinuousBernoulli` is), so likelihoods in nats then lose their meaning.
+    """
+
+    def __init__(self, relaxed: bool = False) -> None:
+        super().__init__()
+        self.relaxed = relaxed
+
+    def forward(self, parameters: Tensor) -> Distribution:
+        """A Bernoulli of logits ``parameters [..., *shape]``."""
+        return dist.Bernoulli(logits=parameters, validate_args=False if self.relaxed else None)
+
+    def conform(self, name: str, data: Tensor) -> Tensor:
+        """Booleans, integers and real numbers alike, as long as they are 0 or 1 (or between, if relaxed)."""
+        self.check_support(name, data)
+        return data.to(self.data_dtype)
+
+    def check_support(self, name: str, data: Tensor) -> None:
+        """Values must be 0 or 1; between them, if relaxed."""
+        if self.relaxed:
+            _require(name, data, (data >= 0) & (data <= 1), "Bernoulli(relaxed=True) scores values from 0 to 1")
+            return
+        between = (data > 0) & (data < 1)
+        hint = "; for grey levels use ContinuousBernoulli, or Bernoulli(relaxed=True)" if bool(between.any()) else ""
+        _require(name, data, (data == 0) | (data == 1), "Bernoulli scores 0 and 1" + hint)
+
+
+class ContinuousBernoulli(Likelihood):
+    """Values in [0, 1], such as grey levels; the decoder gives logits.
+
+    Source: Loaiza-Ganem and Cunningham 2019, "The continuous Bernoulli".
+    """
+
+    def forward(self, parameters: Tensor) -> Distribution:
+        """A continuous Bernoulli of logits ``parameters [..., *shape]``."""
+        return dist.ContinuousBernoulli(logits=parameters)
+
+    def check_support(self, name: str, data: Tensor) -> None:
+        """Values must lie in [0, 1]."""
+        _require(name, data, (data >= 0) & (data <= 1), "ContinuousBernoulli scores values from 0 to 1")
+
+
+class Categorical(Likelihood):
+    """Integer codes from 0 to ``num_categories - 1``; the decoder gives logits ``[..., *shape, num_categories]``."""
+
+    data_dtype = torch.int64
+
+    def __init__(self, num_categories: int) -> None:
+        super().__init__()
+        if num_categories < 2:
+            raise ValueError(f"Categorical: num_categories must be at least 2, got {num_categories}.")
+        self.num_categories = num_categories
+
+    def forward(self, parameters: Tensor) -> Distribution:
+        """A categorical distribution of logits ``parameters [..., *shape, num_categories]``."""
+        return dist.Categorical(logits=parameters)
+
+    def parameter_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """``(*shape, num_categories)``."""
+        return (*shape, self.num_categories)
+
+    def point(self, distribution: Distribution) -> Tensor:
+        """The most probable code at each place, int64."""
+        while isinstance(distribution, torch.distributions.Independent):
+            distribution = distribution.base_dist
+        return distribution.logits.argmax(-1)
+
+    def conform(self, name: str, data: Tensor) -> Tensor:
+        """Integer codes as int64; one-hot or real-valued data is refused."""
+        if data.is_floating_point() or data.dtype == torch.bool:
+            raise TypeError(
+                f"{name}: Categorical scores integer codes, got {data.dtype}; convert one-hot data with "
+                f"x.argmax(-1), whole numbers with x.long()."
+            )
+        self.check_support(name, data)
+        return data.to(self.data_dtype)
+
+    def check_support(self, name: str, data: Tensor) -> None:
+        """Codes must lie in 0 .. num_categories - 1."""
+        inside = (data >= 0) & (data < self.num_categories)
+        _require(name, data, inside, f"Categorical({self.num_categories}) scores codes 0 to {self.num_categories - 1}")
+
+
+class _Counts(Likelihood):
+    """Whole numbers from 0, given as integers or as real numbers without a fraction."""
+
+    def conform(self, name: str, data: Tensor) -> Tensor:
+        """Counts of any numeric type, as float32."""
+        self.check_support(name, data)
+        return data.to(self.data_dtype)
+
+    def check_support(self, name: str, data: Tensor) -> None:
+        """Values must be whole and not negative."""
+        whole = (data >= 0) & (data == data.round()) if data.is_floating_point() else data >= 0
+        _require(name, data, whole, f"{type(self).__name__} scores counts (whole numbers from 0)")
+
+
+class Poisson(_Counts):
+    """Counts; the decoder gives the logarithm of the rate."""
+
+    def forward(self, parameters: Tensor) -> Distribution:
+        """A Poisson of log rates ``parameters [..., *shape]``."""
+        return dist.Poisson(parameters.clamp(max=_MAX_LOG_RATE).exp())
+
+
+class NegativeBinomial(_Counts):
+    """Over-dispersed counts, as in sequencing; the decoder gives ``[..., *shape, 2]``: log mean and log dispersion.
+
+    The variance is mean + mean² / dispersion.
+    """
+
+    def forward(self, parameters: Tensor) -> Distribution:
+        """A negative binomial of log means and log dispersions ``parameters [..., *shape, 2]``."""
+        log_mean, log_dispersion = parameters.clamp(-_MAX_LOG_RATE, _MAX_LOG_RATE).unbind(-1)
+        return dist.NegativeBinomial(total_count=log_dispersion.exp(), logits=log_mean - log_dispersion)
+
+    def parameter_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """``(*shape, 2)``."""
+        return (*shape, 2)
+
+
+class Custom(Likelihood):
+    """Any callable from decoder output to a distribution; made for you when a modality is given a bare callable.
+
+    Args:
+        distribution: from ``[..., *parameter_shape]`` to a distribution whose batch and event shape together are
+            ``[..., *shape]``.
+        parameter_shape: of the decoder's output, if it is not the shape of the data.
+    """
+
+    def __init__(
+        self, distribution: Callable[[Tensor], Distribution], parameter_shape: tuple[int, ...] | None = None
+    ) -> None:
+        super().__init__()
+        self.distribution = distribution
+        self._parameter_shape = parameter_shape
+
+    def forward(self, parameters: Tensor) -> Distribution:
+        """What the callable makes of ``parameters``."""
+        return self.distribution(parameters)
+
+    def parameter_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape given, or else that of the data."""
+        return shape if self._parameter_shape is None else self._parameter_shape
+
+    def conform(self, name: str, data: Tensor) -> Tensor:
+        """The data as it is: a real type becomes float32, an integer type stays, the distribution checks the rest."""
+        return data.to(torch.float32) if data.is_floating_point() else data
+
+
+def as_likelihood(likelihood: nn.Module | Callable[[Tensor], Distribution]) -> Likelihood:
+    """A likelihood as it is; a bare callable wrapped as :class:`Custom`."""
+    return likelihood if isinstance(likelihood, Likelihood) else Custom(likelihood)
+
+
+def _require(name: str, data: Tensor, sound: Tensor, what: str) -> None:
+    if not bool(sound.all()):
+        row = int((~sound).nonzero()[0, 0])
+        value = data[~sound].flatten()[0].item()
+        raise ValueError(f"{name}: {what}, got {value} in row {row}.")

@@ -1,0 +1,345 @@
+"""What all multimodal VAEs share: the generative program, inference, generation, bounds and likelihoods."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import pyro
+import pyro.distributions as dist
+import torch
+from jaxtyping import Float
+from pyro import poutine
+from torch import Tensor, nn
+from torch.distributions import Distribution, kl_divergence
+
+from mmvae.batch import Batch
+from mmvae.distributions import MixtureOfExperts, stratified_draws
+from mmvae.distributions.mixture import Family
+from mmvae.latents import Latents
+from mmvae.modality import Modality
+from mmvae.models.networks import make_decoders, make_encoders, make_likelihoods, resolve_weights
+from mmvae.models.parameters import expose_parameters
+from mmvae.objectives import Loss, Objective
+from mmvae.objectives.traces import log_likelihoods
+from mmvae.posteriors import JointPosterior, Prior, UnimodalExperts
+from mmvae.subsets import Subset, canonical
+
+Weights = Literal["balanced"] | Mapping[str, float] | None
+"""Likelihood weights of a model: the modalities' own, balanced by size, or by name."""
+
+_CHUNK_NUMBERS = 2**23
+"""How many numbers one chunk of decoder output may hold; bounds the memory of importance sampling."""
+
+
+class MultimodalVAE(nn.Module):
+    """Modalities, a joint posterior and an objective; the models of the literature are recipes over these.
+
+    The generative program is p(z) Π_m p(x_m | z) with one latent ``"z"`` of ``latent_dim`` numbers.
+
+    Args:
+        modalities: what the model sees, at least one, with distinct names.
+        latent_dim: D.
+        joint_posterior: how the members of a subset come together.
+        objective: what training maximises.
+        weights: of the modalities' log-likelihoods in the objective: ``None`` for those of the modalities,
+            ``"balanced"`` (largest size / size), or by name.
+        family: of the unimodal posteriors and the prior, ``pyro.distributions.Normal`` or ``Laplace``.
+        learned_prior_scale: learn the scales of the prior.
+
+    Attributes:
+        modalities: as given.
+        names: of the modalities, in the model's order.
+        latent_dim: D.
+        weights: ``{name: weight}``.
+        epoch: how many epochs the model was trained for (a scalar buffer); schedules of weights read it.
+        arguments: of the recipe's constructor by name, as saved in the configuration.
+
+    Raises:
+        ValueError: for no modality, duplicate names, a latent size below one, or networks that do not fit.
+    """
+
+    arguments: dict[str, Any]
+    epoch: Tensor
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> MultimodalVAE:
+        """Remembers the arguments of the recipe, from which a saved model is built again."""
+        model = super().__new__(cls)
+        bound = inspect.signature(cls.__init__).bind_partial(model, *args, **kwargs)
+        arguments = {name: value for name, value in bound.arguments.items() if name not in ("self", "modalities")}
+        object.__setattr__(model, "arguments", arguments)
+        return model
+
+    def __init__(
+        self,
+        modalities: Sequence[Modality],
+        latent_dim: int,
+        *,
+        joint_posterior: JointPosterior,
+        objective: Objective,
+        weights: Weights = None,
+        family: Family = dist.Normal,
+        learned_prior_scale: bool = False,
+    ) -> None:
+        super().__init__()
+        self.modalities = tuple(modalities)
+        self.names = _checked_names(self.modalities)
+        if latent_dim < 1:
+            raise ValueError(f"latent_dim: expected at least 1, got {latent_dim}.")
+        self.latent_dim = latent_dim
+        self.weights = resolve_weights(self.modalities, weights)
+        self.objective = objective
+        likelihoods = make_likelihoods(self.modalities)
+        encoders, features = make_encoders(self.modalities, likelihoods)
+        self.likelihoods = nn.ModuleDict(likelihoods)
+        self.experts = UnimodalExperts(encoders, features, latent_dim, family)
+        self.joint_posterior = joint_posterior
+        self.decoders = nn.ModuleDict(make_decoders(self.modalities, likelihoods, latent_dim))
+        self.prior = Prior(latent_dim, family, learned_prior_scale)
+        self.register_buffer("epoch", torch.zeros(()))
+
+    # The Pyro programs.
+
+    def model(self, batch: Batch | Mapping[str, Any], subset: Subset = None) -> Tensor:
+        """The Pyro program p(z) Π_{m in S} p(x_m | z), for ``SVI``, ``Predictive``, ``NUTS`` and ``poutine``.
+
+        Sites: ``"z"``, ``[N, D]``, and one of each modality's name in the plate ``"data"``: observed where the batch
+        holds data, drawn where it holds ``None``. Modality and KL weights are no part of it.
+
+        Args:
+            batch: N data points.
+            subset: the modalities to score; by default all that the batch holds.
+
+        Returns:
+            z, ``[N, D]``.
+        """
+        expose_parameters("mmvae", self)
+        return self.generative(self.prepare(batch).restrict(subset))
+
+    def guide(self, batch: Batch | Mapping[str, Any], subset: Subset = None) -> Tensor:
+        """The Pyro program of q(z | x_S), the counterpart of :meth:`model`.
+
+        Args:
+            batch: N data points.
+            subset: the modalities to look at; by default all that the batch holds.
+
+        Returns:
+            z, ``[N, D]``.
+        """
+        expose_parameters("mmvae", self)
+        batch = self.prepare(batch).restrict(subset)
+        with pyro.plate("data", batch.size, dim=-1):
+            return pyro.sample("z", self.joint_posterior(batch, self.experts))
+
+    def generative(self, batch: Batch, rows: Mapping[str, Tensor] | None = None) -> Tensor:
+        """:meth:`model` for a batch that conforms, as objectives trace it.
+
+        A ``"z"`` that is conditioned on may have leading dimensions; the sites of the modalities then have them too.
+
+        Args:
+            batch: N data points.
+            rows: ``{name: indices}`` into the first axis of ``"z"``, for a modality that is scored at some only.
+        """
+        with pyro.plate("data", batch.size, dim=-1):
+            z = pyro.sample("z", self.prior())
+            for name in batch.names:
+                distribution = self._observation(name, z if rows is None else z[rows[name]])
+                with poutine.mask(mask=True if batch.complete else batch.observed[name]):
+                    pyro.sample(name, distribution, obs=batch.data[name])
+            for name in batch.drawn:
+                pyro.sample(name, self._observation(name, z))
+        return z
+
+    # Training.
+
+    def loss(self, batch: Batch | Mapping[str, Any], observed: Mapping[str, Any] | None = None) -> Loss:
+        """The training loss of a batch.
+
+        Args:
+            batch: N data points.
+            observed: ``{name: bool [N]}``, beside the data or in the batch.
+
+        Returns:
+            ``.total``, a scalar to call ``backward()`` on, mean per datum; ``.terms``, by name, in nats.
+
+        Raises:
+            ValueError: for data that does not fit, or is incomplete where the model cannot train on that.
+        """
+        return self.objective(self, self.prepare(batch, observed))
+
+    # Inference and generation.
+
+    def infer(
+        self, batch: Batch | Mapping[str, Any], subset: Subset = None, observed: Mapping[str, Any] | None = None
+    ) -> Latents:
+        """The posterior of each datum given a subset of its modalities; the plain computation on one batch.
+
+        Args:
+            batch: N data points.
+            subset: one name, several in any order, or ``None`` for all that is observed.
+            observed: ``{name: bool [N]}``, beside the data or in the batch.
+
+        Returns:
+            The latents. A row of which some members of the subset are missing is inferred from the others.
+
+        Raises:
+            ValueError: if the batch does not hold the subset, or a row has no member of it.
+        """
+        batch = self.prepare(batch, observed).restrict(self._members(subset))
+        return Latents(self.joint_posterior(batch, self.experts), batch.names)
+
+    def generate(self, latents: Latents, num_samples: int | None = None) -> dict[str, Tensor]:
+        """Data of every modality: those that were missing, and those that were given.
+
+        Args:
+            latents: of N data points.
+            num_samples: how many latents to draw from each posterior; by default its mean is taken, without chance.
+
+        Returns:
+            ``{name: [N, *shape]}``, or ``[num_samples, N, *shape]``: the mean of each likelihood, or its most
+            probable code.
+        """
+        return self._points(latents.mean if num_samples is None else latents.sample(num_samples))
+
+    def sample(self, num_samples: int) -> dict[str, Tensor]:
+        """Data generated from ``num_samples`` draws of the prior, ``{name: [num_samples, *shape]}``."""
+        return self._points(self.prior().sample((num_samples,)))
+
+    def decode(self, z: Float[Tensor, "*P D"], subset: Subset = None) -> dict[str, Distribution]:
+        """The likelihoods p(x_m | z), each of batch shape ``[*P]`` and of the modality's shape as event shape.
+
+        Args:
+            z: latents with any leading dimensions.
+            subset: the modalities to decode; by default all.
+        """
+        return {name: self._observation(name, z) for name in canonical(subset, self.names)}
+
+    # Bounds and likelihoods, in honest nats.
+
+    def elbo(
+        self,
+        batch: Batch | Mapping[str, Any],
+        subset: Subset = None,
+        observed: Mapping[str, Any] | None = None,
+        num_samples: int = 1,
+    ) -> Float[Tensor, N]:
+        """E_q(z|x_S)[log p(x_S | z)] - KL(q(z|x_S) || p(z)), in nats, without any training weight.
+
+        Args:
+            batch: N data points.
+            subset: S; only its members are scored. By default all that is observed.
+            observed: ``{name: bool [N]}``, beside the data or in the batch.
+            num_samples: draws per datum, stratified over the components of a mixture. The KL of a Gaussian posterior
+                is exact.
+        """
+        batch = self.prepare(batch, observed).restrict(self._members(subset))
+        posterior, prior = self.joint_posterior(batch, self.experts), self.prior()
+        z = stratified_draws(posterior, num_samples)
+        log_p = sum(log_likelihoods(self, batch, z).values(), start=torch.zeros_like(z[0, :, 0])).mean(0)
+        if isinstance(posterior, MixtureOfExperts) or self.prior.family is not dist.Normal:
+            return log_p + (prior.log_prob(z) - posterior.log_prob(z)).mean(0)
+        return log_p - kl_divergence(posterior, prior)
+
+    @torch.no_grad()
+    def log_weights(
+        self,
+        batch: Batch | Mapping[str, Any],
+        subset: Subset = None,
+        num_samples: int = 1000,
+        observed: Mapping[str, Any] | None = None,
+    ) -> Float[Tensor, "K N"]:
+        """Importance weights log p(x_S, z_k) - log q(z_k | x_S), z_k drawn from q, in nats.
+
+        Draws are stratified over the components of a mixture and divided by the density of the whole mixture: then
+        their mean estimates p(x_S) without bias, which draws from one expert under that density would not. Decoders
+        run in chunks, so memory does not grow with K; the draws do not depend on the chunks.
+
+        Args:
+            batch: N data points.
+            subset: S; only its members are scored. By default all that is observed.
+            num_samples: K, draws per datum.
+            observed: ``{name: bool [N]}``, beside the data or in the batch.
+        """
+        batch = self.prepare(batch, observed).restrict(self._members(subset))
+        posterior, prior = self.joint_posterior(batch, self.experts), self.prior()
+        draws = stratified_draws(posterior, num_samples)  # [K, N, D]
+
+        def weigh(z: Tensor) -> Tensor:
+            log_p = sum(log_likelihoods(self, batch, z).values(), start=prior.log_prob(z))
+            return log_p - posterior.log_prob(z)
+
+        return torch.cat([weigh(z) for z in draws.split(self._chunk(batch, posterior))])
+
+    def log_likelihood(
+        self,
+        batch: Batch | Mapping[str, Any],
+        subset: Subset = None,
+        num_samples: int = 1000,
+        observed: Mapping[str, Any] | None = None,
+    ) -> Float[Tensor, N]:
+        """log p(x_S) by importance sampling from q(z | x_S), in nats; a lower bound that tightens with the samples.
+
+        Args:
+            batch: N data points.
+            subset: S; its members alone are scored. By default all that is observed.
+            num_samples: K, draws per datum.
+            observed: ``{name: bool [N]}``, beside the data or in the batch.
+
+        Source: Burda et al. 2016, the bound L_K; stratified over the components of a mixture.
+        """
+        return self.log_weights(batch, subset, num_samples, observed).logsumexp(0) - math.log(num_samples)
+
+    # Help for the above.
+
+    def prepare(self, data: Batch | Mapping[str, Any], observed: Mapping[str, Any] | None = None) -> Batch:
+        """Data as a batch in this model's order and types, checked, on the model's device.
+
+        Raises:
+            ValueError: for anything that the model cannot compute with; the message names the modality.
+            TypeError: for data of the wrong kind.
+        """
+        return Batch.of(data, observed).conform(self.modalities, self.likelihoods).to(self.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's weights lie."""
+        return self.epoch.device
+
+    def _members(self, subset: Subset) -> tuple[str, ...] | None:
+        """The subset in the model's order, so that an unknown name is reported as such; ``None`` stays."""
+        return None if subset is None else canonical(subset, self.names)
+
+    def _observation(self, name: str, z: Tensor) -> Distribution:
+        """p(x_m | z); leading dimensions of ``z`` are flattened for the decoder and restored after it."""
+        shape = self.likelihoods[name].parameter_shape(self._shapes[name])
+        parameters = self.decoders[name](z.reshape(-1, self.latent_dim)).reshape(*z.shape[:-1], *shape)
+        distribution = self.likelihoods[name](parameters)
+        return distribution.to_event(len(self._shapes[name]) - len(distribution.event_shape))
+
+    def _points(self, z: Tensor) -> dict[str, Tensor]:
+        return {name: self.likelihoods[name].point(each) for name, each in self.decode(z).items()}
+
+    def _chunk(self, batch: Batch, posterior: Distribution) -> int:
+        """How many draws of the whole batch fit in a chunk."""
+        sizes = [math.prod(self.likelihoods[name].parameter_shape(self._shapes[name])) for name in batch.names]
+        components = posterior.num_components if isinstance(posterior, MixtureOfExperts) else 1
+        return max(1, _CHUNK_NUMBERS // (batch.size * max(*sizes, components * self.latent_dim)))
+
+    @property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {modality.name: tuple(modality.shape) for modality in self.modalities}
+
+
+def _checked_names(modalities: tuple[Modality, ...]) -> tuple[str, ...]:
+    for modality in modalities:
+        if not isinstance(modality, Modality):
+            raise TypeError(f"modalities: expected mmvae.Modality objects, got {type(modality).__name__}.")
+    names = tuple(modality.name for modality in modalities)
+    if not names:
+        raise ValueError("modalities: at least one is needed.")
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise ValueError(f"modalities: duplicate names {', '.join(map(repr, duplicates))}; each needs its own.")
+    return names

@@ -1,0 +1,66 @@
+"""MMVAE: a mixture of experts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import pyro.distributions as dist
+
+from mmvae.modality import Modality
+from mmvae.models.base import MultimodalVAE, Weights
+from mmvae.objectives import StratifiedDReG, StratifiedELBO, StratifiedIWAE
+from mmvae.objectives.schedules import Weight
+from mmvae.posteriors import Mixture
+
+_OBJECTIVES = {"dreg": StratifiedDReG, "iwae": StratifiedIWAE, "elbo": StratifiedELBO}
+_FAMILIES = {"laplace": dist.Laplace, "normal": dist.Normal}
+
+
+class MMVAE(MultimodalVAE):
+    """Mixture of unimodal posteriors, with K draws from each.
+
+    Trains on incomplete data: a row's mixture is over the modalities it has.
+
+    Args:
+        modalities: what the model sees.
+        latent_dim: D.
+        num_samples: K, draws from each component.
+        objective: ``"dreg"`` (importance-weighted bound with the doubly reparameterised gradient), ``"iwae"`` (the
+            same bound, plain gradient) or ``"elbo"`` (the ELBO of the mixture).
+        family: of posteriors and prior, ``"laplace"`` as in the paper, or ``"normal"``.
+        learned_prior_scale: learn the scale of the prior in each latent dimension.
+        beta: KL weight of the objective, a number or a schedule.
+        weights: of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+
+    Raises:
+        ValueError: for an unknown objective or family.
+
+    Source: Shi et al. 2019, "Variational mixture-of-experts autoencoders for multi-modal deep generative models".
+    """
+
+    def __init__(
+        self,
+        modalities: Sequence[Modality],
+        latent_dim: int,
+        *,
+        num_samples: int = 10,
+        objective: Literal["dreg", "iwae", "elbo"] = "dreg",
+        family: Literal["laplace", "normal"] = "laplace",
+        learned_prior_scale: bool = True,
+        beta: Weight = 1.0,
+        weights: Weights = None,
+    ) -> None:
+        if objective not in _OBJECTIVES:
+            raise ValueError(f"objective: expected one of {', '.join(map(repr, _OBJECTIVES))}, got {objective!r}.")
+        if family not in _FAMILIES:
+            raise ValueError(f"family: expected one of {', '.join(map(repr, _FAMILIES))}, got {family!r}.")
+        super().__init__(
+            modalities,
+            latent_dim,
+            joint_posterior=Mixture(),
+            objective=_OBJECTIVES[objective](num_samples, beta),
+            weights=weights,
+            family=_FAMILIES[family],
+            learned_prior_scale=learned_prior_scale,
+        )

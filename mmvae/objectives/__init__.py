@@ -1,0 +1,22 @@
+"""Objectives: what training maximises, as plain functions of a model and a batch."""
+
+from mmvae.objectives.alignment import AlignedELBO
+from mmvae.objectives.base import Loss, Objective
+from mmvae.objectives.mixture_elbo import MixtureELBO
+from mmvae.objectives.schedules import LinearWarmup
+from mmvae.objectives.stratified import StratifiedDReG, StratifiedELBO, StratifiedIWAE
+from mmvae.objectives.subset_elbo import SubsetELBO
+from mmvae.objectives.total_correlation import TotalCorrelation
+
+__all__ = [
+    "AlignedELBO",
+    "LinearWarmup",
+    "Loss",
+    "MixtureELBO",
+    "Objective",
+    "StratifiedDReG",
+    "StratifiedELBO",
+    "StratifiedIWAE",
+    "SubsetELBO",
+    "TotalCorrelation",
+]

@@ -1,0 +1,81 @@
+"""What an objective is given, and what it returns."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+from mmvae.batch import Batch
+
+
+class Trainable(Protocol):
+    """What an objective may ask of a model; every model of the library offers it."""
+
+    weights: dict[str, float]
+    epoch: Tensor
+    names: tuple[str, ...]
+
+    @property
+    def prior(self) -> Any:
+        """Called without arguments, p(z)."""
+
+    @property
+    def experts(self) -> Any:
+        """Called on a batch, the unimodal posteriors."""
+
+    @property
+    def joint_posterior(self) -> Any:
+        """Called on a batch and the experts, q(z | x)."""
+
+    def generative(self, batch: Batch, rows: Mapping[str, Tensor] | None = None) -> Tensor:
+        """The Pyro program of p(z) Π_m p(x_m | z)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Loss:
+    """A loss and what it is made of.
+
+    Attributes:
+        total: a scalar to call ``backward()`` on, mean per datum.
+        terms: by name, scalars in nats, mean per datum, without modality or KL weights: the expected log-likelihood
+            under each modality's name, ``"kl"`` from the prior, ``"elbo"`` of the joint posterior (or, for
+            importance-weighted objectives, the bound), and what else the objective adds.
+    """
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+
+class Objective(ABC):
+    """A training objective over the modalities of a model."""
+
+    @abstractmethod
+    def __call__(self, model: Trainable, batch: Batch) -> Loss:
+        """The loss of a batch that conforms to the model."""
+
+
+def weighted_sum(log_likelihoods: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Σ_m w_m log p(x_m | z), of the shape of its summands.
+
+    The weights multiply here rather than as ``poutine.scale`` in the program, so that the same trace also gives the
+    honest terms.
+    """
+    summands = [log_p if weights[name] == 1 else weights[name] * log_p for name, log_p in log_likelihoods.items()]
+    return sum(summands[1:], start=summands[0])
+
+
+def elbo_terms(log_likelihoods: Mapping[str, Tensor], kl: Tensor) -> dict[str, Tensor]:
+    """The terms of a plain ELBO, averaged over the data: one per modality, ``"kl"`` and ``"elbo"``."""
+    terms = {name: log_p.mean() for name, log_p in log_likelihoods.items()}
+    kl = kl.mean()
+    return {**terms, "kl": kl, "elbo": sum(terms.values(), start=-kl)}
+
+
+def joint_posterior(model: Trainable, batch: Batch) -> Distribution:
+    """q(z | x) from all modalities that the batch holds."""
+    return model.joint_posterior(batch, model.experts)

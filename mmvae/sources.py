@@ -1,0 +1,119 @@
+"""Where batches come from: tensors in memory, or a dataset, behind one small interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from mmvae.batch import Batch
+
+
+@runtime_checkable
+class Source(Protocol):
+    """N data points, of which any rows can be had as a batch."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def batch(self, rows: Tensor) -> Batch:
+        """The data points at ``rows``, int64 ``[B]``."""
+
+
+Data = Batch | Mapping[str, Any] | Source | Dataset
+"""What a user may hand over as data."""
+
+
+class InMemory:
+    """A batch of all data points, as a source of smaller ones.
+
+    Args:
+        whole: all N data points.
+    """
+
+    def __init__(self, whole: Batch) -> None:
+        self.whole = whole
+
+    def __len__(self) -> int:
+        return self.whole.size
+
+    def batch(self, rows: Tensor) -> Batch:
+        """The data points at ``rows``."""
+        return self.whole[rows.to(self.whole.device)]
+
+
+class FromDataset:
+    """A map-style dataset as a source of batches.
+
+    Args:
+        dataset: its items are dicts ``{name: tensor or array}`` without a batch dimension, in which a modality that is
+            missing is ``None`` or left out; pairs of such a dict and a label; or :class:`~mmvae.Batch` objects.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def batch(self, rows: Tensor) -> Batch:
+        """The items at ``rows``, collated."""
+        return collate([self.dataset[row] for row in rows.tolist()])
+
+
+def as_source(data: Data, observed: Mapping[str, Any] | None = None, labels: Any = None) -> Source:
+    """Anything that holds multimodal data, as a source of batches.
+
+    Args:
+        data: a dict of tensors or arrays, a :class:`~mmvae.Batch`, an object with ``__len__`` and
+            ``batch(rows) -> Batch`` (such as :class:`mmvae.data.MultimodalDataset`), or a map-style dataset (see
+            :class:`FromDataset`).
+        observed: ``{name: bool [N]}``, for data in memory.
+        labels: ``[N, ...]``, for data in memory.
+
+    Raises:
+        TypeError: for something else, or a mask or labels beside a dataset, which has its own.
+    """
+    if isinstance(data, Batch | Mapping):
+        batch = Batch.of(data, observed)
+        return InMemory(batch if labels is None else Batch(batch.data, batch.observed, labels))
+    if observed is not None or labels is not None:
+        raise TypeError("observed and labels go with tensors; a dataset must yield its own, item by item.")
+    if isinstance(data, Source):
+        return data
+    if isinstance(data, Dataset) and hasattr(data, "__len__"):
+        return FromDataset(data)
+    raise TypeError(f"data: expected a dict of tensors, a Batch or a dataset with a length, got {type(data).__name__}.")
+
+
+def collate(items: Sequence[Any]) -> Batch:
+    """The items of a dataset as one batch; what an item lacks is marked as missing.
+
+    Raises:
+        TypeError: for items that are neither dicts, pairs of a dict and a label, nor batches.
+    """
+    if isinstance(items[0], Batch):
+        return Batch.cat(items)
+    labels = None
+    if isinstance(items[0], tuple):
+        items, labels = [item[0] for item in items], torch.stack([torch.as_tensor(item[1]) for item in items])
+    if not isinstance(items[0], Mapping):
+        raise TypeError(
+            f"dataset: expected items that are dicts, (dict, label) pairs or mmvae.Batch objects, got "
+            f"{type(items[0]).__name__}."
+        )
+    names = dict.fromkeys(name for item in items for name in item)
+    data, observed = {}, {}
+    for name in names:
+        values = [item.get(name) for item in items]
+        present = [torch.as_tensor(value) for value in values if value is not None]
+        if not present:
+            continue
+        filled = iter(present)
+        empty = torch.zeros_like(present[0])
+        data[name] = torch.stack([empty if value is None else next(filled) for value in values])
+        observed[name] = torch.tensor([value is not None for value in values])
+    return Batch(data, observed, labels)
