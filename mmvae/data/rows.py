@@ -1,0 +1,82 @@
+"""What a modality of a dataset reads from: stored rows, or a sampler that draws a datum from its label."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Int64, Shaped
+from torch import Tensor
+
+from mmvae.batch import Batch
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """Base data of n rows, each kept once; a dataset refers to them by number, as often as it likes."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one datum."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: Int64[Tensor, "B"]) -> Shaped[Tensor, "B ..."]:
+        """The data of these rows, in the form that models see: images as float32 in [0, 1]."""
+
+    def to(self, device: torch.device) -> Rows:
+        """The same rows on another device."""
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """Draws a datum anew at each access, given its label; ``name`` is how tables call it."""
+
+    name: str
+
+    def draw(self, labels: Int64[Tensor, "B"], generator: torch.Generator) -> Shaped[Tensor, "B ..."]:
+        """One datum for each label, on the device of ``labels``, from this generator (on the CPU) alone."""
+
+
+class Stored:
+    """Rows that are a tensor: bytes become float32 in [0, 1], anything else is handed out as it is.
+
+    Args:
+        name: of the modality, for errors.
+        values: ``[n, ...]``. A floating-point row that is NaN throughout counts as missing.
+
+    Attributes:
+        present: bool ``[n]``, false where a row is NaN throughout; ``None`` if every row is there.
+
+    Raises:
+        ValueError: for values that are infinite, or NaN in part of a row.
+    """
+
+    def __init__(self, name: str, values: Shaped[Tensor, "n ..."]) -> None:
+        checked = Batch({name: values})
+        self.values: Tensor = checked.data[name]
+        self.present: Tensor | None = None if checked.complete else checked.observed[name]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one datum."""
+        return tuple(self.values.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: Int64[Tensor, "B"]) -> Shaped[Tensor, "B ..."]:
+        """The data of these rows."""
+        return as_floats(self.values.index_select(0, rows))
+
+    def to(self, device: torch.device) -> Stored:
+        """The same rows on another device."""
+        moved = Stored.__new__(Stored)
+        moved.values = self.values.to(device)
+        moved.present = None if self.present is None else self.present.to(device)
+        return moved
+
+
+def as_floats(values: Tensor) -> Tensor:
+    """Bytes 0..255 as float32 in [0, 1], by the division that image libraries use; other types unchanged."""
+    return values.to(torch.float32).div_(255) if values.dtype == torch.uint8 else values
