@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmvae.subsets import Subset, canonical
 
@@ -173,7 +173,7 @@ class Batch:
             batch.complete = bool((counts == len(members)).all())
         return batch
 
-    def conform(self, modalities: Sequence[Modality], likelihoods: Mapping[str, Any]) -> Batch:
+    def conform(self, modalities: Sequence[Modality], likelihoods: Mapping[str, Any] | nn.ModuleDict) -> Batch:
         """The batch in the form that a model of these modalities computes with: checked, and of its data types.
 
         Args:
@@ -195,8 +195,9 @@ class Batch:
         for name, value in self.data.items():
             if tuple(value.shape[1:]) != shapes[name]:
                 raise ValueError(_wrong_shape(name, shapes[name], tuple(value.shape)))
+        scorers: dict[str, Any] = dict(likelihoods.items())
         return Batch.trusted(
-            {name: likelihoods[name].conform(name, self.data[name]) for name in shapes if name in self.data},
+            {name: scorers[name].conform(name, self.data[name]) for name in shapes if name in self.data},
             None if self.complete else {name: self.observed[name] for name in shapes if name in self.data},
             self.labels,
             drawn=self.drawn,
@@ -267,13 +268,14 @@ def _fill_holes(name: str, value: Tensor, mask: Tensor | None) -> tuple[Tensor, 
             partly = observed & nan.any(1) & ~nan.all(1)
             if bool(partly.any()):
                 raise ValueError(
-                    f"{name}: row {int(partly.nonzero()[0])} is NaN in part ({int(partly.sum())} such rows); a datum is "
-                    f"present or missing as a whole. Impute the values, or make the whole row NaN."
+                    f"{name}: row {int(partly.nonzero()[0])} is NaN in part ({int(partly.sum())} such rows); a datum "
+                    f"is present or missing as a whole. Impute the values, or make the whole row NaN."
                 )
             infinite = observed & rows.isinf().any(1)
             if bool(infinite.any()):
                 raise ValueError(
-                    f"{name}: row {int(infinite.nonzero()[0])} holds infinite values ({int(infinite.sum())} such rows)."
+                    f"{name}: row {int(infinite.nonzero()[0])} holds infinite values ({int(infinite.sum())} such "
+                    f"rows); clip or replace them."
                 )
             observed = observed & ~nan.all(1)
     if not bool(observed.all()):

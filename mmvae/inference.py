@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -17,6 +17,7 @@ _LONG_WORK = 50
 """From this many batches on, progress is shown."""
 
 
+@runtime_checkable
 class Infers(Protocol):
     """A model that infers; every model of the library does."""
 

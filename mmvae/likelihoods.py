@@ -6,9 +6,11 @@ the last axis of the decoder's output: ``parameter_shape = (*shape, how_many)``.
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import pyro.distributions as dist
 import torch
@@ -24,6 +26,19 @@ class Likelihood(nn.Module, ABC):
 
     data_dtype: torch.dtype = torch.float32
     """The type in which data of this likelihood is kept."""
+
+    arguments: dict[str, Any]
+    """Of the constructor, by name, as saved in the configuration of a model."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Likelihood:
+        """Remembers the arguments, from which the likelihood of a saved model is built again."""
+        likelihood = super().__new__(cls)
+        arguments: dict[str, Any] = {}
+        with contextlib.suppress(TypeError):  # arguments that do not fit: the constructor says so in its own words
+            bound = inspect.signature(cls.__init__).bind_partial(likelihood, *args, **kwargs)
+            arguments = {name: value for name, value in bound.arguments.items() if name != "self"}
+        object.__setattr__(likelihood, "arguments", arguments)
+        return likelihood
 
     @abstractmethod
     def forward(self, parameters: Tensor) -> Distribution:
@@ -181,9 +196,7 @@ class Categorical(Likelihood):
 
     def point(self, distribution: Distribution) -> Tensor:
         """The most probable code at each place, int64."""
-        while isinstance(distribution, torch.distributions.Independent):
-            distribution = distribution.base_dist
-        return distribution.logits.argmax(-1)
+        return distribution.mode
 
     def conform(self, name: str, data: Tensor) -> Tensor:
         """Integer codes as int64; one-hot or real-valued data is refused."""

@@ -35,7 +35,7 @@ class MixtureOfExperts(TorchDistribution):
         self,
         loc: Float[Tensor, "C *batch D"],
         scale: Float[Tensor, "C *batch D"],
-        weights: Float[Tensor, C *batch] | None = None,
+        weights: Float[Tensor, "C *batch"] | None = None,
         family: Family = dist.Normal,
         validate_args: bool | None = None,
     ) -> None:
@@ -70,6 +70,7 @@ class MixtureOfExperts(TorchDistribution):
     def log_prob(self, value: Float[Tensor, "*sample D"]) -> Float[Tensor, "*sample"]:
         """log q(value), in nats."""
         axis = -1 - len(self.batch_shape)
+        value = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape))
         by_component = self.components.log_prob(value.unsqueeze(axis - 1))  # [*sample, C, *batch]
         return (by_component + self.weights.log()).logsumexp(axis)
 
@@ -87,9 +88,9 @@ class MixtureOfExperts(TorchDistribution):
         cumulative weights, so every component has K times its weight draws in expectation, and exactly that many
         where the number is whole. An average over the draws estimates the expectation under the mixture without bias.
         """
-        options = {"dtype": self.loc.dtype, "device": self.loc.device}
-        offset = torch.rand(self.batch_shape, **options)
-        steps = torch.arange(num_samples, **options).reshape(-1, *(1,) * len(self.batch_shape))
+        dtype, device = self.loc.dtype, self.loc.device
+        offset = torch.rand(self.batch_shape, dtype=dtype, device=device)
+        steps = torch.arange(num_samples, dtype=dtype, device=device).reshape(-1, *(1,) * len(self.batch_shape))
         return self._draw(self._component_at((steps + offset) / num_samples))
 
     def split_rsample(self) -> Float[Tensor, "N D"]:
@@ -123,7 +124,7 @@ class MixtureOfExperts(TorchDistribution):
             stretch(self.loc, tail), stretch(self.scale, tail), stretch(self.weights, ()), self.family, False
         )
 
-    def _component_at(self, position: Float[Tensor, K *batch]) -> Int[Tensor, K *batch]:
+    def _component_at(self, position: Float[Tensor, "K *batch"]) -> Int[Tensor, "K *batch"]:
         """The component into whose share of the unit interval each position falls; never one of weight zero."""
         upper = self.weights.cumsum(0)
         below_total = position * upper[-1]  # rounding must not push a position past the last component
@@ -131,7 +132,7 @@ class MixtureOfExperts(TorchDistribution):
         last = self.weights.ne(0).to(torch.int64).cumsum(0).argmax(0)  # the last component that has weight
         return torch.minimum(index, last)
 
-    def _draw(self, component: Int[Tensor, K *batch]) -> Float[Tensor, "K *batch D"]:
+    def _draw(self, component: Int[Tensor, "K *batch"]) -> Float[Tensor, "K *batch D"]:
         index = component.unsqueeze(-1).expand(*component.shape, *self.event_shape)
         return self.family(self.loc.gather(0, index), self.scale.gather(0, index)).rsample()
 

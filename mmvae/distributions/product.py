@@ -13,7 +13,7 @@ def product_of_gaussians(
     *,
     observed: Bool[Tensor, "M N"] | None = None,
     members: Bool[Tensor, "S M"] | None = None,
-    prior_precision: float | Float[Tensor, S] = 0.0,
+    prior_precision: float | Float[Tensor, "S"] = 0.0,
 ) -> tuple[Float[Tensor, "*S N D"], Float[Tensor, "*S N D"]]:
     """Location and scale of the normalised product of experts.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pyro
 import pyro.distributions as dist
@@ -19,6 +19,7 @@ from mmvae.batch import Batch
 from mmvae.distributions import MixtureOfExperts, stratified_draws
 from mmvae.distributions.mixture import Family
 from mmvae.latents import Latents
+from mmvae.likelihoods import Likelihood
 from mmvae.modality import Modality
 from mmvae.models.networks import make_decoders, make_encoders, make_likelihoods, resolve_weights
 from mmvae.models.parameters import expose_parameters
@@ -224,7 +225,7 @@ class MultimodalVAE(nn.Module):
         subset: Subset = None,
         observed: Mapping[str, Any] | None = None,
         num_samples: int = 1,
-    ) -> Float[Tensor, N]:
+    ) -> Float[Tensor, "N"]:
         """E_q(z|x_S)[log p(x_S | z)] - KL(q(z|x_S) || p(z)), in nats, without any training weight.
 
         Args:
@@ -278,7 +279,7 @@ class MultimodalVAE(nn.Module):
         subset: Subset = None,
         num_samples: int = 1000,
         observed: Mapping[str, Any] | None = None,
-    ) -> Float[Tensor, N]:
+    ) -> Float[Tensor, "N"]:
         """log p(x_S) by importance sampling from q(z | x_S), in nats; a lower bound that tightens with the samples.
 
         Args:
@@ -313,19 +314,23 @@ class MultimodalVAE(nn.Module):
 
     def _observation(self, name: str, z: Tensor) -> Distribution:
         """p(x_m | z); leading dimensions of ``z`` are flattened for the decoder and restored after it."""
-        shape = self.likelihoods[name].parameter_shape(self._shapes[name])
+        likelihood = self._likelihood(name)
+        shape = likelihood.parameter_shape(self._shapes[name])
         parameters = self.decoders[name](z.reshape(-1, self.latent_dim)).reshape(*z.shape[:-1], *shape)
-        distribution = self.likelihoods[name](parameters)
+        distribution = likelihood(parameters)
         return distribution.to_event(len(self._shapes[name]) - len(distribution.event_shape))
 
     def _points(self, z: Tensor) -> dict[str, Tensor]:
-        return {name: self.likelihoods[name].point(each) for name, each in self.decode(z).items()}
+        return {name: self._likelihood(name).point(each) for name, each in self.decode(z).items()}
 
     def _chunk(self, batch: Batch, posterior: Distribution) -> int:
         """How many draws of the whole batch fit in a chunk."""
-        sizes = [math.prod(self.likelihoods[name].parameter_shape(self._shapes[name])) for name in batch.names]
+        sizes = [math.prod(self._likelihood(name).parameter_shape(self._shapes[name])) for name in batch.names]
         components = posterior.num_components if isinstance(posterior, MixtureOfExperts) else 1
         return max(1, _CHUNK_NUMBERS // (batch.size * max(*sizes, components * self.latent_dim)))
+
+    def _likelihood(self, name: str) -> Likelihood:
+        return cast("Likelihood", self.likelihoods[name])
 
     @property
     def _shapes(self) -> dict[str, tuple[int, ...]]:

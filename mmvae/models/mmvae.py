@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import pyro.distributions as dist
 
 from mmvae.modality import Modality
 from mmvae.models.base import MultimodalVAE, Weights
-from mmvae.objectives import StratifiedDReG, StratifiedELBO, StratifiedIWAE
+from mmvae.objectives import Objective, StratifiedDReG, StratifiedELBO, StratifiedIWAE
 from mmvae.objectives.schedules import Weight
 from mmvae.posteriors import Mixture
 
-_OBJECTIVES = {"dreg": StratifiedDReG, "iwae": StratifiedIWAE, "elbo": StratifiedELBO}
+_OBJECTIVES: dict[str, Callable[[int, Weight], Objective]] = {
+    "dreg": StratifiedDReG,
+    "iwae": StratifiedIWAE,
+    "elbo": StratifiedELBO,
+}
 _FAMILIES = {"laplace": dist.Laplace, "normal": dist.Normal}
 
 

@@ -104,7 +104,7 @@ def resolve_weights(modalities: Sequence[Modality], weights: object) -> dict[str
     if weights == "balanced":
         largest = max(modality.size for modality in modalities)
         return {modality.name: largest / modality.size for modality in modalities}
-    if not isinstance(weights, dict):
+    if not isinstance(weights, Mapping):
         raise ValueError(f'weights: expected None, "balanced" or a dict by modality, got {weights!r}.')
     for name, weight in weights.items():
         if name not in own:

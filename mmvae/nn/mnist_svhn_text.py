@@ -82,6 +82,7 @@ class TextEncoder(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """Features ``[N, 128]``."""
         # A convolution of width one over one-hot symbols is a look-up of a column of its weight.
+        assert self.symbols.bias is not None  # a convolution has a bias unless told otherwise
         symbols = nn.functional.embedding(codes, self.symbols.weight.squeeze(-1).T) + self.symbols.bias
         return self.layers(symbols.movedim(-1, 1))
 

@@ -38,9 +38,9 @@ class AlignedELBO(Objective):
         ]
         if missing:
             raise ValueError(
-                f"{type(model).__name__} cannot train on incomplete data, since its joint encoder needs every modality; "
-                f"missing here: {', '.join(map(repr, missing))}. Leave incomplete rows out, or use MVAE, MMVAE, MoPoE "
-                f"or MVTCAE."
+                f"{type(model).__name__} cannot train on incomplete data: its joint encoder needs every modality, and "
+                f"{', '.join(map(repr, missing))} is missing here. Leave incomplete rows out, or use MVAE, MMVAE, "
+                f"MoPoE or MVTCAE."
             )
         posterior = joint_posterior(model, batch)
         experts = model.experts(batch)

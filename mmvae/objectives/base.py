@@ -5,14 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 from torch.distributions import Distribution
 
 from mmvae.batch import Batch
+from mmvae.distributions.mixture import MixtureOfExperts
 
 
+@runtime_checkable
 class Trainable(Protocol):
     """What an objective may ask of a model; every model of the library offers it."""
 
@@ -79,3 +81,18 @@ def elbo_terms(log_likelihoods: Mapping[str, Tensor], kl: Tensor) -> dict[str, T
 def joint_posterior(model: Trainable, batch: Batch) -> Distribution:
     """q(z | x) from all modalities that the batch holds."""
     return model.joint_posterior(batch, model.experts)
+
+
+def mixture_posterior(model: Trainable, batch: Batch) -> MixtureOfExperts:
+    """:func:`joint_posterior`, for objectives that speak of its components.
+
+    Raises:
+        TypeError: if the model's joint posterior is no mixture.
+    """
+    posterior = joint_posterior(model, batch)
+    if not isinstance(posterior, MixtureOfExperts):
+        raise TypeError(
+            f"this objective is for mixtures, but the joint posterior {type(model.joint_posterior).__name__} gives "
+            f"{type(posterior).__name__}; pair it with Mixture or MixtureOfProducts, or take another objective."
+        )
+    return posterior

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch.distributions import kl_divergence
 
 from mmvae.batch import Batch
-from mmvae.objectives.base import Loss, Objective, Trainable, elbo_terms, joint_posterior, weighted_sum
+from mmvae.objectives.base import Loss, Objective, Trainable, elbo_terms, mixture_posterior, weighted_sum
 from mmvae.objectives.schedules import Weight, weight_at
 from mmvae.objectives.traces import log_likelihoods
 
@@ -27,7 +27,7 @@ class MixtureELBO(Objective):
 
     def __call__(self, model: Trainable, batch: Batch) -> Loss:
         """The loss of a batch; a row's mixture is over the components whose modalities it has."""
-        posterior = joint_posterior(model, batch)
+        posterior = mixture_posterior(model, batch)
         log_p = log_likelihoods(model, batch, posterior.split_rsample())
         kl = (posterior.weights * kl_divergence(posterior.components, model.prior())).sum(0)
         beta = weight_at(self.beta, model.epoch)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmvae.batch import Batch
 from mmvae.distributions.mixture import MixtureOfExperts
-from mmvae.objectives.base import Loss, Objective, Trainable, joint_posterior, weighted_sum
+from mmvae.objectives.base import Loss, Objective, Trainable, mixture_posterior, weighted_sum
 from mmvae.objectives.schedules import Weight, weight_at
 from mmvae.objectives.traces import log_likelihoods
 
@@ -29,7 +29,7 @@ class _Stratified(Objective):
 
     def __call__(self, model: Trainable, batch: Batch) -> Loss:
         """The loss of a batch; the components of modalities that a row lacks have weight zero in it."""
-        posterior = joint_posterior(model, batch)
+        posterior = mixture_posterior(model, batch)
         z = posterior.component_rsample(self.num_samples)  # [K, C, N, D]
         log_p = log_likelihoods(model, batch, z)
         log_ratio = model.prior().log_prob(z) - self._density(posterior).log_prob(z)

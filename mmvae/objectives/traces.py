@@ -14,7 +14,7 @@ from mmvae.objectives.base import Trainable
 
 def log_likelihoods(
     model: Trainable, batch: Batch, z: Float[Tensor, "*P N D"], rows: Mapping[str, Tensor] | None = None
-) -> dict[str, Float[Tensor, "*P N"]]:
+) -> dict[str, Float[Tensor, "*Q N"]]:
     """log p(x_m | z) of every modality of the batch, zero where it is missing; one replay of the program.
 
     Args:
