@@ -1,0 +1,225 @@
+"""The function fit()."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from mmvae.sources import Data, InMemory, Source, as_source
+from mmvae.training.checkpoint import Checkpoints
+from mmvae.training.display import Display
+from mmvae.training.engine import Engine, MakeOptimizer
+from mmvae.training.feed import Feed, split
+from mmvae.training.folder import existing_run, start_run
+from mmvae.training.journal import Journal
+from mmvae.training.loop import Loop
+from mmvae.training.randomness import derived_seed, randomness_kept, seed_generators
+from mmvae.training.run import Run
+from mmvae.training.settings import Precision, Settings
+from mmvae.training.switches import Interrupts, environment, mode, validated_distributions
+
+_NOISE = 0
+_SHARE_OF_GPU_MEMORY = 0.5
+"""Data that takes no more than this share of the free memory of a GPU is kept there."""
+
+
+def fit(
+    model: Any,
+    data: Data,
+    *,
+    labels: Any = None,
+    observed: Mapping[str, Any] | None = None,
+    epochs: int,
+    batch_size: int = 128,
+    lr: float = 1e-3,
+    weight_decay: float = 0.0,
+    optimizer: MakeOptimizer | None = None,
+    max_grad_norm: float | None = None,
+    validation: Data | float | None = None,
+    patience: int | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    resume: bool = False,
+    device: str | torch.device = "auto",
+    devices: int = 1,
+    precision: Precision = "32-true",
+    validate_args: bool = False,
+    checkpoint_seconds: float = 600.0,
+    progress: bool = True,
+) -> Run:
+    """Trains a model.
+
+    Without ``out`` nothing is written. With it, the folder gets ``config.json``, ``model.safetensors`` (for
+    :func:`mmvae.load`), ``metrics.csv``, ``tensorboard/`` and ``checkpoints/``, from which a run that was stopped
+    continues with ``resume=True``: on the CPU bit for bit as if it had never stopped, from the middle of an epoch too.
+
+    **Which weights.** With ``validation``, the model and ``model.safetensors`` hold the weights of the epoch of the
+    highest validation ELBO, otherwise the latest. The checkpoint always has the latest.
+
+    **Ctrl-C** is granted after the current step: a checkpoint is written, the model gets its weights as above, and
+    ``KeyboardInterrupt`` is raised, so that a script stops; catch it to go on with the model as it is. A second
+    Ctrl-C interrupts at once.
+
+    The model stays on the device of the training, in the mode (training or evaluation) in which it came. The global
+    random generators and switches are left as they were.
+
+    Args:
+        model: any model of the library; it is changed in place. ``model.epoch`` goes on from where it is.
+        data: a dict of tensors or arrays, a :class:`~mmvae.Batch`, or a dataset (see
+            :func:`mmvae.sources.as_source`). Data in memory is checked once, and kept on the GPU if there is room.
+        labels: ``[N, ...]``, beside data in memory; for models that are trained on them.
+        observed: ``{name: bool [N]}``, beside data in memory: what is missing.
+        epochs: how often to go through the data, in all; a run that is resumed does what is left of them.
+        batch_size: rows of a step, on each device.
+        lr: learning rate.
+        weight_decay: decoupled, as in AdamW.
+        optimizer: makes another optimiser than AdamW from the parameters, as
+            ``functools.partial(torch.optim.SGD, lr=0.1)`` does; ``lr`` and ``weight_decay`` are then not used.
+        max_grad_norm: gradients are scaled down to this norm.
+        validation: other data, or the fraction of the data to hold out (chosen by the seed); looked at after each
+            epoch, always with the same random draws.
+        patience: stop when the validation ELBO has not risen for this many epochs.
+        seed: of the order of the data and of all draws.
+        out: folder of the run.
+        resume: continue the run in ``out``, if there is one.
+        device: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:<index>"``.
+        devices: how many; with more than one, a process for each runs the whole script (distributed data parallel).
+        precision: ``"32-true"``, ``"bf16-mixed"`` or ``"16-mixed"``.
+        validate_args: let Pyro check the arguments of all distributions; slower.
+        checkpoint_seconds: write a checkpoint at least this often, besides the one after each epoch.
+        progress: show a bar, or a line for each epoch where the output is no terminal.
+
+    Returns:
+        The run: the model, its folder and its metrics.
+
+    Raises:
+        ValueError: for data that does not fit the model, settings out of their range, or a folder that holds another
+            run, or the same and ``resume`` is not set.
+        FloatingPointError: if the loss is no longer finite; names the epoch, the step and the term at fault. The last
+            good checkpoint is kept.
+        KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
+
+    Example:
+        >>> import torch, mmvae
+        >>> from mmvae import Modality, likelihoods, models
+        >>> vae = models.MVAE([Modality(name, (4,), likelihoods.Normal()) for name in ("a", "b")], latent_dim=2)
+        >>> data = {"a": torch.randn(64, 4), "b": torch.randn(64, 4)}
+        >>> run = mmvae.fit(vae, data, epochs=2, validation=0.25, progress=False)
+        >>> [(row["epoch"], row["split"]) for row in run.metrics]
+        [(1, 'train'), (1, 'validation'), (2, 'train'), (2, 'validation')]
+    """
+    settings = Settings(
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        weight_decay=weight_decay,
+        optimizer="AdamW" if optimizer is None else _optimizer_name(optimizer),
+        max_grad_norm=max_grad_norm,
+        patience=patience,
+        seed=seed,
+        precision=precision,
+        devices=devices,
+        checkpoint_seconds=checkpoint_seconds,
+    )
+    if patience is not None and validation is None:
+        raise ValueError("patience: early stopping looks at validation data; pass validation=, a fraction or data.")
+    if resume and out is None:
+        raise ValueError("resume: there is nothing to resume from without the folder of the run; pass out=.")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(randomness_kept())
+        if devices == 1:  # several processes find each other through the environment
+            stack.enter_context(environment())
+        parts = _parts(as_source(data, observed, labels), validation, seed, model)
+        engine = Engine(device, settings)
+        folder = None if out is None else Path(out)
+        state = None
+        if folder is not None:
+            training = {**settings.fixed(), "rows": len(parts.rows), "validation_rows": len(parts.held_out)}
+            state = existing_run(folder, model, training, resume)
+            engine.barrier()
+            if engine.is_main and state is None:
+                start_run(folder, model, training)
+            engine.barrier()
+        engine.setup(model, optimizer)
+        loop = Loop(model, engine, *_feeds(parts, engine, settings), settings, Checkpoints(folder))
+        journal = Journal(folder if engine.is_main else None, [] if state is None else state["rows"])
+        stack.callback(journal.close)
+        display = stack.enter_context(Display(progress and engine.is_main, epochs, loop.steps))
+        stack.enter_context(validated_distributions(validate_args))
+        stack.enter_context(mode(model, training=True))
+        seed_generators(derived_seed(seed, _NOISE, engine.rank))
+        if state is not None:
+            loop.resume(state)
+        loop.run(journal, display, stack.enter_context(Interrupts()))
+    return Run(model, folder, loop.rows, loop.best_epoch)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Which rows of which sources are for training and for validation; without validation the latter are none."""
+
+    source: Source
+    rows: Int64[Tensor, "T"]
+    validation_source: Source
+    held_out: Int64[Tensor, "V"]
+
+
+def _parts(source: Source, validation: Data | float | None, seed: int, model: Any) -> _Parts:
+    source = _prepared(source, model)
+    everything, nothing = torch.arange(len(source)), torch.arange(0)
+    if validation is None:
+        return _Parts(source, everything, source, nothing)
+    if isinstance(validation, float):
+        rows, held_out = split(len(source), validation, seed)
+        return _Parts(source, rows, source, held_out)
+    other = _prepared(as_source(validation), model)
+    return _Parts(source, everything, other, torch.arange(len(other)))
+
+
+def _feeds(parts: _Parts, engine: Engine, settings: Settings) -> tuple[Feed, Feed | None]:
+    """The feeds of training and validation."""
+
+    def feed(source: Source, rows: Tensor) -> Feed:
+        return Feed(source, rows, settings.batch_size, settings.seed, engine.rank, engine.world)
+
+    source = _placed(parts.source, engine.device)
+    if len(parts.held_out) == 0:
+        return feed(source, parts.rows), None
+    shared = parts.validation_source is parts.source
+    validation_source = source if shared else _placed(parts.validation_source, engine.device)
+    return feed(source, parts.rows), feed(validation_source, parts.held_out)
+
+
+def _prepared(source: Source, model: Any) -> Source:
+    """Data in memory checked, and cast, once for all epochs; other sources are checked batch by batch."""
+    if not isinstance(source, InMemory):
+        return source
+    model.to(source.whole.device)  # so that the data, which may be large, stays where it is
+    return InMemory(model.prepare(source.whole))
+
+
+def _placed(source: Source, device: torch.device) -> Source:
+    """Data in memory moved to the device of the training, if it is small enough to stay there."""
+    if not isinstance(source, InMemory):
+        return source
+    if device.type == "cuda" and source.whole.device != device:
+        size = sum(value.numel() * value.element_size() for value in source.whole.data.values())
+        if size > _SHARE_OF_GPU_MEMORY * torch.cuda.mem_get_info(device)[0]:
+            return source
+    return InMemory(source.whole.to(device))
+
+
+def _optimizer_name(make: MakeOptimizer) -> str:
+    """The optimiser in words that are the same at each run."""
+    if isinstance(make, functools.partial):
+        keywords = ", ".join(f"{name}={value!r}" for name, value in sorted(make.keywords.items()))
+        return f"{make.func.__qualname__}({keywords})"
+    return str(getattr(make, "__qualname__", type(make).__qualname__))

@@ -1,0 +1,274 @@
+"""The loop: epochs of steps, validation, checkpoints, and what to do when something stops it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmvae.training.checkpoint import Checkpoints, State
+from mmvae.training.display import Display
+from mmvae.training.engine import Engine
+from mmvae.training.feed import Feed
+from mmvae.training.journal import Journal, Row, metrics_row
+from mmvae.training.means import Means, mean_of
+from mmvae.training.randomness import derived_seed, random_state, randomness_kept, seed_generators, set_random_state
+from mmvae.training.run import score
+from mmvae.training.saving import set_tensors, tensors_of, write_weights
+from mmvae.training.settings import Settings
+from mmvae.training.switches import Interrupts, mode
+
+_STEPS_BETWEEN_CHECKS = 50
+"""How often the loop waits for the device, to see whether the loss is still finite."""
+
+_VALIDATION = 3
+
+
+@dataclass
+class _Best:
+    """The weights of the epoch with the highest score."""
+
+    epoch: int
+    score: float
+    tensors: dict[str, Tensor]
+
+
+class Loop:
+    """Trains a model that is set up on an engine.
+
+    It knows of the model no more than ``loss(batch)``, ``epoch`` and its weights.
+
+    Args:
+        model: to train.
+        engine: on which it is set up.
+        feed: of the training data.
+        validation: its feed, or ``None``.
+        settings: of the run.
+        checkpoints: where to keep them.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        engine: Engine,
+        feed: Feed,
+        validation: Feed | None,
+        settings: Settings,
+        checkpoints: Checkpoints,
+    ) -> None:
+        self.model = model
+        self.rows: list[Row] = []
+        self._engine = engine
+        self._feed = feed
+        self._validation = validation
+        self._settings = settings
+        self._checkpoints = checkpoints
+        self._epoch = 0  # how many were completed
+        self._step = 0  # how many of the next epoch were completed
+        self._seconds = 0.0  # spent on them
+        self._means = Means()
+        self._best: _Best | None = None
+        self._epochs_before = float(model.epoch)
+        self._settled = True  # whether everything is as it is between two steps
+        self._last_written = time.perf_counter()
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        return self._feed.steps
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch of the highest score in validation."""
+        return None if self._best is None else self._best.epoch
+
+    def resume(self, state: State) -> None:
+        """Takes up the run where a checkpoint was written. The generators must be seeded before, not afterwards."""
+        rank = self._engine.rank
+        set_tensors(self.model, state["model"])
+        self._engine.restore(state["engine"])
+        self._epoch, self._step, self._seconds = state["epoch"], state["step"], state["seconds"]
+        self._epochs_before = state["epochs_before"]
+        self._means = Means.restore(state["means"][rank], self._engine.device)
+        self.rows = list(state["rows"])
+        self._best = None if state["best"] is None else _Best(**state["best"])
+        self._feed.restore(state["sources"][rank])
+        set_random_state(state["random"][rank])
+
+    def run(self, journal: Journal, display: Display, interrupts: Interrupts) -> None:
+        """Trains until all epochs are done or validation no longer improves.
+
+        However it ends, the model holds the best weights, if there was a validation.
+
+        Args:
+            journal: takes the rows of each epoch.
+            display: shows how far it is.
+            interrupts: says when Ctrl-C was pressed.
+
+        Raises:
+            FloatingPointError: if the loss or a weight is no longer finite.
+            KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
+        """
+        try:
+            if self._epoch == self._step == 0:
+                self._write_checkpoint()  # now, so that a folder that cannot be written is known at once
+            while self._epoch < self._settings.epochs and not self._is_exhausted():
+                self._train(display, interrupts)
+                rows = self._close_epoch(interrupts)
+                journal.add(rows)
+                self._write_checkpoint()
+                self._write_weights()
+                display.epoch(rows)
+                interrupts.grant()
+        except KeyboardInterrupt:
+            self._stop(display)
+            raise
+        finally:
+            if self._best is not None:
+                set_tensors(self.model, self._best.tensors)
+
+    def _is_exhausted(self) -> bool:
+        patience = self._settings.patience
+        return patience is not None and self._best is not None and self._epoch - self._best.epoch >= patience
+
+    def _train(self, display: Display, interrupts: Interrupts) -> None:
+        """The steps of an epoch that are left of it."""
+        started = time.perf_counter() - self._seconds
+        batches = self._feed.shuffled(self._epoch, self._step)
+        while self._step < self._feed.steps:
+            self._settled = False
+            batch = next(batches)
+            self._set_epoch(self._epoch + self._step / self._feed.steps)
+            loss, terms = self._engine.step(batch)
+            self._means.add(self._step, batch.size, loss, terms)
+            self._step += 1
+            self._seconds = time.perf_counter() - started
+            self._settled = True
+            is_check = self._step % _STEPS_BETWEEN_CHECKS == 0 or self._step == self._feed.steps
+            if is_check:
+                self._require_finite(self._means, "step")
+                display.figures(self._means.result())
+            if (is_check or self._engine.world == 1) and self._is_checkpoint_due():
+                self._write_checkpoint()
+            display.step(self._epoch, self._step)
+            interrupts.grant()
+
+    def _close_epoch(self, interrupts: Interrupts) -> list[Row]:
+        """Validates, and counts the epoch as completed."""
+        self._require_finite_weights()
+        self._set_epoch(self._epoch + 1)
+        number = self._epoch + 1
+        means = mean_of(self._engine.gather(self._means.totals()))
+        rows = [metrics_row(number, "train", means, self._seconds)]
+        if self._validation is not None:
+            rows.append(self._validate(self._validation, number, interrupts))
+        self._settled = False
+        if self._validation is not None and (self._best is None or score(rows[-1]) > self._best.score):
+            tensors = {name: value.clone() for name, value in tensors_of(self.model).items()}
+            self._best = _Best(number, score(rows[-1]), tensors)
+        self.rows.extend(rows)
+        self._epoch, self._step, self._seconds, self._means = number, 0, 0.0, Means()
+        self._settled = True
+        return rows
+
+    def _validate(self, feed: Feed, number: int, interrupts: Interrupts) -> Row:
+        """A row of means over the validation data.
+
+        The draws are the same after every epoch, and training goes on as if there had been no validation.
+        """
+        started = time.perf_counter()
+        means = Means()
+        seed = derived_seed(self._settings.seed, _VALIDATION, self._engine.rank)
+        with mode(self.model, training=False), randomness_kept(), feed.undisturbed():
+            seed_generators(seed)
+            for step, batch in enumerate(feed.in_order()):
+                means.add(step, batch.size, *self._engine.evaluate(batch))
+                interrupts.grant()
+        self._require_finite(means, "validation batch")
+        result = mean_of(self._engine.gather(means.totals()))
+        return metrics_row(number, "validation", result, time.perf_counter() - started)
+
+    def _set_epoch(self, epochs: float) -> None:
+        """Tells the schedules of weights how many epochs this run has trained for."""
+        with torch.no_grad():
+            self.model.epoch.fill_(self._epochs_before + epochs)
+
+    # What is written.
+
+    def _is_checkpoint_due(self) -> bool:
+        if self._checkpoints.folder is None:
+            return False
+        return self._engine.agreed(time.perf_counter() - self._last_written >= self._settings.checkpoint_seconds)
+
+    def _write_checkpoint(self) -> None:
+        """Writes a checkpoint of a state that is sound; all processes take part."""
+        if self._checkpoints.folder is None:
+            return
+        self._require_finite(self._means, "step")
+        self._require_finite_weights()
+        state = {
+            "model": tensors_of(self.model),
+            "engine": self._engine.state(),
+            "epoch": self._epoch,
+            "step": self._step,
+            "seconds": self._seconds,
+            "epochs_before": self._epochs_before,
+            "rows": self.rows,
+            "best": None if self._best is None else vars(self._best),
+            "means": self._engine.gather(self._means.state()),
+            "random": self._engine.gather(random_state()),
+            "sources": self._engine.gather(self._feed.state()),
+        }
+        if self._engine.is_main:
+            self._checkpoints.write(state)
+        self._last_written = time.perf_counter()
+
+    def _write_weights(self) -> None:
+        """Writes the weights for use: the best, or without validation the latest."""
+        if self._checkpoints.folder is not None and self._engine.is_main:
+            tensors = tensors_of(self.model) if self._best is None else self._best.tensors
+            write_weights(self._checkpoints.folder, tensors)
+
+    def _stop(self, display: Display) -> None:
+        """Leaves a checkpoint after Ctrl-C.
+
+        In the middle of a step, or with several processes (which Ctrl-C stops at different steps), that is the last
+        one that was written.
+        """
+        if self._checkpoints.folder is None:
+            return
+        try:
+            if self._settled and self._engine.world == 1:
+                self._write_checkpoint()
+            self._write_weights()
+        except FloatingPointError as error:
+            display.say(f"no checkpoint was written: {error}")
+        display.say(
+            f"interrupted after {self._epoch} epochs and {self._step} steps; call fit again with resume=True to go on "
+            f"from {self._checkpoints}"
+        )
+
+    # What must be finite.
+
+    def _require_finite(self, means: Means, what: str) -> None:
+        fault = means.fault()
+        if fault is not None:
+            step, names = fault
+            raise FloatingPointError(
+                f"epoch {self._epoch + 1}, {what} {step + 1}: the loss is not finite; the term at fault: "
+                f"{', '.join(names)}. Try a lower lr, max_grad_norm, or data of a smaller scale. The last good "
+                f"checkpoint: {self._checkpoints}."
+            )
+
+    def _require_finite_weights(self) -> None:
+        names = [name for name, parameter in self.model.named_parameters()]
+        finite = [parameter.isfinite().all() for parameter in self.model.parameters()]
+        if not bool(torch.stack(finite).all()):
+            bad = next(name for name, fine in zip(names, finite, strict=True) if not bool(fine))
+            raise FloatingPointError(
+                f"epoch {self._epoch + 1}, step {self._step}: the weight {bad} is not finite. Try a lower lr or "
+                f"max_grad_norm. The last good checkpoint: {self._checkpoints}."
+            )

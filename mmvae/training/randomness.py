@@ -1,0 +1,72 @@
+"""The random generators of the process: seeded for a while, and given back as they were."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def random_state() -> dict[str, Any]:
+    """The states of the generators of torch (the CPU and, where there is one, the current GPU), Python and numpy."""
+    version, words, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 (networks of users may draw from it)
+    state = {
+        "torch": torch.get_rng_state(),
+        "python": {"version": version, "words": torch.tensor(words), "gauss": gauss},
+        "numpy": {
+            "kind": kind,
+            "keys": torch.from_numpy(np.asarray(keys, dtype=np.int64)),
+            "position": int(position),
+            "has_gauss": int(has_gauss),
+            "cached": float(cached),
+        },
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Puts the generators into the states that :func:`random_state` gave; a GPU that is no longer there is left out."""
+    torch.set_rng_state(state["torch"])
+    python, numpy = state["python"], state["numpy"]
+    random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
+    keys = numpy["keys"].numpy().astype(np.uint32)
+    np.random.set_state(  # noqa: NPY002
+        (numpy["kind"], keys, numpy["position"], numpy["has_gauss"], numpy["cached"])
+    )
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+@contextlib.contextmanager
+def randomness_kept() -> Iterator[None]:
+    """Gives the generators back, afterwards, in the states in which they were."""
+    before = random_state()
+    try:
+        yield
+    finally:
+        set_random_state(before)
+
+
+def seed_generators(seed: int) -> None:
+    """Seeds the generators of torch (of every device), Python and numpy."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    torch.manual_seed(seed)
+
+
+def derived_seed(seed: int, purpose: int, index: int = 0) -> int:
+    """A seed for one purpose and one turn; streams of different purposes have nothing in common."""
+    return int(np.random.SeedSequence((seed, purpose, index)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def permutation(size: int, seed: int) -> Tensor:
+    """The numbers below ``size`` in a random order, int64; the global generators are not touched."""
+    return torch.randperm(size, generator=torch.Generator().manual_seed(seed))

@@ -1,0 +1,56 @@
+"""The settings of a training run, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+"""Of the computation: weights stay in float32 in any case."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is trained; plain values. :func:`mmvae.training.fit` says what each is.
+
+    Raises:
+        ValueError: for a value out of its range.
+    """
+
+    epochs: int
+    batch_size: int = 128
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    optimizer: str = "AdamW"
+    max_grad_norm: float | None = None
+    patience: int | None = None
+    seed: int = 0
+    precision: Precision = "32-true"
+    devices: int = 1
+    checkpoint_seconds: float = 600.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1), ("devices", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value is None and name == "patience":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name}: expected a whole number, got {value!r}.")
+            if value < least:
+                raise ValueError(f"{name}: expected at least {least}, got {value}.")
+        if not 0 < self.lr < float("inf"):
+            raise ValueError(f"lr: expected a finite number above 0, got {self.lr}.")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise ValueError(f"weight_decay: expected a finite number from 0 on, got {self.weight_decay}.")
+        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm: expected a number above 0, or None, got {self.max_grad_norm}.")
+        if self.precision not in get_args(Precision):
+            expected = ", ".join(map(repr, get_args(Precision)))
+            raise ValueError(f"precision: expected one of {expected}, got {self.precision!r}.")
+        if not self.checkpoint_seconds >= 0:
+            raise ValueError(f"checkpoint_seconds: expected a number from 0 on, got {self.checkpoint_seconds}.")
+
+    def fixed(self) -> dict[str, Any]:
+        """The settings that cannot change when a run is resumed, since its numbers depend on them."""
+        names = ("batch_size", "lr", "weight_decay", "optimizer", "max_grad_norm", "seed", "precision", "devices")
+        return {name: getattr(self, name) for name in names}

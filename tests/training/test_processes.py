@@ -1,0 +1,109 @@
+"""Whole processes: one that is killed, and two that train together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+import torch
+
+import mmvae
+from mmvae.training.storage import read_state, read_tensors
+
+SCRIPT = """
+import os, sys, torch, mmvae
+from mmvae import Modality, likelihoods, models, nn
+from functools import partial
+
+torch.manual_seed(int(sys.argv[2]))
+small = dict(encoder=partial(nn.MLPEncoder, (4,), hidden=(6,)), decoder=partial(nn.MLPDecoder, shape=(4,), hidden=(6,)))
+vae = models.MoPoE([Modality(name, (4,), likelihoods.Normal(), **small) for name in ("a", "b")], latent_dim=2)
+generator = torch.Generator().manual_seed(5)
+data = {name: torch.randn(33, 4, generator=generator) for name in ("a", "b")}
+"""
+
+
+def start(tmp_path, body, *arguments, **environment):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT + textwrap.dedent(body))
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **environment}
+    return subprocess.Popen([sys.executable, str(script), *map(str, arguments)], env=variables, cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_a_killed_run_continues(tmp_path, assert_same):
+    """Killed without warning while it writes a checkpoint at every step."""
+    body = """
+    mmvae.fit(vae, data, epochs=int(sys.argv[3]), batch_size=8, validation=0.25, out=sys.argv[1], resume=True,
+              progress=False, device="cpu", checkpoint_seconds=0.0)
+    """
+    folder, checkpoint = tmp_path / "killed", tmp_path / "killed" / "checkpoints" / "last.safetensors"
+    process = start(tmp_path, body, folder, 0, 100000)
+    deadline = time.monotonic() + 120
+    while not (checkpoint.exists() and read_state(checkpoint)["epoch"] >= 2):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    mmvae.load(folder)  # usable as it is
+    epochs = read_state(checkpoint)["epoch"] + 2
+    assert start(tmp_path, body, folder, 9, epochs).wait() == 0
+    assert start(tmp_path, body, tmp_path / "whole", 0, epochs).wait() == 0
+    assert_same(mmvae.load(folder), mmvae.load(tmp_path / "whole"))
+    one, other = (read_state(path / "checkpoints" / "last.safetensors") for path in (folder, tmp_path / "whole"))
+    assert all(torch.equal(value, other["model"][name]) for name, value in one["model"].items())
+
+
+@pytest.mark.slow
+def test_two_processes_average_their_gradients(tmp_path):
+    """Two processes with half a batch each end where one process with plain gradient descent does."""
+    body = """
+    from mmvae.objectives import Loss
+    def noiseless(model, batch):  # a loss without draws, so that processes can be compared
+        posterior = model.joint_posterior(batch, model.experts)
+        decoded = model.decode(posterior.components.mean.mean(0))
+        log_p = {name: decoded[name].log_prob(batch.data[name]).mean() for name in batch.names}
+        return Loss(-sum(log_p.values()), {**log_p, "elbo": sum(log_p.values())})
+    vae.objective = noiseless
+    devices = int(sys.argv[3])
+    run = mmvae.fit(vae, {name: x[:32] for name, x in data.items()}, epochs=3, batch_size=8 // devices, device="cpu",
+                    devices=devices, optimizer=partial(torch.optim.SGD, lr=0.1), progress=False, out=sys.argv[1],
+                    validation={name: x[:7] for name, x in data.items()}, resume=True)
+    rank = os.environ.get("LOCAL_RANK", "0")
+    mmvae.save(vae, sys.argv[1] + "-" + rank)
+    """
+    for devices in (1, 2):
+        assert start(tmp_path, body, tmp_path / f"run{devices}", 0, devices).wait(timeout=200) == 0
+    alone, _ = read_tensors(tmp_path / "run1-0" / "model.safetensors")
+    ranks = [read_tensors(tmp_path / f"run2-{rank}" / "model.safetensors")[0] for rank in (0, 1)]
+    for name, value in alone.items():
+        assert torch.equal(ranks[0][name], ranks[1][name])
+        torch.testing.assert_close(ranks[0][name], value)
+    metrics = [mmvae.training.Run.load(tmp_path / f"run{devices}").metrics for devices in (1, 2)]
+    for one, other in zip(*metrics, strict=True):
+        assert one["split"] == other["split"]
+        assert one["elbo"] == pytest.approx(other["elbo"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_resume(tmp_path):
+    body = """
+    data["b"][::2] = float("nan")
+    for name in (sys.argv[1], sys.argv[1] + "-parts"):
+        for epochs in ((4,) if name == sys.argv[1] else (2, 4)):
+            torch.manual_seed(0)
+            vae = models.MMVAE(vae.modalities, latent_dim=2)
+            mmvae.fit(vae, data, epochs=epochs, batch_size=8, device="cpu", devices=2, progress=False, out=name,
+                      validation=0.25, resume=True)
+    """
+    assert start(tmp_path, body, tmp_path / "run", 0).wait(timeout=200) == 0
+    states = [read_state(tmp_path / name / "checkpoints" / "last.safetensors") for name in ("run", "run-parts")]
+    assert len(states[0]["random"]) == 2
+    for name, value in states[0]["model"].items():
+        assert torch.equal(value, states[1]["model"][name])
