@@ -163,14 +163,7 @@ class Batch:
             conforms_to=self.conforms_to,
         )
         if observed is not None:
-            counts = torch.stack(list(observed.values())).sum(0)
-            if bool((counts == 0).any()):
-                rows = (counts == 0).nonzero().flatten().tolist()
-                raise ValueError(
-                    f"subset: {len(rows)} rows (the first is {rows[0]}) have none of {', '.join(map(repr, members))} "
-                    f"observed; leave those rows out, or ask for a larger subset."
-                )
-            batch.complete = bool((counts == len(members)).all())
+            batch.complete = bool((_counts(observed) == len(members)).all())
         return batch
 
     def conform(self, modalities: Sequence[Modality], likelihoods: Mapping[str, Any] | nn.ModuleDict) -> Batch:
@@ -181,7 +174,8 @@ class Batch:
             likelihoods: ``{name: likelihood}``; each checks and casts the values it is to score.
 
         Raises:
-            ValueError: for data under an unknown name, a wrong shape, or values that the likelihood cannot score.
+            ValueError: for data under an unknown name, a wrong shape, values that the likelihood cannot score, or a row
+                in which nothing is observed.
             TypeError: for a data type that the likelihood cannot score.
         """
         if self.conforms_to is likelihoods:
@@ -195,6 +189,8 @@ class Batch:
         for name, value in self.data.items():
             if tuple(value.shape[1:]) != shapes[name]:
                 raise ValueError(_wrong_shape(name, shapes[name], tuple(value.shape)))
+        if not self.complete:
+            _counts(self.observed)
         scorers: dict[str, Any] = dict(likelihoods.items())
         return Batch.trusted(
             {name: scorers[name].conform(name, self.data[name]) for name in shapes if name in self.data},
@@ -206,9 +202,15 @@ class Batch:
 
     @staticmethod
     def of(data: Batch | Mapping[str, Any], observed: Mapping[str, Any] | None = None) -> Batch:
-        """``data`` as a batch, with the mask given beside it (if any) in the place of its own."""
+        """``data`` as a batch, in which whatever is masked there, or here, is missing."""
         if isinstance(data, Batch):
-            return data if observed is None else Batch(data.data, {**data.observed, **observed}, data.labels)
+            if observed is None:
+                return data
+            both = Batch({**data.data, **dict.fromkeys(data.drawn)}, observed, data.labels)
+            for name, mask in data.observed.items():
+                both.observed[name] = both.observed[name] & mask  # what was missing before holds zeros, and stays so
+            both.complete = both.complete and data.complete
+            return both
         return Batch(data, observed)
 
     @staticmethod
@@ -282,6 +284,18 @@ def _fill_holes(name: str, value: Tensor, mask: Tensor | None) -> tuple[Tensor, 
         keep = observed.reshape(-1, *(1,) * (value.ndim - 1))
         value = torch.where(keep, value, torch.zeros((), dtype=value.dtype, device=value.device))
     return value, observed
+
+
+def _counts(observed: Mapping[str, Tensor]) -> Tensor:
+    """How many modalities each row has, ``[N]``; an error if one has none."""
+    counts = torch.stack(list(observed.values())).sum(0)
+    if bool((counts == 0).any()):
+        rows = (counts == 0).nonzero().flatten().tolist()
+        raise ValueError(
+            f"{len(rows)} rows (the first is {rows[0]}) have none of {', '.join(map(repr, observed))} observed; leave "
+            f"those rows out, or ask for a larger subset."
+        )
+    return counts
 
 
 def _wrong_shape(name: str, shape: tuple[int, ...], got: tuple[int, ...]) -> str:

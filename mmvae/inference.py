@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
+from torch import nn
 
 from mmvae.batch import Batch
 from mmvae.distributions import concatenate
 from mmvae.latents import Latents
+from mmvae.nn.mode import mode
 from mmvae.sources import Data, as_source
 from mmvae.subsets import Subset
 
@@ -21,16 +23,8 @@ _LONG_WORK = 50
 class Infers(Protocol):
     """A model that infers; every model of the library does."""
 
-    training: bool
-
     def infer(self, batch: Any, subset: Subset = None, observed: Any = None) -> Latents:
         """The posterior of one batch."""
-
-    def eval(self) -> Any:
-        """Evaluation mode."""
-
-    def train(self, mode: bool = True) -> Any:
-        """Training mode."""
 
 
 def infer(
@@ -67,13 +61,8 @@ def infer(
         >>> mmvae.infer(vae, {"a": torch.randn(5, 4)}, subset="a").mean.shape
         torch.Size([5, 2])
     """
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            parts = [model.infer(batch, subset) for batch in _batches(data, observed, batch_size, progress)]
-    finally:
-        model.train(was_training)
+    with torch.no_grad(), mode(cast(nn.Module, model), training=False):
+        parts = [model.infer(batch, subset) for batch in _batches(data, observed, batch_size, progress)]
     return Latents(concatenate([part.distribution for part in parts]), parts[0].subset)
 
 

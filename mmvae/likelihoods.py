@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from mmvae.distributions import SharedScaleLaplace
+
 _SCALE_FLOOR = 1e-3
 _MAX_LOG_RATE = 20.0
 
@@ -126,7 +128,7 @@ class Laplace(_LocationScale):
 
     def forward(self, parameters: Tensor) -> Distribution:
         """A Laplace around ``parameters [..., *shape]``."""
-        return dist.Laplace(parameters, self.scale)
+        return SharedScaleLaplace(parameters, self.scale)
 
 
 class Bernoulli(Likelihood):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyro.distributions as dist
@@ -110,7 +111,7 @@ class MixtureOfExperts(TorchDistribution):
         """The same mixture, through which no gradient flows."""
         return MixtureOfExperts(self.loc.detach(), self.scale.detach(), self.weights, self.family, validate_args=False)
 
-    def expand(self, batch_shape: torch.Size | tuple[int, ...], _instance: Any = None) -> MixtureOfExperts:
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> MixtureOfExperts:
         """The mixture repeated over a larger batch."""
         shape = torch.Size(batch_shape)
         padding = (1,) * (len(shape) - len(self.batch_shape))

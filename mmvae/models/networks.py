@@ -11,6 +11,7 @@ from torch import nn
 from mmvae import nn as networks
 from mmvae.likelihoods import Likelihood, as_likelihood
 from mmvae.modality import Modality
+from mmvae.nn.mode import mode
 
 
 def make_likelihoods(modalities: Sequence[Modality]) -> dict[str, Likelihood]:
@@ -116,13 +117,8 @@ def resolve_weights(modalities: Sequence[Modality], weights: object) -> dict[str
 
 def _probe(module: nn.Module, inputs: torch.Tensor, what: str, given: str) -> torch.Tensor:
     """What a module makes of trial inputs, in evaluation mode, leaving its mode as it was."""
-    modes = {part: part.training for part in module.modules()}
-    module.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), mode(module, training=False):
             return module(inputs)
     except (RuntimeError, TypeError, IndexError, ValueError) as error:
         raise ValueError(f"{what} cannot take {given} of {inputs.dtype}: {error}") from error
-    finally:
-        for part, mode in modes.items():
-            part.training = mode

@@ -1,0 +1,20 @@
+"""Training and evaluation mode, for a while."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from torch import nn
+
+
+@contextlib.contextmanager
+def mode(module: nn.Module, training: bool) -> Iterator[None]:
+    """Training or evaluation mode; afterwards each part of the module has the mode in which it came."""
+    before = {part: part.training for part in module.modules()}
+    module.train(training)
+    try:
+        yield
+    finally:
+        for part, was_training in before.items():
+            part.training = was_training
