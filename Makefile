@@ -19,7 +19,7 @@ $(VENV)/.installed: pyproject.toml
 	@touch $@
 
 experiment: $(VENV)/.installed
-	$(VENV)/bin/python experiments/mnist_svhn_text.py --model all --preset quick --out $(RUN)
+	$(VENV)/bin/python experiments/mnist_svhn_text.py --model all --preset quick --out $(RUN) --resume
 
 test: lint types
 	$(VENV)/bin/python -m pytest
