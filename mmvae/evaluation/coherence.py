@@ -1,0 +1,76 @@
+"""Whether what is generated belongs to the class of what was given, and to one class across modalities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from mmvae.evaluation.context import Context
+from mmvae.evaluation.generation import generator_of, readings, real_readings
+from mmvae.evaluation.results import Row, Unavailable, make_row
+
+
+def coherence(context: Context) -> Iterator[Row]:
+    """Share of generated data that a classifier puts in the class of the data point, per subset and target.
+
+    z is drawn from q(z | x_S), the decoder's mean is classified. Targets that were given are reported too, with the
+    note ``reconstruction``: leave them out of averages over cross-modal coherence.
+
+    Source: Shi et al. 2019, section 4.2.
+    """
+    if context.labels is None:
+        raise Unavailable("the data has no class labels (one integer for each data point)")
+    generator_of(context)
+    names = _classified(context)
+    for subset in context.each_subset("coherence"):
+        labels = context.labels[context.inferred(subset).rows]
+        found = readings(context, subset)
+        for name in names:
+            extra = {"note": "reconstruction"} if name in subset else {}
+            yield _share("coherence", found[name].predicted == labels, subset, name, **extra)
+
+
+def joint_coherence(context: Context) -> Iterator[Row]:
+    """Share of draws from the prior on which the classifiers of all modalities agree.
+
+    Source: Shi et al. 2019, section 4.2.
+    """
+    generator_of(context)
+    names = _classified(context)
+    if len(names) < 2:
+        raise Unavailable("with fewer than two classifiers there is nothing to agree on")
+    predicted = torch.stack([reading.predicted for reading in readings(context, None).values()])
+    yield _share("joint_coherence", (predicted == predicted[0]).all(0), (), "")
+
+
+def classifier_accuracy(context: Context) -> Iterator[Row]:
+    """Accuracy of the classifiers on the evaluated data itself: the ceiling of coherence, and a check of the judge."""
+    if context.labels is None:
+        raise Unavailable("the data has no class labels (one integer for each data point)")
+    for name in _classified(context):
+        rows = context.rows((name,)) if name in context.names else ()
+        if len(rows):
+            right = real_readings(context, name).predicted == context.labels[rows]
+            yield _share("classifier_accuracy", right, (), name)
+
+
+def _classified(context: Context) -> tuple[str, ...]:
+    """The modalities that have a classifier; for the others there is a note.
+
+    Raises:
+        Unavailable: if none has.
+    """
+    if not context.classifiers:
+        raise Unavailable("there are no classifiers; pass classifiers=, or labelled training data as train=")
+    without = [name for name in context.model.names if name not in context.classifiers]
+    if without:
+        context.note(f"coherence: without {', '.join(without)}, for which there is no classifier.")
+    return tuple(name for name in context.model.names if name in context.classifiers)
+
+
+def _share(metric: str, hits: torch.Tensor, subset: tuple[str, ...], target: str, **extras: str) -> Row:
+    share = float(hits.double().mean())
+    error = math.sqrt(share * (1 - share) / len(hits))
+    return make_row(metric, share, subset, target, stderr=error, n=len(hits), **extras)

@@ -1,0 +1,263 @@
+"""What metrics share: the data, the subsets, latents that are computed once, seeds, notes, progress."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from mmvae.batch import Batch
+from mmvae.evaluation.results import Unavailable
+from mmvae.inference import infer
+from mmvae.latents import Latents
+from mmvae.modality import Modality
+from mmvae.sources import Source
+from mmvae.subsets import Subset, label
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_T = TypeVar("_T")
+_BLOCK = 2048
+"""Rows whose latents are drawn with one seed. It is no setting, since draws would depend on it."""
+
+
+@runtime_checkable
+class Evaluated(Protocol):
+    """What every metric needs of a model."""
+
+    modalities: Sequence[Modality]
+    names: tuple[str, ...]
+    training: bool
+
+    def infer(self, batch: Any, subset: Subset = None, observed: Any = None) -> Latents:
+        """The posterior of one batch."""
+
+    def eval(self) -> Any:
+        """Evaluation mode."""
+
+    def train(self, mode: bool = True) -> Any:
+        """Training mode."""
+
+    def modules(self) -> Iterator[nn.Module]:
+        """The model and its parts."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Its weights."""
+
+
+@runtime_checkable
+class Weighs(Protocol):
+    """A model with densities: it can weigh draws of its posterior."""
+
+    def log_weights(self, batch: Any, subset: Subset = None, num_samples: int = 1000) -> Tensor:
+        """log p(x_S, z_k) - log q(z_k | x_S), ``[K, N]``."""
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """A model that makes data from latents, and from nothing."""
+
+    def generate(self, latents: Latents, num_samples: int | None = None) -> dict[str, Tensor]:
+        """Data of every modality."""
+
+    def sample(self, num_samples: int) -> dict[str, Tensor]:
+        """Data from draws of the prior."""
+
+
+@dataclass(frozen=True, eq=False)
+class Inferred:
+    """The latents of those data points that have every member of a subset.
+
+    Attributes:
+        rows: which data points, int64 ``[n]`` on the CPU.
+        mean: posterior means ``[n, D]``, on the CPU.
+        draw: one draw from each posterior, ``[n, D]``, on the CPU.
+        point_mass: whether the posterior is deterministic.
+    """
+
+    rows: Int64[Tensor, "n"]
+    mean: Float[Tensor, "n D"]
+    draw: Float[Tensor, "n D"]
+    point_mass: bool
+
+
+class Context:
+    """One evaluation: handed to each metric in turn.
+
+    Attributes:
+        model: in evaluation mode; metrics run without gradients.
+        device: of the model.
+        data: the data points that are evaluated, as one batch.
+        labels: their classes, int64 ``[N]`` on the CPU, or ``None``.
+        train: labelled training data as one batch, or ``None``.
+        names: the modalities that are observed in some data point, in the model's order.
+        subsets: on which to report.
+        joint: all of ``names``.
+        classifiers: by modality; each takes data to logits.
+        num_samples: K, draws per data point where importance is sampled.
+        weighed: which data points importance is sampled for, bool ``[N]``.
+        prior_samples: how many draws of the prior are looked at.
+        batch_size: rows at a time; changes no number.
+        inception_weights: a file with the weights of the Inception network, or ``None``.
+        notes: what is left out, and why.
+    """
+
+    def __init__(
+        self,
+        model: Evaluated,
+        data: Batch,
+        *,
+        train: Batch | None,
+        subsets: Sequence[tuple[str, ...]],
+        classifiers: Callable[[], Mapping[str, nn.Module]],
+        num_samples: int,
+        weighed: Bool[Tensor, "N"],
+        prior_samples: int,
+        seed: int,
+        batch_size: int,
+        inception_weights: Path | None,
+        progress: Progress,
+    ) -> None:
+        self.model, self.data, self.train = model, data, train
+        self.device = device_of(model)
+        self.names = observed_names(model, data)
+        self.joint = self.names
+        self.subsets = tuple(subsets)
+        self.labels = class_labels(data)
+        self.num_samples, self.weighed, self.prior_samples = num_samples, weighed, prior_samples
+        self.seed, self.batch_size = seed, batch_size
+        self.inception_weights = inception_weights
+        self.notes: list[str] = []
+        self._classifiers, self._progress = classifiers, progress
+        self._kept: dict[Hashable, Any] = {}
+
+    @property
+    def classifiers(self) -> Mapping[str, nn.Module]:
+        """By modality; trained when they are first asked for."""
+        return self.once("classifiers", self._classifiers)
+
+    def once(self, key: Hashable, make: Callable[[], _T]) -> _T:
+        """What ``make`` gives, computed at the first call with this key and kept for the others."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+    def note(self, text: str) -> None:
+        """Records, once, what is left out and why."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def rows(self, subset: Iterable[str], data: Batch | None = None) -> Int64[Tensor, "n"]:
+        """The data points that have every member of the subset."""
+        return rows_with(self.data if data is None else data, subset)
+
+    def inferred(self, subset: tuple[str, ...]) -> Inferred:
+        """The latents of the evaluated data, given a subset."""
+        return self.once(("inferred", subset), lambda: self._infer(self.data, subset, "data"))
+
+    def inferred_train(self, subset: tuple[str, ...]) -> Inferred:
+        """The latents of the training data, given a subset.
+
+        Raises:
+            Unavailable: if there is no training data that has the subset.
+        """
+        train = self.train
+        if train is None or any(name not in train.names for name in subset) or not len(self.rows(subset, train)):
+            raise Unavailable(f"there is no training data with {label(subset)}; pass train=")
+        return self.once(("train", subset), lambda: self._infer(train, subset, "train"))
+
+    def each(self, description: str, items: Sequence[_T]) -> Iterator[_T]:
+        """The items one by one, with a progress bar."""
+        task = self._progress.add_task(description, total=len(items))
+        for item in items:
+            yield item
+            self._progress.advance(task)
+        self._progress.remove_task(task)
+
+    def each_subset(self, metric: str) -> Iterator[tuple[str, ...]]:
+        """The subsets that some data point has; for the others there is a note."""
+        for subset in self.each(metric, self.subsets):
+            if len(self.rows(subset)):
+                yield subset
+            else:
+                self.note(f"{label(subset)}: left out, since no data point has all of it.")
+
+    def reseed(self, *words: object) -> None:
+        """Sets the seed of the draws that follow, from the evaluation's seed and these words; tuples are unordered."""
+        seed = self.derived_seed(*words)
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            with torch.cuda.device(self.device):
+                torch.cuda.manual_seed(seed)
+
+    def derived_seed(self, *words: object) -> int:
+        """A seed from the evaluation's seed and these words; the order of names in a tuple does not matter."""
+        parts = [label(sorted(word)) if isinstance(word, tuple) else str(word) for word in words]
+        digest = hashlib.sha256("\0".join([str(self.seed), *parts]).encode()).digest()
+        return int.from_bytes(digest[:8], "big") >> 2
+
+    def _infer(self, data: Batch, subset: tuple[str, ...], which: str) -> Inferred:
+        rows = self.rows(subset, data)
+        means, draws, point_mass = [], [], False
+        for number, block in enumerate(rows.split(_BLOCK)):
+            batch = data[block.to(data.device)].restrict(subset)
+            latents = infer(self.model, batch, subset, batch_size=self.batch_size, progress=False)
+            self.reseed("draw", which, subset, number)
+            means.append(latents.mean.cpu())
+            draws.append(latents.sample().cpu())
+            point_mass = is_point_mass(latents.distribution)
+        return Inferred(rows, torch.cat(means).float(), torch.cat(draws).float(), point_mass)
+
+
+def rows_with(data: Batch, subset: Iterable[str]) -> Int64[Tensor, "n"]:
+    """The rows of a batch in which every member of the subset is observed, on the CPU."""
+    present = torch.stack([data.observed[name] for name in subset]).all(0)
+    return present.nonzero().flatten().cpu()
+
+
+def observed_names(model: Evaluated, data: Batch) -> tuple[str, ...]:
+    """The model's modalities that are observed in some row of the data, in the model's order."""
+    return tuple(name for name in model.names if name in data.names and bool(data.observed[name].any()))
+
+
+def class_labels(data: Batch) -> Int64[Tensor, "N"] | None:
+    """The labels of a batch, if it has any and they are classes: one integer each."""
+    labels = data.labels
+    if labels is None or labels.is_floating_point() or labels.is_complex() or labels.ndim != 1:
+        return None
+    return labels.to("cpu", torch.int64)
+
+
+def gather(source: Source, max_rows: int, seed: int) -> Batch:
+    """All rows of a source as one batch, or ``max_rows`` of them, chosen at random and kept in their order.
+
+    A dataset that draws some modality anew at each access is read once here, so that all metrics see the same.
+    """
+    size = len(source)
+    if size <= max_rows:
+        return source.batch(torch.arange(size))
+    chosen = torch.randperm(size, generator=torch.Generator().manual_seed(seed))[:max_rows]
+    return source.batch(chosen.sort().values)
+
+
+def device_of(module: Any) -> torch.device:
+    """Where a module's weights lie; the CPU, if it has none."""
+    parameter = next(iter(module.parameters()), None)
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
+def is_point_mass(distribution: Distribution) -> bool:
+    """Whether a posterior is deterministic, so that it has no density."""
+    import pyro.distributions as dist
+
+    while isinstance(distribution, torch.distributions.Independent):
+        distribution = distribution.base_dist
+    return isinstance(distribution, dist.Delta)

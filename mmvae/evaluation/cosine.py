@@ -1,0 +1,37 @@
+"""How alike the directions of a subset's posterior mean and of the joint one are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from mmvae.evaluation.context import Context
+from mmvae.evaluation.results import Row, Unavailable, make_row, mean_and_error
+
+
+def cosine(context: Context) -> Iterator[Row]:
+    """Mean cosine similarity of the posterior means given a subset and given all modalities.
+
+    Rows ``cosine``, and ``cosine_shuffled`` beside it: the same between means of different data points, the floor above
+    which the similarity says something. Over the data points that have every modality.
+    """
+    if len(context.joint) < 2:
+        raise Unavailable("a single modality leaves nothing to compare")
+    complete = context.rows(context.joint)
+    if len(complete) < 2:
+        raise Unavailable("fewer than two data points have every modality")
+    everything = context.inferred(context.joint).mean
+    generator = torch.Generator().manual_seed(context.derived_seed("shuffle"))
+    order = torch.randperm(len(complete), generator=generator)
+    for subset in context.each_subset("cosine similarity"):
+        if subset == context.joint:
+            continue
+        partial = context.inferred(subset)
+        means = partial.mean[torch.searchsorted(partial.rows, complete)]
+        for metric, similarity in (
+            ("cosine", torch.cosine_similarity(means, everything, dim=-1)),
+            ("cosine_shuffled", torch.cosine_similarity(means[order], everything[order.roll(1)], dim=-1)),
+        ):
+            mean, error = mean_and_error(similarity)
+            yield make_row(metric, mean, subset, stderr=error, n=len(complete))

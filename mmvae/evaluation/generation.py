@@ -1,0 +1,95 @@
+"""Data that the model generates, and what classifiers make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pyro.distributions as dist
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from mmvae.evaluation.classifiers import Featured
+from mmvae.evaluation.context import Context, Generates, device_of
+from mmvae.evaluation.results import Unavailable
+from mmvae.latents import Latents
+
+_PRIOR_BLOCK = 500
+"""Draws of the prior that share one seed. It is no setting, since draws would depend on it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What a classifier makes of n data of its modality.
+
+    Attributes:
+        predicted: the class, int64 ``[n]`` on the CPU.
+        features: its penultimate layer, ``[n, F]`` on the CPU, or ``None`` if the classifier shows none.
+    """
+
+    predicted: Int64[Tensor, "n"]
+    features: Float[Tensor, "n F"] | None
+
+
+def generated(context: Context, subset: tuple[str, ...] | None) -> Iterator[dict[str, Tensor]]:
+    """Data of every modality, a batch at a time, on the model's device; the same at each call.
+
+    Decoder means, at one draw from q(z | x_S) for each data point that has the subset S, in their order; or, without
+    a subset, from draws of the prior.
+
+    Raises:
+        Unavailable: for a model that does not generate.
+    """
+    model = generator_of(context)
+    if subset is None:
+        for number, start in enumerate(range(0, context.prior_samples, _PRIOR_BLOCK)):
+            context.reseed("prior", number)
+            yield model.sample(min(_PRIOR_BLOCK, context.prior_samples - start))
+        return
+    for z in context.inferred(subset).draw.split(context.batch_size):
+        at_draw = dist.Delta(z.to(context.device), event_dim=1)
+        yield model.generate(Latents(at_draw, subset))
+
+
+def generator_of(context: Context) -> Generates:
+    """The model, if it generates.
+
+    Raises:
+        Unavailable: if it does not.
+    """
+    if not isinstance(context.model, Generates):
+        raise Unavailable(f"{type(context.model).__name__} does not generate (it has no generate and sample)")
+    return context.model
+
+
+def readings(context: Context, subset: tuple[str, ...] | None) -> dict[str, Reading]:
+    """What the classifiers make of the data that :func:`generated` gives, by modality."""
+    return context.once(("readings", subset), lambda: _read(context.classifiers, generated(context, subset)))
+
+
+def real_readings(context: Context, name: str) -> Reading:
+    """What the classifier of a modality makes of the data points that have it."""
+    classifier = {name: context.classifiers[name]}
+    return context.once(("real", name), lambda: _read(classifier, real(context, name))[name])
+
+
+def real(context: Context, name: str) -> Iterator[dict[str, Tensor]]:
+    """The data points that have a modality, a batch at a time."""
+    for block in context.rows((name,)).split(context.batch_size):
+        yield {name: context.data.data[name][block.to(context.data.device)]}
+
+
+def _read(classifiers: Mapping[str, nn.Module], batches: Iterator[dict[str, Tensor]]) -> dict[str, Reading]:
+    predicted: dict[str, list[Tensor]] = {name: [] for name in classifiers}
+    features: dict[str, list[Tensor]] = {name: [] for name in classifiers}
+    for batch in batches:
+        for name, classifier in classifiers.items():
+            data = batch[name].to(device_of(classifier))
+            predicted[name].append(classifier(data).argmax(-1).cpu())
+            if isinstance(classifier, Featured):
+                features[name].append(classifier.features(data).flatten(1).float().cpu())
+    return {
+        name: Reading(torch.cat(predicted[name]), torch.cat(features[name]) if features[name] else None)
+        for name in classifiers
+    }

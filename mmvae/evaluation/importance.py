@@ -1,0 +1,136 @@
+"""Bounds and likelihoods by importance sampling, with the diagnostics that say whether to believe them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from mmvae.evaluation.context import Context, Weighs
+from mmvae.evaluation.pareto import effective_sample_size, pareto_k, pareto_k_threshold
+from mmvae.evaluation.results import Row, Unavailable, make_row, mean_and_error
+
+_BLOCK = 128
+"""Data points whose draws share one seed. It is no setting, since draws would depend on it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Weighed:
+    """What the importance weights of some data points, given a subset, come to.
+
+    Attributes:
+        rows: which data points, int64 ``[n]``.
+        elbo: the mean log weight, in nats.
+        log_likelihood: log of the mean weight, in nats.
+        effective: the effective sample size, from 1 to K.
+        shape: Pareto k.
+    """
+
+    rows: Int64[Tensor, "n"]
+    elbo: Float[Tensor, "n"]
+    log_likelihood: Float[Tensor, "n"]
+    effective: Float[Tensor, "n"]
+    shape: Float[Tensor, "n"]
+
+
+def elbo(context: Context) -> Iterator[Row]:
+    """E_q(z|x_S)[log p(x_S, z) - log q(z|x_S)] in nats, per subset, without training weights."""
+    for subset in _subsets("ELBO", context):
+        found = weigh(context, subset)
+        yield _row("elbo", found.elbo, subset, num_samples=context.num_samples)
+
+
+def log_likelihood(context: Context) -> Iterator[Row]:
+    """log p(x_S) in nats, per subset, by importance sampling from q(z|x_S); on average a lower bound.
+
+    Extras: ``ess``, the mean effective sample size; ``pareto_k``, the median over data points; ``pareto_k_high``, the
+    share of data points above the threshold for this K, whose estimates cannot be trusted.
+
+    Source: Burda et al. 2016, the bound L_K; Vehtari et al. 2024 for the diagnostics.
+    """
+    for subset in _subsets("log-likelihood", context):
+        found = weigh(context, subset)
+        extras = _diagnostics(found.effective, found.shape, context.num_samples)
+        yield _row("log_likelihood", found.log_likelihood, subset, **extras)
+
+
+def conditional_log_likelihood(context: Context) -> Iterator[Row]:
+    """log p(x_t | x_S) = log p(x_S, x_t) - log p(x_S) in nats, for each subset S and each target t outside it.
+
+    Each term is estimated with its own proposal, so the difference is no bound. ``ess`` and ``pareto_k`` are those
+    of the worse of the two, data point by data point.
+    """
+    for subset in _subsets("conditional log-likelihood", context):
+        for target in context.names:
+            both = tuple(name for name in context.names if name in subset or name == target)
+            if target in subset or not len(_rows(context, both)):
+                continue
+            whole, part = weigh(context, both), weigh(context, subset)
+            common = torch.searchsorted(part.rows, whole.rows)
+            difference = whole.log_likelihood - part.log_likelihood[common]
+            effective = torch.minimum(whole.effective, part.effective[common])
+            shape = torch.maximum(whole.shape, part.shape[common])
+            extras = _diagnostics(effective, shape, context.num_samples)
+            yield _row("conditional_log_likelihood", difference, subset, target, **extras)
+
+
+def weigh(context: Context, subset: tuple[str, ...]) -> Weighed:
+    """The importance weights of the data points that have the subset (at most as many as the evaluation allows)."""
+    return context.once(("weighed", subset), lambda: _weigh(context, subset))
+
+
+def _weigh(context: Context, subset: tuple[str, ...]) -> Weighed:
+    model, data, rows = context.model, context.data, _rows(context, subset)
+    assert isinstance(model, Weighs)  # _subsets has made sure
+    parts: list[tuple[Tensor, ...]] = []
+    for number, block in enumerate(context.each("+".join(subset), rows.split(_BLOCK))):
+        batch = data[block.to(data.device)].restrict(subset).to(context.device)
+        context.reseed("weights", subset, number)
+        weights = model.log_weights(batch, subset, context.num_samples).double()
+        likelihood = weights.logsumexp(0) - math.log(len(weights))
+        found = (weights.mean(0), likelihood, effective_sample_size(weights), pareto_k(weights))
+        parts.append(tuple(each.cpu() for each in found))
+    return Weighed(rows, *(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def _subsets(metric: str, context: Context) -> Iterator[tuple[str, ...]]:
+    """The subsets that data points chosen for importance sampling have.
+
+    Raises:
+        Unavailable: for a model without densities.
+    """
+    if not isinstance(context.model, Weighs):
+        raise Unavailable(f"{type(context.model).__name__} has no log_weights, so no densities")
+    for subset in context.each_subset(metric):
+        if context.inferred(subset).point_mass:
+            raise Unavailable(f"the posterior of {type(context.model).__name__} is a point mass, which has no density")
+        if len(_rows(context, subset)):
+            yield subset
+        else:
+            context.note(
+                f"{'+'.join(subset)}: no likelihoods, since none of the data points chosen for them has all of it; "
+                f"raise likelihood_rows."
+            )
+
+
+def _rows(context: Context, subset: tuple[str, ...]) -> Int64[Tensor, "n"]:
+    rows = context.rows(subset)
+    return rows[context.weighed[rows]]
+
+
+def _row(metric: str, values: Float[Tensor, "n"], subset: tuple[str, ...], target: str = "", **extras: float) -> Row:
+    mean, error = mean_and_error(values)
+    return make_row(metric, mean, subset, target, stderr=error, n=len(values), **extras)
+
+
+def _diagnostics(effective: Tensor, shape: Tensor, num_samples: int) -> dict[str, Any]:
+    extras: dict[str, Any] = {"num_samples": num_samples, "ess": float(effective.mean())}
+    if bool(shape.isfinite().all()):
+        extras["pareto_k"] = float(shape.median())
+        extras["pareto_k_high"] = float((shape > pareto_k_threshold(num_samples)).double().mean())
+    return extras

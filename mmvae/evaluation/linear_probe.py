@@ -1,0 +1,84 @@
+"""How well a linear classifier reads the class off the posterior mean."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from mmvae.evaluation.context import Context, class_labels
+from mmvae.evaluation.results import Row, Unavailable, make_row
+from mmvae.subsets import label
+
+_FEW = 500
+_MAX_ITERATIONS = 1000
+
+
+def linear_probe(context: Context) -> Iterator[Row]:
+    """Accuracy of logistic regression on posterior means, per subset; one classifier for each.
+
+    Rows ``linear_probe`` (fitted on 500 training points drawn with replacement) and ``linear_probe_all`` (fitted on
+    all training points of the evaluation). Both are scored on all evaluated data points that have the subset.
+
+    Source: Sutter et al. 2021, the protocol of the published code (which drops the last, incomplete batch; this does
+    not).
+    """
+    labels, train_labels = labels_for_probe(context)
+    for subset in context.each_subset("linear probe"):
+        test, train = context.inferred(subset), context.inferred_train(subset)
+        classes = train_labels[train.rows]
+        generator = torch.Generator().manual_seed(context.derived_seed("probe", subset))
+        few = torch.randint(len(train.rows), (_FEW,), generator=generator)
+        for metric, chosen in (("linear_probe", few), ("linear_probe_all", torch.arange(len(train.rows)))):
+            if len(classes[chosen].unique()) < 2:
+                context.note(f"{metric}: left out for {label(subset)}, whose training points are all of one class.")
+                continue
+            predicted, note = fit_predict(train.mean[chosen], classes[chosen], test.mean, context.seed)
+            accuracy = float((predicted == labels[test.rows]).double().mean())
+            error = math.sqrt(accuracy * (1 - accuracy) / len(test.rows))
+            extras: dict[str, Any] = {"n": len(test.rows), "n_train": len(chosen), "note": note}
+            yield make_row(metric, accuracy, subset, stderr=error, **extras)
+
+
+def labels_for_probe(context: Context) -> tuple[Int64[Tensor, "N"], Int64[Tensor, "T"]]:
+    """The classes of the evaluated and of the training data.
+
+    Raises:
+        Unavailable: if there are none.
+    """
+    if context.labels is None:
+        raise Unavailable("the data has no class labels (one integer for each data point)")
+    if context.train is None:
+        raise Unavailable("there is no training data to fit on; pass train=")
+    train_labels = class_labels(context.train)
+    if train_labels is None:
+        raise Unavailable("the training data has no class labels (one integer for each data point)")
+    return context.labels, train_labels
+
+
+def fit_predict(
+    features: Float[Tensor, "T D"], classes: Int64[Tensor, "T"], queries: Float[Tensor, "N D"], seed: int
+) -> tuple[Int64[Tensor, "N"], str | None]:
+    """Classes that scikit-learn's logistic regression predicts, and a note if it did not converge.
+
+    Args:
+        features: to fit on.
+        classes: of ``features``.
+        queries: to predict for.
+        seed: ``random_state``.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    probe = LogisticRegression(solver="lbfgs", max_iter=_MAX_ITERATIONS, random_state=seed)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        probe.fit(features.numpy(), classes.numpy())
+    stopped = any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
+    predicted = torch.as_tensor(probe.predict(queries.numpy()))
+    return predicted, f"not converged after {_MAX_ITERATIONS} iterations" if stopped else None

@@ -1,0 +1,183 @@
+"""What an evaluation gives: rows of numbers, and notes on what is not among them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from mmvae.subsets import label
+from mmvae.training.storage import read_json, write_json, write_text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Row = dict[str, Any]
+"""``metric``, ``given`` (a subset's label, or ""), ``target`` (a modality, or ""), ``value``, and optional extras."""
+
+KEYS = ("metric", "given", "target", "value")
+_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+class Unavailable(Exception):
+    """Raised by a metric that the model or the data does not allow; its message becomes a note."""
+
+
+def make_row(
+    metric: str, value: float, given: str | Sequence[str] = "", target: str = "", **extras: float | str | None
+) -> Row:
+    """A row of an evaluation.
+
+    Args:
+        metric: its name.
+        value: the number.
+        given: the subset that inference looked at, as names or as a label.
+        target: the modality that the number is about.
+        **extras: further columns: ``n`` (how many data points), ``stderr`` (standard error), ``note``, ... Those that
+            are ``None`` or not finite are left out.
+    """
+    row: Row = {
+        "metric": metric,
+        "given": given if isinstance(given, str) else label(given),
+        "target": target,
+        "value": float(value),
+    }
+    kept = {key: extra for key, extra in extras.items() if extra is not None}
+    return row | {k: v for k, v in kept.items() if isinstance(v, str) or math.isfinite(v)}
+
+
+def mean_and_error(values: Float[Tensor, "n"]) -> tuple[float, float]:
+    """The mean of some values and its standard error (NaN for a single value)."""
+    values = values.double()
+    if len(values) < 2:
+        return float(values.mean()), math.nan
+    return float(values.mean()), float(values.std()) / math.sqrt(len(values))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The numbers of one model on one data set.
+
+    Attributes:
+        rows: dicts with ``metric``, ``given``, ``target``, ``value``, and extras such as ``stderr``, ``n``, ``note``.
+        notes: what was left out, and why; a line each.
+        settings: with which the numbers were computed.
+
+    Example:
+        >>> evaluation = Evaluation([make_row("elbo", -87.5, ("mnist", "text"), stderr=0.5)])
+        >>> evaluation.value("elbo", "text+mnist")
+        -87.5
+    """
+
+    rows: list[Row]
+    notes: list[str] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def select(
+        self, metric: str | None = None, given: str | Iterable[str] | None = None, target: str | None = None
+    ) -> list[Row]:
+        """The rows that fit.
+
+        Args:
+            metric: its name; any, if left out.
+            given: a subset, as its label or its names in any order; "" for rows that are given nothing.
+            target: a modality; "" for rows that are about none.
+        """
+        return [
+            row
+            for row in self.rows
+            if (metric is None or row["metric"] == metric)
+            and (given is None or members(row["given"]) == members(given))
+            and (target is None or row["target"] == target)
+        ]
+
+    def value(self, metric: str, given: str | Iterable[str] | None = None, target: str | None = None) -> float:
+        """The number of the one row that fits; arguments as of :meth:`select`.
+
+        Raises:
+            ValueError: if no row fits, or several do.
+        """
+        rows = self.select(metric, given, target)
+        if len(rows) == 1:
+            return rows[0]["value"]
+        if not rows:
+            known = ", ".join(dict.fromkeys(row["metric"] for row in self.rows)) or "none"
+            raise ValueError(
+                f"evaluation: no row of metric {metric!r} with given={given!r} and target={target!r}; metrics here: "
+                f"{known}. Notes may say why: {' '.join(self.notes) or 'there are none.'}"
+            )
+        choices = "; ".join(f"given={row['given']!r}, target={row['target']!r}" for row in rows[:4])
+        raise ValueError(f"evaluation: {len(rows)} rows of metric {metric!r} fit, among them {choices}; say which.")
+
+    def table(self) -> Table:
+        """The rows as a table for the terminal (``rich.print(evaluation.table())``), the notes below it."""
+        from rich.table import Table
+
+        table = Table(caption="\n".join(self.notes) or None, caption_justify="left")
+        for heading in ("metric", "given", "target"):
+            table.add_column(heading, no_wrap=True)
+        for heading in ("value", "stderr", "n"):
+            table.add_column(heading, justify="right")
+        table.add_column("extras")
+        for row in self.rows:
+            extras = [f"{key} {_shown(row[key])}" for key in row if key not in (*KEYS, "stderr", "n")]
+            cells = [_shown(row.get(key, "")) for key in (*KEYS, "stderr", "n")]
+            table.add_row(*cells, ", ".join(extras))
+        return table
+
+    def save(self, folder: str | Path) -> None:
+        """Writes ``evaluation.json``, which :meth:`load` reads, and ``evaluation.csv``, for people and plots."""
+        folder = Path(folder)
+        content = {"rows": [_encoded(row) for row in self.rows], "notes": self.notes, "settings": self.settings}
+        write_json(folder / "evaluation.json", content)
+        columns = list(dict.fromkeys([*KEYS, *(key for row in self.rows for key in row)]))
+        write_text(folder / "evaluation.csv", as_csv(columns, self.rows))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Evaluation:
+        """The evaluation that was saved in a folder.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            ValueError: if the file is damaged.
+        """
+        path = Path(folder) / "evaluation.json"
+        content = read_json(path)
+        try:
+            return cls([_decoded(row) for row in content["rows"]], content["notes"], content["settings"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is no evaluation, or damaged ({error!r}); evaluate the model again.") from error
+
+
+def members(given: str | Iterable[str]) -> frozenset[str]:
+    """The names in a subset's label, or in a collection of names; the order in which they are written is lost."""
+    return frozenset(filter(None, given.split("+") if isinstance(given, str) else given))
+
+
+def as_csv(columns: Sequence[str], rows: Iterable[Row]) -> str:
+    """Rows as comma-separated values under a heading; what a row lacks is left empty."""
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def _encoded(row: Row) -> Row:
+    """JSON has no word for numbers that are not finite; they are written as strings."""
+    return {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+
+
+def _decoded(row: Row) -> Row:
+    return row | {"value": _NON_FINITE.get(row["value"], row["value"])}
+
+
+def _shown(cell: Any) -> str:
+    return f"{cell:.5g}" if isinstance(cell, float) else str(cell)

@@ -1,0 +1,219 @@
+"""The one call that evaluates a model, and the metrics it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from mmvae.batch import Batch
+from mmvae.evaluation.active_units import active_units
+from mmvae.evaluation.classifiers import train_classifiers
+from mmvae.evaluation.coherence import classifier_accuracy, coherence, joint_coherence
+from mmvae.evaluation.context import Context, Evaluated, class_labels, device_of, gather, observed_names
+from mmvae.evaluation.cosine import cosine
+from mmvae.evaluation.frechet import frechet
+from mmvae.evaluation.importance import conditional_log_likelihood, elbo, log_likelihood
+from mmvae.evaluation.linear_probe import linear_probe
+from mmvae.evaluation.results import Evaluation, Row, Unavailable
+from mmvae.sources import Data, Source, as_source
+from mmvae.subsets import Subset, canonical, label, powerset
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+Metric = Callable[[Context], Iterable[Row]]
+"""Gives the rows of one metric (see :func:`mmvae.evaluation.make_row`); raises :class:`Unavailable` where it cannot."""
+
+METRICS: dict[str, Metric] = {
+    "linear_probe": linear_probe,
+    "cosine": cosine,
+    "elbo": elbo,
+    "log_likelihood": log_likelihood,
+    "conditional_log_likelihood": conditional_log_likelihood,
+    "active_units": active_units,
+    "classifier_accuracy": classifier_accuracy,
+    "coherence": coherence,
+    "joint_coherence": joint_coherence,
+    "frechet": frechet,
+}
+"""The metrics of the library, by name."""
+
+_MOST_WITH_POWERSET = 4
+_JUDGED = ("coherence", "joint_coherence", "frechet")
+
+
+def evaluate(
+    model: Evaluated,
+    dataset: Data,
+    metrics: Sequence[str | Metric] | None = None,
+    *,
+    train: Data | None = None,
+    classifiers: Mapping[str, nn.Module] | None = None,
+    subsets: Iterable[Subset] | None = None,
+    num_samples: int = 1000,
+    max_data: int = 10_000,
+    likelihood_rows: int = 1000,
+    seed: int = 0,
+    batch_size: int = 1024,
+    inception_weights: str | Path | None = None,
+    cache: str | Path | None = None,
+    progress: bool = True,
+) -> Evaluation:
+    """How good a model's inference and generation are, as rows of numbers.
+
+    A data point counts for a subset if it has every member of it; ``n`` says how many did. What the model or the data
+    does not allow is left out, and :attr:`Evaluation.notes` says why. The model, its mode and the state of random
+    number generators are as before afterwards.
+
+    Args:
+        model: any model of the library.
+        dataset: held-out data, with labels where metrics need classes. A dataset that draws some modality at each
+            access is read once.
+        metrics: names from :data:`METRICS`, or callables of your own from a :class:`Context` to rows. By default all.
+        train: labelled training data, to fit linear probes and classifiers on.
+        classifiers: ``{name: module}``, from data to logits, as judges of what is generated; a method ``features``
+            gives their penultimate layer. By default they are trained on ``train``.
+        subsets: on which to report. By default all of them; from five modalities on each alone, all but one, and all.
+        num_samples: K, importance samples per data point.
+        max_data: the most data points of ``dataset`` and of ``train`` to look at, drawn without replacement
+            (classifiers learn from all of ``train``); also the number of draws from the prior.
+        likelihood_rows: the most data points to sample importance for, which costs K decodings each.
+        seed: of everything that is drawn.
+        batch_size: rows at a time; changes no number.
+        inception_weights: the file of pytorch-fid's weights, for FID.
+        cache: a folder for trained classifiers.
+        progress: show bars.
+
+    Raises:
+        ValueError: for an unknown metric or modality, data that does not fit the model, or sizes below one.
+
+    Example:
+        >>> import torch, mmvae
+        >>> from mmvae import Modality, likelihoods, models
+        >>> vae = models.MVAE([Modality(name, (4,), likelihoods.Normal()) for name in ("a", "b")], latent_dim=2)
+        >>> data = {"a": torch.randn(50, 4), "b": torch.randn(50, 4)}
+        >>> evaluation = evaluate(vae, data, ["cosine", "active_units"], progress=False)
+        >>> evaluation.value("active_units", "a+b") <= 2
+        True
+    """
+    chosen = _metrics(metrics)
+    sizes = {"num_samples": num_samples, "max_data": max_data, "likelihood_rows": likelihood_rows}
+    for name, size in (sizes | {"batch_size": batch_size}).items():
+        if size < 1:
+            raise ValueError(f"{name}: expected at least 1, got {size}.")
+    with _undisturbed(model, (classifiers or {}).values()), torch.no_grad(), _progress(progress) as bars:
+        data = gather(as_source(dataset), max_data, seed)
+        source = None if train is None else as_source(train)
+        train_batch = None if source is None else gather(source, max_data, seed + 1)
+        names = observed_names(model, data)
+        if not names:
+            raise ValueError(f"data: holds none of the model's modalities, {', '.join(map(repr, model.names))}.")
+        wanted, notes = _subsets(subsets, tuple(model.names), names)
+        order = torch.randperm(data.size, generator=torch.Generator().manual_seed(seed))
+        weighed = torch.zeros(data.size, dtype=torch.bool)
+        weighed[order[:likelihood_rows]] = True
+
+        def judges() -> Mapping[str, nn.Module]:
+            return classifiers if classifiers is not None else _trained(model, source, train_batch, data, seed, cache)
+
+        context = Context(
+            model,
+            data,
+            train=train_batch,
+            subsets=wanted,
+            classifiers=judges,
+            num_samples=num_samples,
+            weighed=weighed,
+            prior_samples=max_data,
+            seed=seed,
+            batch_size=batch_size,
+            inception_weights=None if inception_weights is None else Path(inception_weights),
+            progress=bars,
+        )
+        context.notes += notes
+        rows: list[Row] = []
+        for name, metric in context.each("evaluating", list(chosen.items())):
+            try:
+                rows.extend({"metric": name, "given": "", "target": ""} | row for row in metric(context))
+            except Unavailable as reason:
+                context.note(f"{name}: left out, since {reason}.")
+    settings = {"model": type(model).__name__, "modalities": list(names), "seed": seed, **sizes}
+    return Evaluation(rows, context.notes, settings | {"n": data.size})
+
+
+def _metrics(metrics: Sequence[str | Metric] | None) -> dict[str, Metric]:
+    """The metrics to compute, by name; the accuracy of classifiers always goes with what they judge."""
+    chosen: dict[str, Metric] = {}
+    for metric in METRICS if metrics is None else metrics:
+        if callable(metric):
+            chosen[getattr(metric, "__name__", type(metric).__name__)] = metric
+        elif metric in METRICS:
+            if metric in _JUDGED:
+                chosen.setdefault("classifier_accuracy", classifier_accuracy)
+            chosen[metric] = METRICS[metric]
+        else:
+            raise ValueError(f"metrics: unknown metric {metric!r}; choose among {', '.join(map(repr, METRICS))}.")
+    return chosen
+
+
+def _subsets(
+    subsets: Iterable[Subset] | None, all_names: tuple[str, ...], names: tuple[str, ...]
+) -> tuple[list[tuple[str, ...]], list[str]]:
+    """The subsets to report on, each once and in the model's order, and notes on those that no data point can have."""
+    if subsets is None:
+        return default_subsets(names), []
+    if isinstance(subsets, str):
+        raise ValueError(f"subsets: expected several subsets, got {subsets!r}; write [{subsets!r}].")
+    wanted = dict.fromkeys(names if subset is None else canonical(subset, all_names) for subset in subsets)
+    there = [subset for subset in wanted if set(subset) <= set(names)]
+    return there, [f"{label(each)}: left out, since the data lacks it." for each in wanted if each not in there]
+
+
+def default_subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """All subsets of up to four modalities; of more, each alone, all but one, and all."""
+    subsets = powerset(names)
+    if len(names) <= _MOST_WITH_POWERSET:
+        return subsets
+    return [subset for subset in subsets if len(subset) in (1, len(names) - 1, len(names))]
+
+
+def _trained(
+    model: Evaluated, source: Source | None, train: Batch | None, data: Batch, seed: int, cache: str | Path | None
+) -> Mapping[str, nn.Module]:
+    """Classifiers trained on the training data; none, if it has no classes."""
+    if source is None or train is None:
+        return {}
+    known = [labels for labels in (class_labels(train), class_labels(data)) if labels is not None]
+    if class_labels(train) is None:
+        return {}
+    num_classes = int(torch.cat(known).max()) + 1
+    modalities = model.modalities
+    return train_classifiers(
+        source, modalities, seed=seed, num_classes=num_classes, device=device_of(model), cache=cache
+    )
+
+
+@contextmanager
+def _undisturbed(model: Any, classifiers: Iterable[nn.Module]) -> Iterator[None]:
+    """Evaluation mode, and afterwards every mode and every random number generator as it was."""
+    modes = {part: part.training for module in (model, *classifiers) for part in module.modules()}
+    device = device_of(model)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        for part in modes:
+            part.training = False
+        try:
+            yield
+        finally:
+            for part, mode in modes.items():
+                part.training = mode
+
+
+def _progress(shown: bool) -> Progress:
+    from rich.progress import Progress
+
+    return Progress(transient=True, disable=not shown)

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import scipy.linalg
+import torch
+from torch import nn
+
+from mmvae import Batch
+from mmvae.evaluation import evaluate, frechet_distance
+from mmvae.evaluation.frechet import feature_distance
+from mmvae.evaluation.inception import Inception
+
+
+def random_covariance(size: int, rank: int, seed: int) -> torch.Tensor:
+    factor = torch.randn(size, rank, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return factor @ factor.mT
+
+
+def test_one_dimension_has_a_closed_form() -> None:
+    found = frechet_distance(torch.tensor([1.0]), torch.tensor([[4.0]]), torch.tensor([3.5]), torch.tensor([[9.0]]))
+    assert found == pytest.approx(2.5**2 + (2 - 3) ** 2)
+
+
+def test_covariances_that_commute_have_a_closed_form() -> None:
+    basis = torch.linalg.qr(random_covariance(6, 6, 0)).Q
+    first, second = torch.rand(6, dtype=torch.float64) * 5, torch.rand(6, dtype=torch.float64) * 5
+    zero = torch.zeros(6, dtype=torch.float64)
+    found = frechet_distance(zero, basis @ first.diag() @ basis.mT, zero, basis @ second.diag() @ basis.mT)
+    assert found == pytest.approx(float((first.sqrt() - second.sqrt()).square().sum()))
+
+
+@pytest.mark.parametrize("size", [2, 12])
+def test_it_agrees_with_scipys_matrix_root(size: int) -> None:
+    first, second = random_covariance(size, size, 1), random_covariance(size, size, 2)
+    mean, other = torch.randn(2, size, dtype=torch.float64)
+    root = scipy.linalg.sqrtm((first @ second).numpy()).real
+    expected = float((mean - other).square().sum() + first.trace() + second.trace()) - 2 * root.trace()
+    assert frechet_distance(mean, first, other, second) == pytest.approx(expected, rel=1e-7)
+    assert frechet_distance(other, second, mean, first) == pytest.approx(expected, rel=1e-7)
+
+
+def test_singular_covariances_are_no_trouble() -> None:
+    flat = random_covariance(8, 3, 3)
+    zero = torch.zeros(8, dtype=torch.float64)
+    assert frechet_distance(zero, flat, zero, flat) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(zero, flat, zero, 0 * flat) == pytest.approx(float(flat.trace()))
+
+
+def test_equal_features_are_no_distance_apart_and_a_shift_is_its_square() -> None:
+    features = torch.randn(50, 4)
+    assert feature_distance(features, features.flip(0)) == pytest.approx(0, abs=1e-5)
+    assert feature_distance(features, features + 2) == pytest.approx(16, rel=1e-4)
+
+
+class Judge(nn.Module):
+    def features(self, data: torch.Tensor) -> torch.Tensor:
+        return data
+
+    def forward(self, data: torch.Tensor) -> torch.Tensor:
+        return data
+
+
+def test_classifier_features_bear_their_own_name(known) -> None:
+    data = torch.randn(40, 3)
+    model = known({"a": lambda z: z + 1, "b": lambda z: z}, data)
+    judges = {"a": Judge(), "b": Judge()}
+    found = evaluate(model, {"a": data, "b": data}, ["frechet"], classifiers=judges, max_data=40, progress=False)
+    assert {row["metric"] for row in found.rows} == {"classifier_feature_fd"}
+    for given in ("", "a", "b", "a+b"):
+        assert found.value("classifier_feature_fd", given, "a") == pytest.approx(3, rel=1e-4)
+        assert found.value("classifier_feature_fd", given, "b") == pytest.approx(0, abs=1e-5)
+    assert any("no Inception weights" in note for note in found.notes)
+
+
+def test_a_classifier_without_features_is_noted(known) -> None:
+    model = known({"a": lambda z: z}, torch.eye(3))
+    found = evaluate(model, {"a": torch.eye(3)}, ["frechet"], classifiers={"a": nn.Identity()}, progress=False)
+    assert not found.rows
+    assert any("no features" in note for note in found.notes)
+
+
+class FakeInception(nn.Module):
+    """In the place of pytorch-fid's network: fetches its weights as that does, and gives 6 features."""
+
+    BLOCK_INDEX_BY_DIM = {2048: 3}  # noqa: RUF012 (as in pytorch-fid)
+
+    def __init__(self, blocks: list[int]) -> None:
+        super().__init__()
+        from pytorch_fid import inception
+
+        assert blocks == [3]
+        self.scale = nn.Parameter(inception.load_state_dict_from_url("somewhere")["scale"])
+        self.seen: list[torch.Tensor] = []
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        self.seen.append(images)
+        return [self.scale * images.mean((2, 3)).repeat(1, 2)[:, :, None, None]]
+
+
+@pytest.fixture
+def inception_weights(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    from pytorch_fid import inception
+    from safetensors.torch import save_file
+
+    monkeypatch.setattr(inception, "InceptionV3", FakeInception)
+    save_file({"scale": torch.tensor(1.0)}, tmp_path / "weights.safetensors")
+    return tmp_path / "weights.safetensors"
+
+
+def test_grey_images_are_repeated_and_clipped_for_inception(inception_weights) -> None:
+    network = Inception(inception_weights)
+    assert network(torch.full((2, 1, 4, 4), 1.5)).shape == (2, 6)
+    (seen,) = network.network.seen
+    assert seen.shape == (2, 3, 4, 4)
+    assert float(seen.min()) == float(seen.max()) == 1
+
+
+def test_weights_come_from_the_file_or_not_at_all(tmp_path, inception_weights) -> None:
+    with pytest.raises(FileNotFoundError, match="inception_weights"):
+        Inception(tmp_path / "nowhere.pth")
+    torch.save({"scale": torch.tensor(3.0)}, tmp_path / "weights.pth")
+    assert float(Inception(tmp_path / "weights.pth").network.scale.detach()) == 3
+
+
+def test_fid_is_of_images_alone_and_named_so(known, inception_weights) -> None:
+    images, vectors = torch.rand(6, 1, 2, 2), torch.rand(6, 4)
+
+    class Painter(known):
+        def infer(self, batch, subset=None, observed=None):
+            flat = Batch({name: value.flatten(1) for name, value in batch.data.items()})
+            return super().infer(flat, subset, observed)
+
+    model = Painter({"image": lambda z: z.reshape(-1, 1, 2, 2), "vector": lambda z: z}, torch.rand(10, 4))
+    found = evaluate(
+        model, {"image": images, "vector": vectors}, ["frechet"], inception_weights=inception_weights, progress=False
+    )
+    assert {(row["metric"], row["target"]) for row in found.rows} == {("fid", "image")}
+    assert found.value("fid", "image") == pytest.approx(0, abs=1e-4)
+    assert found.value("fid", "vector") > 0
+    assert "singular" in found.rows[0]["note"]
+    assert any("classifier_feature_fd" in note for note in found.notes)
