@@ -1,0 +1,35 @@
+"""Figures of training, posteriors, generations and evaluations; the report of a run.
+
+Computing and drawing are apart: ``plot.kl_per_dimension(plot.KLPerDimension.of(model, data))``. Drawing functions give
+Axes or a Figure, save nothing, and leave pyplot and its settings alone.
+"""
+
+from mmvae.plotting.calibration import AggregateCalibration, aggregate_calibration
+from mmvae.plotting.comparison_report import comparison_report
+from mmvae.plotting.curves import elbo_curve, elbo_curves
+from mmvae.plotting.generation import CrossGeneration, PriorSamples, cross_generation, prior_samples
+from mmvae.plotting.latent_means import LatentMeans, latent_means
+from mmvae.plotting.posteriors import KLPerDimension, PosteriorOfDatum, kl_per_dimension, posterior_of_datum
+from mmvae.plotting.run_report import report
+from mmvae.plotting.scores import coherence_heatmap, comparison
+
+__all__ = [
+    "AggregateCalibration",
+    "CrossGeneration",
+    "KLPerDimension",
+    "LatentMeans",
+    "PosteriorOfDatum",
+    "PriorSamples",
+    "aggregate_calibration",
+    "coherence_heatmap",
+    "comparison",
+    "comparison_report",
+    "cross_generation",
+    "elbo_curve",
+    "elbo_curves",
+    "kl_per_dimension",
+    "latent_means",
+    "posterior_of_datum",
+    "prior_samples",
+    "report",
+]

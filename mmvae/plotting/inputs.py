@@ -1,0 +1,145 @@
+"""What the computing halves of the plots share: rows of the data, subsets, posteriors with gaps, seeded draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch.distributions import Distribution, Independent
+
+from mmvae.batch import Batch
+from mmvae.inference import infer
+from mmvae.latents import Latents
+from mmvae.sources import Data, as_source
+from mmvae.subsets import Subset, canonical, powerset
+
+_MOST_SUBSETS = 7
+
+
+@runtime_checkable
+class HasPrior(Protocol):
+    """A model with a prior over its latent."""
+
+    def prior(self) -> Distribution:
+        """p(z), of batch shape ``[]`` and event shape ``[D]``."""
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """A model that turns latents into data."""
+
+    def generate(self, latents: Latents, num_samples: int | None = None) -> dict[str, torch.Tensor]:
+        """Data of every modality."""
+
+    def sample(self, num_samples: int) -> dict[str, torch.Tensor]:
+        """Data from the prior."""
+
+
+def spread(data: Data, size: int) -> Batch:
+    """At most ``size`` data points, evenly spread over the data."""
+    source = as_source(data)
+    count = min(size, len(source))
+    return source.batch(torch.linspace(0, len(source) - 1, count).round().long())
+
+
+def chosen_subsets(model: Any, batch: Batch, subsets: Iterable[Subset] | None) -> list[tuple[str, ...]]:
+    """The subsets asked for in the model's order; by default all, or beyond seven the single ones and the whole."""
+    names = [name for name in model.names if name in batch.names]
+    if subsets is not None:
+        return [canonical(subset, names) for subset in subsets]
+    every = powerset(names)
+    return every if len(every) <= _MOST_SUBSETS else [*((name,) for name in names), tuple(names)]
+
+
+def class_labels(batch: Batch) -> np.ndarray | None:
+    """One number per data point, or ``None`` where the labels are something else."""
+    return batch.labels.detach().cpu().numpy() if batch.labels is not None and batch.labels.ndim == 1 else None
+
+
+def distinct_rows(labels: np.ndarray | None, size: int, count: int) -> Int[np.ndarray, "P"]:
+    """At most ``count`` of ``size`` rows: of as many different whole-numbered classes as there are, else spread."""
+    if labels is None or labels.dtype.kind not in "iub":
+        return np.unique(np.linspace(0, size - 1, min(count, size)).round().astype(int))
+    by_class = [np.flatnonzero(labels == value) for value in np.unique(labels)]
+    turns = range(max(len(rows) for rows in by_class))
+    return np.array([rows[turn] for turn in turns for rows in by_class if turn < len(rows)][:count])
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Posterior means and standard deviations; rows that have no member of the subset are NaN.
+
+    Attributes:
+        mean: ``[N, D]``.
+        scale: ``[N, D]``.
+        rows: which rows could be inferred.
+        gaussian: whether the posteriors are Gaussian, so that the moments say all.
+    """
+
+    mean: Float[np.ndarray, "N D"]
+    scale: Float[np.ndarray, "N D"]
+    rows: Bool[np.ndarray, "N"]
+    gaussian: bool
+
+
+def inferable(batch: Batch, subset: Sequence[str]) -> Bool[torch.Tensor, "N"]:
+    """The rows that have at least one member of the subset."""
+    return torch.stack([batch.observed[name] for name in subset]).any(0)
+
+
+def moments(model: Any, batch: Batch, subset: tuple[str, ...]) -> Moments:
+    """The first two moments of q(z | x_S) for every row that has a member of the subset.
+
+    Raises:
+        ValueError: if no row has one.
+    """
+    rows = inferable(batch, subset)
+    if not bool(rows.any()):
+        raise ValueError(f"subset {'+'.join(subset)}: no row of the data has a member of it; leave the subset out.")
+    latents = infer(model, batch if bool(rows.all()) else batch[rows.nonzero().flatten()], subset, progress=False)
+    kept = rows.cpu().numpy()
+
+    def fill(values: torch.Tensor) -> np.ndarray:
+        full = np.full((batch.size, values.shape[-1]), np.nan)
+        full[kept] = values.detach().double().cpu().numpy()
+        return full
+
+    return Moments(fill(latents.mean), fill(latents.scale), kept, is_gaussian(latents.distribution))
+
+
+def is_gaussian(distribution: Distribution) -> bool:
+    """Whether it is a diagonal Gaussian."""
+    while isinstance(distribution, Independent):
+        distribution = distribution.base_dist
+    return isinstance(distribution, torch.distributions.Normal)
+
+
+def prior_of(model: Any) -> Distribution:
+    """The model's prior.
+
+    Raises:
+        TypeError: if the model has none.
+    """
+    if not isinstance(model, HasPrior):
+        raise TypeError(f"{type(model).__name__} has no prior; this plot needs a probabilistic model.")
+    with torch.no_grad():
+        return model.prior()
+
+
+@contextmanager
+def evaluating(model: Any, seed: int) -> Iterator[None]:
+    """No gradients, evaluation mode, and draws of a fixed seed; the model's mode and the generators come back."""
+    device = next(iter(model.parameters())).device
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        model.train(was_training)

@@ -1,0 +1,183 @@
+"""The figures of a report, with the words that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from mmvae.plotting.calibration import AggregateCalibration, aggregate_calibration
+from mmvae.plotting.cells import Render
+from mmvae.plotting.curves import elbo_curves, term_names
+from mmvae.plotting.generation import CrossGeneration, PriorSamples, cross_generation, prior_samples
+from mmvae.plotting.inputs import HasPrior
+from mmvae.plotting.latent_means import LatentMeans, latent_means
+from mmvae.plotting.page import Page
+from mmvae.plotting.posteriors import KLPerDimension, PosteriorOfDatum, kl_per_dimension, posterior_of_datum
+from mmvae.plotting.scores import Scores, coherence_heatmap, rows_of
+from mmvae.plotting.style import new_figure, style, to_png
+from mmvae.sources import Data
+from mmvae.subsets import label
+from mmvae.training.storage import write_bytes
+
+_MOST_CALIBRATED = 4
+
+
+class Picture(NamedTuple):
+    """A figure of a report.
+
+    Attributes:
+        name: of its file, without the ending.
+        figure: what is shown.
+        alt: what it shows, for those who do not see it.
+        caption: what to see, and how to read it; its first sentence is the heading.
+    """
+
+    name: str
+    figure: Figure
+    alt: str
+    caption: str
+
+
+def show(page: Page, folder: Path, pictures: Iterable[Picture]) -> None:
+    """Writes each picture as a file under ``plots``, and into the page."""
+    for picture in pictures:
+        png = to_png(picture.figure)
+        write_bytes(folder / "plots" / f"{picture.name}.png", png)
+        page.figure(png, picture.alt, picture.caption)
+
+
+def training_pictures(metrics: list[dict[str, Any]]) -> Iterator[Picture]:
+    """The curves of a run."""
+    yield Picture(
+        "elbo_curves",
+        elbo_curves(metrics),
+        f"Curves over epochs of {', '.join(term_names(metrics))}.",
+        "Training and validation. Each panel is one term, in nats per datum. The ELBO is the sum of the modalities' "
+        "expected log-likelihoods minus the KL from the prior, without any weight; the loss carries the weights of "
+        "the modalities and of the KL. A validation curve that turns back while training goes on shows overfitting.",
+    )
+
+
+def evaluation_pictures(scores: Scores, name: str = "coherence", of: str = "") -> Iterator[Picture]:
+    """Coherence as a heat map, if it was measured.
+
+    Args:
+        scores: an evaluation or its rows.
+        name: of the file.
+        of: the name of the model, where there are several.
+    """
+    rows = [row for row in rows_of(scores) if row["metric"] == "coherence"]
+    if rows:
+        pairs = ", ".join(f"{row['given']} to {row['target']} {row['value']:.2f}" for row in rows)
+        yield Picture(
+            name,
+            coherence_heatmap(rows).figure,  # type: ignore[arg-type]
+            f"Heat map of coherence: {pairs}.",
+            f"Coherence{' of ' + of if of else ''}. Share of generated data in the class of what was given; rows: what "
+            "inference looked at, columns: what was generated. Numbers in italics are reconstructions of a modality "
+            "that was given; the others are what cross-modal generation is judged by.",
+        )
+
+
+def posterior_pictures(model: Any, data: Data) -> Iterator[Picture]:
+    """What the posterior of each subset looks like; what needs a prior only for models that have one."""
+    means = LatentMeans.of(model, data)
+    subsets = ", ".join(map(label, means.subsets))
+    colours = " Colours are labels." if means.labels is not None else ""
+    yield Picture(
+        "latent_means",
+        latent_means(means),
+        f"Scatter plots of posterior means in two dimensions, one panel for each of {subsets}.",
+        f"Posterior means by subset. The axes are the principal components of the means given all modalities, the same "
+        f"in every panel, so positions compare.{colours} Ellipses: one posterior standard deviation of the same few "
+        "data points in each panel, of the matching Gaussian where the posterior is a mixture; dotted: that of the "
+        "prior. Look for classes that stay apart when modalities are missing, and for ellipses that grow then.",
+    )
+    if isinstance(model, HasPrior):
+        kl = KLPerDimension.of(model, data)
+        active = "; ".join(f"{label(s)} {int(a.sum())}" for s, a in zip(kl.subsets, kl.active, strict=True))
+        yield Picture(
+            "kl_per_dimension",
+            kl_per_dimension(kl).figure,  # type: ignore[arg-type]
+            f"KL from the prior in each latent dimension. Active dimensions: {active}.",
+            "What each latent dimension carries. KL from the prior in nats, averaged over the data; bars for all "
+            "modalities, marks for one at a time. A dimension is active if its posterior mean varies over the data by "
+            "more than 0.01. A mark far above the bar: this modality alone is surer than all together, as happens in "
+            "mixtures; one near zero: it says nothing about this dimension.",
+        )
+    datum = PosteriorOfDatum.of(model, data)
+    yield Picture(
+        "posterior_of_datum",
+        posterior_of_datum(datum).figure,  # type: ignore[arg-type]
+        f"Posterior mean and standard deviation of the first datum from {', '.join(map(label, datum.subsets))}.",
+        "The posterior of the first datum from each subset. Mean and one standard deviation in the dimensions that "
+        "move furthest from the prior. More modalities should narrow the bars, and bars of different subsets should "
+        "overlap where they know the same.",
+    )
+    if isinstance(model, HasPrior):
+        yield _calibration_picture(model, data, kl.subsets)
+
+
+def _calibration_picture(model: Any, data: Data, subsets: list[tuple[str, ...]]) -> Picture:
+    """The single modalities and the whole, or the whole alone where that would be too many panels."""
+    shown = subsets if len(subsets) <= _MOST_CALIBRATED else subsets[-1:]
+    found = [AggregateCalibration.of(model, data, subset) for subset in shown]
+    columns = min(2, len(found))
+    lines = -(-len(found) // columns)
+    figure = new_figure(3.5 * columns, 3.9 * lines)
+    with style():
+        panels = figure.subplots(lines, columns, squeeze=False).flatten()
+        for ax, each in zip(panels, found, strict=False):
+            aggregate_calibration(each, ax)
+        for ax in panels[len(found) :]:
+            ax.set_visible(False)
+    leaving = "; ".join(f"{label(e.subset)} {int((e.distance > e.band).sum())}" for e in found)
+    return Picture(
+        "aggregate_calibration",
+        figure,
+        f"Aggregate posterior against the prior, a curve per latent dimension. Leaving the 95 % band: {leaving}.",
+        "The aggregate posterior against the prior. One draw from the posterior of each datum; how many of them lie "
+        "below each quantile of the prior, a line per latent dimension. On the diagonal they match, and samples from "
+        "the prior decode to data like the real ones. An S that starts flat: narrower than the prior; one that starts "
+        "steep: wider; to one side: shifted.",
+    )
+
+
+def generation_pictures(model: Any, data: Data, render: Render | None) -> Iterator[Picture]:
+    """What a model generates from each subset, and from the prior."""
+    yield cross_picture(CrossGeneration.of(model, data), render)
+    if isinstance(model, HasPrior):
+        samples = PriorSamples.of(model)
+        yield Picture(
+            "prior_samples",
+            prior_samples(samples, render),
+            f"Samples from the prior of {', '.join(samples.data)}.",
+            "Samples from the prior. The modalities below each other come from the same latent, and should tell of the "
+            "same thing.",
+        )
+
+
+def cross_picture(
+    arrays: CrossGeneration, render: Render | None, name: str = "cross_generation", of: str = ""
+) -> Picture:
+    """The grid of what is generated from each subset.
+
+    Args:
+        arrays: to draw.
+        render: by modality, a callable from one datum's codes to the string to show.
+        name: of the file.
+        of: the name of the model, where there are several.
+    """
+    subsets = ", ".join(map(label, arrays.subsets))
+    return Picture(
+        name,
+        cross_generation(arrays, render),
+        f"Grid of {', '.join(arrays.names)}: the data, and what is generated given {subsets}.",
+        f"Generated from every subset{', ' + of if of else ''}. Rows are data points; the first block is the data, "
+        "each other block what the model generates from one draw of the posterior given the subset. Bold headings: the "
+        "modality was given, and is reconstructed; the others are cross-generated, and should agree with the data in "
+        "content, not in style.",
+    )

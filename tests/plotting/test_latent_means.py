@@ -1,0 +1,88 @@
+"""Posterior means in two dimensions: common axes, and ellipses of the known covariance."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.patches import Ellipse
+
+from mmvae import Batch
+from mmvae import plotting as plot
+from mmvae.models.base import MultimodalVAE
+from mmvae.plotting.latent_means import principal_axes, projected_variance
+
+
+def test_ellipse_axes_are_those_of_the_covariance() -> None:
+    turn = math.radians(30)
+    rotation = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    covariance = rotation @ np.diag([4.0, 0.25]) @ rotation.T  # standard deviations 2 and 0.5
+    arrays = plot.LatentMeans(
+        [("a",)], np.array([[[1.0, 2.0], [3.0, 4.0]]]), None, np.array([0]), covariance[None, None], None, ("x", "y")
+    )
+    (ax,) = plot.latent_means(arrays).axes
+    outline = next(patch for patch in ax.patches if isinstance(patch, Ellipse))
+    assert outline.center == (1.0, 2.0)
+    assert sorted([outline.width, outline.height]) == pytest.approx([1.0, 4.0])
+    long_axis = outline.angle + (0 if outline.width > outline.height else 90)
+    assert long_axis % 180 == pytest.approx(30)
+
+
+def test_principal_axes_are_orthonormal_and_sorted() -> None:
+    points = np.random.default_rng(0).normal(size=(500, 3)) * [0.1, 3.0, 1.0]
+    axes, shares = principal_axes(points)
+    np.testing.assert_allclose(axes @ axes.T, np.eye(2), atol=1e-12)
+    np.testing.assert_allclose(np.abs(axes[:, [1, 2]]), np.eye(2), atol=0.1)
+    assert shares[0] == pytest.approx(0.9, abs=0.03)
+    assert (axes.max(1) >= -axes.min(1)).all()
+
+
+def test_one_latent_dimension_lies_on_a_line() -> None:
+    axes, shares = principal_axes(np.array([[0.0], [1.0], [3.0]]))
+    np.testing.assert_array_equal(axes, [[1.0], [0.0]])
+    np.testing.assert_allclose(shares, [1.0, 0.0])
+
+
+def test_projected_variance_is_that_of_draws() -> None:
+    axes, variance = np.array([[0.6, 0.8, 0.0], [0.0, 0.0, 1.0]]), np.array([1.0, 4.0, 0.25])
+    draws = np.random.default_rng(0).normal(size=(200_000, 3)) * np.sqrt(variance) @ axes.T
+    np.testing.assert_allclose(projected_variance(variance, axes), np.cov(draws.T), atol=0.05)
+
+
+def test_panels_subsets_and_gaps(model: MultimodalVAE, batch: Batch) -> None:
+    arrays = plot.LatentMeans.of(model, batch, marked=3)
+    assert len(arrays.subsets) == 7
+    assert np.isnan(arrays.points[arrays.subsets.index(("picture",))]).any(1).nonzero()[0].tolist() == [2]
+    assert sorted(batch.labels[torch.as_tensor(arrays.marked)].tolist()) == [0, 1, 2]
+    panels = [ax for ax in plot.latent_means(arrays).axes if ax.get_visible()]
+    assert [ax.get_title(loc="left") for ax in panels] == ["+".join(subset) for subset in arrays.subsets]
+    joint = model.eval().infer(batch).mean.detach().double().numpy()
+    np.testing.assert_allclose(arrays.points[-1], joint @ principal_axes(joint)[0].T, atol=1e-5)
+    offsets = np.asarray(panels[-1].collections[0].get_offsets())
+    np.testing.assert_allclose(offsets, arrays.points[-1])
+
+
+def test_tsne_keeps_gaps_and_draws_no_ellipses(model: MultimodalVAE, batch: Batch) -> None:
+    arrays = plot.LatentMeans.of(model, batch, ["picture", None], method="tsne")
+    assert np.isnan(arrays.points).any(2).sum() == 1
+    assert len(arrays.marked) == 0
+    assert not plot.latent_means(arrays).axes[0].patches
+
+
+def test_methods_that_are_not_there(model: MultimodalVAE, batch: Batch) -> None:
+    with pytest.raises(ValueError, match='expected "pca", "tsne" or "umap", got \'mds\''):
+        plot.LatentMeans.of(model, batch, method="mds")  # type: ignore[arg-type]
+    try:
+        import umap  # noqa: F401
+    except ImportError:
+        with pytest.raises(ImportError, match=r'pip install "mmvae\[umap\]"'):
+            plot.LatentMeans.of(model, batch, method="umap")
+
+
+def test_the_model_stays_in_its_mode(model: MultimodalVAE, batch: Batch) -> None:
+    model.train()
+    plot.LatentMeans.of(model, batch)
+    plot.CrossGeneration.of(model, batch, rows=2)
+    assert model.training

@@ -1,0 +1,181 @@
+"""The pages: everything inside, the right numbers, nothing from elsewhere, whole or not there."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from mmvae import Batch
+from mmvae import plotting as plot
+from mmvae.evaluation import Evaluation, make_row
+from mmvae.models.base import MultimodalVAE
+from mmvae.plotting import run_report
+
+EVALUATION = Evaluation(
+    [
+        make_row("coherence", 0.8125, ("picture",), "codes", stderr=0.01),
+        make_row("coherence", 0.99, ("picture",), "picture"),
+        make_row("elbo", -123.4, ("picture", "codes"), stderr=0.5),
+        make_row("joint_coherence", 0.375),
+    ],
+    ["fid: left out, since <b>no weights</b> were given."],
+)
+METRICS = [
+    {"epoch": epoch, "split": split, "loss": 50.0 / epoch, "elbo": -40.0 / epoch, "seconds": 1.0}
+    for epoch in (1, 2)
+    for split in ("train", "validation")
+]
+
+
+class Reader(HTMLParser):
+    """Collects what the tests look at."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.images: list[dict[str, Any]] = []
+        self.addresses: list[str] = []
+        self.anchors: set[str] = set()
+        self.tags: list[str] = []
+        self.text = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.append(tag)
+        self.addresses += [str(found[key]) for key in ("src", "href") if key in found]
+        if found.get("id"):
+            self.anchors.add(str(found["id"]))
+        if tag == "img":
+            self.images.append(found)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def written(model: MultimodalVAE, batch: Batch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report in full."""
+    folder = tmp_path_factory.mktemp("run")
+    run = SimpleNamespace(path=folder, metrics=METRICS)
+    path = plot.report(run, model, batch, evaluation=EVALUATION, notes=["rendered street digits"], title="A < B")
+    assert path == folder / "report.html"
+    return path
+
+
+@pytest.fixture
+def _without_plots_of_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that are about something else."""
+    for name in ("posterior_pictures", "generation_pictures"):
+        monkeypatch.setattr(run_report, name, lambda *_: [])
+
+
+def test_the_report_holds_its_plots_numbers_and_nothing_from_elsewhere(written: Path) -> None:
+    page = Reader(written)
+    files = sorted((written.parent / "plots").glob("*.png"))
+    assert {file.stem for file in files} == {
+        "aggregate_calibration",
+        "coherence",
+        "cross_generation",
+        "elbo_curves",
+        "kl_per_dimension",
+        "latent_means",
+        "posterior_of_datum",
+        "prior_samples",
+    }
+    inlined = [base64.b64decode(image["src"].removeprefix("data:image/png;base64,")) for image in page.images]
+    assert sorted(inlined) == sorted(file.read_bytes() for file in files)
+    assert all(len(image["alt"]) > 20 for image in page.images)
+    for file in files:
+        assert np.ptp(matplotlib.image.imread(file)) > 0.5
+    for expected in ("0.8125", "± 0.01", "\N{MINUS SIGN}123.4", "0.375", "rendered street digits", "A < B", "MVAE"):
+        assert expected in page.text
+    assert "<b>no weights</b>" in page.text  # shown as written, not as markup
+    for expected in ("PyTorch", "Pyro", "Processor", "latent_dim", "Normal(scale=1.0)", "91.7%"):
+        assert expected in page.text
+    assert "script" not in page.tags
+    assert "link" not in page.tags
+    assert not [each for each in page.addresses if not each.startswith(("data:image/png;base64,", "#"))]
+    assert {each[1:] for each in page.addresses if each.startswith("#")} == page.anchors
+    assert not re.search(r"https?://|url\(|@import", written.read_text())
+
+
+@pytest.mark.usefixtures("_without_plots_of_data")
+def test_a_folder_is_enough(model: MultimodalVAE, batch: Batch, tmp_path: Path) -> None:
+    EVALUATION.save(tmp_path)
+    lines = ["epoch,split,loss,elbo,seconds", "1,train,7.25,-6.5,1.0"]
+    (tmp_path / "metrics.csv").write_text("\n".join(lines) + "\n")
+    page = Reader(plot.report(str(tmp_path), model, batch))
+    assert "0.8125" in page.text
+    assert "7.25" in page.text
+
+
+def test_a_run_without_a_folder_is_refused(model: MultimodalVAE, batch: Batch) -> None:
+    with pytest.raises(ValueError, match="no folder; pass out= to fit"):
+        plot.report(SimpleNamespace(path=None, metrics=[]), model, batch)
+
+
+@pytest.mark.usefixtures("_without_plots_of_data")
+def test_a_page_that_fails_leaves_the_old_one(
+    model: MultimodalVAE, batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "report.html").write_text("old")
+
+    def refuse(*_: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refuse)
+        with pytest.raises(OSError, match="disk full"):
+            plot.report(tmp_path, model, batch)
+    assert (tmp_path / "report.html").read_text() == "old"
+    assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["report.html"]
+
+
+def test_comparison_report(model: MultimodalVAE, batch: Batch, tmp_path: Path) -> None:
+    better = Evaluation([{**row, "value": row["value"] + 0.001} for row in EVALUATION.rows])
+    report = tmp_path / "one" / "report.html"
+    path = plot.comparison_report(
+        tmp_path / "all",
+        {"one": EVALUATION, "two": better},
+        models={"one": model, "two": model},
+        data=batch,
+        reports={"one": report},
+    )
+    page = Reader(path)
+    assert "../one/report.html" in page.addresses
+    assert sum("cross_generation" in file.stem for file in (path.parent / "plots").iterdir()) == 2
+    html = path.read_text()
+    assert re.search(r'<td class="number">0.8125 <small>.{,20}</td><td class="number best">0.8135', html)
+    with pytest.raises(ValueError, match="'three' has no evaluation"):
+        plot.comparison_report(tmp_path, {"one": EVALUATION}, reports={"three": report})
+    with pytest.raises(ValueError, match="no evaluations"):
+        plot.comparison_report(tmp_path, {})
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium executable is installed")
+def test_a_browser_renders_the_report(written: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "page.png"
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    flags += "--disable-component-update --disable-sync --hide-scrollbars --window-size=1200,1800"
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    command = [str(CHROMIUM), *flags.split(), profile, f"--screenshot={picture}", written.as_uri()]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    shown = matplotlib.image.imread(picture)[..., :3]
+    assert shown.shape[:2] == (1800, 1200)
+    training = shown[700:1800, 330:1100]  # where the curves stand
+    blue = (np.abs(training - np.array([0x3F, 0x90, 0xDA]) / 255).max(-1) < 0.05).sum()
+    assert blue > 200  # the curve of the training loss
