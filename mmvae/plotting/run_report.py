@@ -90,7 +90,7 @@ def report(
 
     page.section("Overview")
     page.tiles(_key_figures(model, metrics, evaluation))
-    page.notes([*notes, *(data.notes if isinstance(data, Described) else ())])
+    page.notes(dict.fromkeys([*notes, *(data.notes if isinstance(data, Described) else ())]))
     _write_data(page, model, data)
     if metrics:
         page.section("Training")
