@@ -215,17 +215,23 @@ class Batch:
 
     @staticmethod
     def cat(batches: Iterable[Batch]) -> Batch:
-        """The rows of several batches, one below the other."""
+        """The rows of several batches, one below the other; a modality that some do not hold is missing there."""
         parts = list(batches)
         first = parts[0]
-        observed = {name: torch.cat([part.observed[name] for part in parts]) for name in first.names}
+        data, observed = {}, {}
+        for name, example in {name: value for part in parts for name, value in part.data.items()}.items():
+            data[name] = torch.cat(
+                [
+                    part.data[name] if name in part.data else example.new_zeros(len(part), *example.shape[1:])
+                    for part in parts
+                ]
+            )
+            observed[name] = torch.cat(
+                [part.observed.get(name, example.new_zeros(len(part), dtype=torch.bool)) for part in parts]
+            )
+        complete = all(part.complete and len(part.names) == len(data) for part in parts)
         labels = None if first.labels is None else torch.cat([part.labels for part in parts])  # type: ignore[misc]
-        return Batch.trusted(
-            {name: torch.cat([part.data[name] for part in parts]) for name in first.names},
-            None if all(part.complete for part in parts) else observed,
-            labels,
-            conforms_to=first.conforms_to,
-        )
+        return Batch.trusted(data, None if complete else observed, labels, conforms_to=first.conforms_to)
 
 
 def _tensor(name: str, value: Any) -> Tensor:

@@ -235,7 +235,7 @@ class Poisson(_Counts):
 
     def forward(self, parameters: Tensor) -> Distribution:
         """A Poisson of log rates ``parameters [..., *shape]``."""
-        return dist.Poisson(parameters.clamp(max=_MAX_LOG_RATE).exp())
+        return dist.Poisson(parameters.clamp(-_MAX_LOG_RATE, _MAX_LOG_RATE).exp())
 
 
 class NegativeBinomial(_Counts):

@@ -1,4 +1,4 @@
-"""What every test shares: types and shapes checked, Pyro's validation on, a fixed seed, real data where there is any."""
+"""What tests share: types and shapes checked, Pyro's validation on, a fixed seed, real data where there is any."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ jaxtyping.install_import_hook("mmvae", "beartyped.checked")  # before anything i
 
 import pyro  # noqa: E402
 import torch  # noqa: E402
+
+torch.set_num_threads(1)  # tensors in tests are small: threads would spend their time waiting for each other
 
 
 @pytest.fixture(autouse=True)

@@ -68,8 +68,8 @@ class MixtureOfExperts(TorchDistribution):
         spread = self.components.variance + (self.loc - self.mean).square()
         return (weights * spread).sum(0)
 
-    def log_prob(self, value: Float[Tensor, "*sample D"]) -> Float[Tensor, "*sample"]:
-        """log q(value), in nats."""
+    def log_prob(self, value: Float[Tensor, "*value D"]) -> Float[Tensor, "*sample"]:
+        """log q(value), in nats; the value and the batch are broadcast."""
         axis = -1 - len(self.batch_shape)
         value = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape))
         by_component = self.components.log_prob(value.unsqueeze(axis - 1))  # [*sample, C, *batch]

@@ -21,7 +21,7 @@ from mmvae.distributions.mixture import Family
 from mmvae.latents import Latents
 from mmvae.likelihoods import Likelihood
 from mmvae.modality import Modality
-from mmvae.models.networks import make_decoders, make_encoders, make_likelihoods, resolve_weights
+from mmvae.models.networks import checked_names, make_decoders, make_encoders, make_likelihoods, resolve_weights
 from mmvae.models.parameters import expose_parameters
 from mmvae.objectives import Loss, Objective
 from mmvae.objectives.traces import log_likelihoods
@@ -88,10 +88,8 @@ class MultimodalVAE(nn.Module):
         learned_prior_scale: bool = False,
     ) -> None:
         super().__init__()
+        self.names = checked_names(modalities, latent_dim)
         self.modalities = tuple(modalities)
-        self.names = _checked_names(self.modalities)
-        if latent_dim < 1:
-            raise ValueError(f"latent_dim: expected at least 1, got {latent_dim}.")
         self.latent_dim = latent_dim
         self.weights = resolve_weights(self.modalities, weights)
         self.objective = objective
@@ -348,16 +346,3 @@ class MultimodalVAE(nn.Module):
     @property
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         return {modality.name: tuple(modality.shape) for modality in self.modalities}
-
-
-def _checked_names(modalities: tuple[Modality, ...]) -> tuple[str, ...]:
-    for modality in modalities:
-        if not isinstance(modality, Modality):
-            raise TypeError(f"modalities: expected mmvae.Modality objects, got {type(modality).__name__}.")
-    names = tuple(modality.name for modality in modalities)
-    if not names:
-        raise ValueError("modalities: at least one is needed.")
-    duplicates = sorted({name for name in names if names.count(name) > 1})
-    if duplicates:
-        raise ValueError(f"modalities: duplicate names {', '.join(map(repr, duplicates))}; each needs its own.")
-    return names

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mmvae.modality import Modality
 from mmvae.models.base import MultimodalVAE, Weights
-from mmvae.models.networks import make_encoders, make_likelihoods
+from mmvae.models.networks import checked_names, make_encoders, make_likelihoods
 from mmvae.objectives import AlignedELBO
 from mmvae.objectives.schedules import Weight
 from mmvae.posteriors import JointEncoder
@@ -43,6 +43,7 @@ class JMVAE(MultimodalVAE):
         hidden: int = 512,
         weights: Weights = None,
     ) -> None:
+        checked_names(modalities, latent_dim)
         encoders, features = make_encoders(modalities, make_likelihoods(modalities))
         super().__init__(
             modalities,

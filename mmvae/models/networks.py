@@ -14,6 +14,27 @@ from mmvae.modality import Modality
 from mmvae.nn.mode import mode
 
 
+def checked_names(modalities: Sequence[Modality], latent_dim: int) -> tuple[str, ...]:
+    """The names of a model's modalities.
+
+    Raises:
+        ValueError: for no modality, duplicate names, or a latent size below one.
+        TypeError: for something that is no modality.
+    """
+    for modality in modalities:
+        if not isinstance(modality, Modality):
+            raise TypeError(f"modalities: expected mmvae.Modality objects, got {type(modality).__name__}.")
+    names = tuple(modality.name for modality in modalities)
+    if not names:
+        raise ValueError("modalities: at least one is needed.")
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise ValueError(f"modalities: duplicate names {', '.join(map(repr, duplicates))}; each needs its own.")
+    if latent_dim < 1:
+        raise ValueError(f"latent_dim: expected at least 1, got {latent_dim}.")
+    return names
+
+
 def make_likelihoods(modalities: Sequence[Modality]) -> dict[str, Likelihood]:
     """The likelihood of each modality, copied, since some have parameters."""
     return {modality.name: as_likelihood(copy.deepcopy(modality.likelihood)) for modality in modalities}

@@ -28,7 +28,7 @@ class MLPEncoder(nn.Module):
 
     def forward(self, data: Tensor) -> Tensor:
         """Features ``[N, hidden[-1]]``."""
-        return self.layers(data.flatten(1))
+        return self.layers(data.reshape(len(data), -1))
 
 
 class MLPDecoder(nn.Module):
@@ -41,4 +41,4 @@ class MLPDecoder(nn.Module):
 
     def forward(self, latent: Tensor) -> Tensor:
         """Parameters ``[N, *shape]``."""
-        return self.layers(latent).unflatten(-1, self.shape)
+        return self.layers(latent).reshape(-1, *self.shape)

@@ -33,17 +33,19 @@ class _Stratified(Objective):
         z = posterior.component_rsample(self.num_samples)  # [K, C, N, D]
         log_p = log_likelihoods(model, batch, z)
         log_ratio = model.prior().log_prob(z) - self._density(posterior).log_prob(z)
-        log_w = weighted_sum(log_p, model.weights) + weight_at(self.beta, model.epoch) * log_ratio
+        beta = weight_at(self.beta, model.epoch)
+        log_w = weighted_sum(log_p, model.weights) + beta * log_ratio
 
         def over_components(values: Float[Tensor, "K C N"]) -> Tensor:
             return (posterior.weights * values.mean(0)).sum(0).mean()
 
         terms = {name: over_components(values) for name, values in log_p.items()}
         kl = -over_components(log_ratio)
-        total, bound = self._reduce(z, log_w)
-        honest = bound if self._is_honest(model) else self._reduce(z.detach(), sum(log_p.values(), start=log_ratio))[1]
+        total, bound = self._reduce(z, log_w, beta)
+        if not self._is_honest(model):
+            _, bound = self._reduce(z.detach(), sum(log_p.values(), start=log_ratio), 1.0)
         loss = -(posterior.weights * total).sum(0).mean()
-        return Loss(loss, {**terms, "kl": kl, "elbo": (posterior.weights * honest).sum(0).mean()})
+        return Loss(loss, {**terms, "kl": kl, "elbo": (posterior.weights * bound).sum(0).mean()})
 
     def _is_honest(self, model: Trainable) -> bool:
         return self.beta == 1 and all(weight == 1 for weight in model.weights.values())
@@ -53,7 +55,7 @@ class _Stratified(Objective):
 
     @abstractmethod
     def _reduce(
-        self, z: Float[Tensor, "K C N D"], log_w: Float[Tensor, "K C N"]
+        self, z: Float[Tensor, "K C N D"], log_w: Float[Tensor, "K C N"], beta: float | Tensor
     ) -> tuple[Float[Tensor, "C N"], Float[Tensor, "C N"]]:
         """What is maximised (its gradient is that of the objective), and the bound it stands for."""
 
@@ -68,7 +70,7 @@ class StratifiedELBO(_Stratified):
     Source: Shi et al. 2019.
     """
 
-    def _reduce(self, z: Tensor, log_w: Tensor) -> tuple[Tensor, Tensor]:
+    def _reduce(self, z: Tensor, log_w: Tensor, beta: float | Tensor) -> tuple[Tensor, Tensor]:
         bound = log_w.mean(0)
         return bound, bound
 
@@ -83,7 +85,7 @@ class StratifiedIWAE(_Stratified):
     Source: Shi et al. 2019, the looser bound, with each component inside its own logarithm.
     """
 
-    def _reduce(self, z: Tensor, log_w: Tensor) -> tuple[Tensor, Tensor]:
+    def _reduce(self, z: Tensor, log_w: Tensor, beta: float | Tensor) -> tuple[Tensor, Tensor]:
         bound = log_w.logsumexp(0) - math.log(self.num_samples)
         return bound, bound
 
@@ -92,7 +94,10 @@ class StratifiedDReG(_Stratified):
     """The bound of :class:`StratifiedIWAE` with the doubly reparameterised gradient, whose variance is lower.
 
     Densities of the posterior are evaluated with detached parameters; with normalised weights ω_k the decoders get
-    Σ_k ω_k ∇ log w_k, and the path through each draw is multiplied by ω_k once more.
+    Σ_k ω_k ∇ log w_k, and the path through each draw is multiplied by 1 - β + β ω_k once more: by ω_k, for β = 1.
+
+    With one component, or with K = 1, this is the gradient of the bound without bias. With several it is that of the
+    paper's code, which neglects for K > 1 that draws of one component are weighed under the density of the mixture.
 
     Source: Tucker et al. 2019, "Doubly reparameterized gradient estimators for Monte Carlo objectives"; used for
     mixtures by Shi et al. 2019.
@@ -101,10 +106,11 @@ class StratifiedDReG(_Stratified):
     def _density(self, posterior: MixtureOfExperts) -> MixtureOfExperts:
         return posterior.detach()
 
-    def _reduce(self, z: Tensor, log_w: Tensor) -> tuple[Tensor, Tensor]:
+    def _reduce(self, z: Tensor, log_w: Tensor, beta: float | Tensor) -> tuple[Tensor, Tensor]:
         bound = log_w.logsumexp(0) - math.log(self.num_samples)
         omega = log_w.softmax(0).detach()
         if z.requires_grad:
-            z.register_hook(lambda gradient: omega.unsqueeze(-1) * gradient)
+            path = (1 - beta + beta * omega).unsqueeze(-1)
+            z.register_hook(lambda gradient: path * gradient)
         surrogate = (omega * log_w).sum(0)
         return surrogate + (bound - surrogate).detach(), bound.detach()

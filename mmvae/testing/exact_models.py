@@ -1,0 +1,106 @@
+"""Models of the library whose networks are set, by hand, to the exact answers of the linear-Gaussian yardstick."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from mmvae import models
+from mmvae.models import MultimodalVAE
+from mmvae.nn.heads import NormalHead
+from mmvae.posteriors import JointEncoder
+from mmvae.testing.linear_gaussian import LinearGaussian
+
+Kind = Literal["MVAE", "MMVAE", "MoPoE", "JMVAE", "MVTCAE"]
+
+
+def exact_model(yardstick: LinearGaussian, kind: Kind) -> MultimodalVAE:
+    """A model that is as exact as its family of posteriors allows.
+
+    What holds of each, where p_S is the exact posterior of a subset:
+
+    - ``"MVAE"``: experts are the messages of the modalities, so the posterior of every subset is exact.
+    - ``"MoPoE"``: the same experts, the prior in every product: each component is exact for its own subset.
+    - ``"MMVAE"``: experts are p_{m} (Gaussian, standard prior): the posterior of every subset is the even mixture of
+      those of its members; exact for single modalities.
+    - ``"JMVAE"``: the joint network gives p_X and the unimodal ones p_{m}; exact for these.
+    - ``"MVTCAE"``: experts are messages times the M-th root of the prior: their product is exact for the whole.
+
+    Args:
+        yardstick: with orthogonal loadings.
+        kind: of the model.
+
+    Raises:
+        ValueError: if diagonal Gaussians cannot be exact.
+    """
+    modalities, size = yardstick.modalities(), yardstick.latent_dim
+    if kind == "MVAE":
+        model: MultimodalVAE = models.MVAE(modalities, size)
+        prior_share = 0.0
+    elif kind == "MoPoE":
+        model = models.MoPoE(modalities, size, prior_expert="all")
+        prior_share = 0.0
+    elif kind == "MMVAE":
+        model = models.MMVAE(modalities, size, family="normal", learned_prior_scale=False)
+        prior_share = 1.0
+    elif kind == "JMVAE":
+        widest = max(len(offset) for offset in yardstick.offsets.values())
+        model = models.JMVAE(modalities, size, trunk_width=2 * widest, hidden=2 * size)
+        assert isinstance(model.joint_posterior, JointEncoder)
+        _set_joint_encoder(model.joint_posterior, yardstick)
+        prior_share = 1.0
+    else:
+        model = models.MVTCAE(modalities, size)
+        prior_share = 1 / len(modalities)
+    for name in yardstick.names:
+        precision = _diagonal_precision(yardstick, (name,), prior_share)
+        _set_head(model.experts.heads[name], _pulls(yardstick, (name,), precision)[name], precision, yardstick, name)
+    return model
+
+
+def _diagonal_precision(yardstick: LinearGaussian, members: tuple[str, ...], prior_share: float) -> Tensor:
+    for name in members:
+        yardstick.require_diagonal(name)
+    return prior_share + torch.stack([yardstick.precisions[name].diagonal() for name in members]).sum(0)
+
+
+def _pulls(yardstick: LinearGaussian, members: tuple[str, ...], precision: Tensor) -> Mapping[str, Tensor]:
+    """``{name: A_m [D, P_m]}`` such that the location is Σ_m A_m (x_m - b_m)."""
+    return {name: (yardstick.loadings[name] / precision).T / yardstick.scales[name] ** 2 for name in members}
+
+
+def _set_head(head: nn.Module, pull: Tensor, precision: Tensor, yardstick: LinearGaussian, name: str) -> None:
+    assert isinstance(head, NormalHead)
+    bias = torch.cat([-pull @ yardstick.offsets[name], -precision.log()])  # location, log-variance
+    _set_linear(head.linear, torch.cat([pull, torch.zeros_like(pull)]), bias)
+
+
+def _set_joint_encoder(encoder: JointEncoder, yardstick: LinearGaussian) -> None:
+    """A linear map through two layers of ReLU: every number x travels as relu(x) and relu(-x)."""
+    precision = _diagonal_precision(yardstick, yardstick.names, 1.0)
+    pulls = _pulls(yardstick, yardstick.names, precision)
+    columns = []
+    for name in encoder.trunks:
+        trunk = encoder.trunks[name]
+        assert isinstance(trunk, nn.Sequential)
+        into = trunk[1]
+        assert isinstance(into, nn.Linear)
+        size = into.in_features
+        spare = torch.zeros(into.out_features - 2 * size, size)
+        _set_linear(into, torch.cat([torch.eye(size), -torch.eye(size), spare]), torch.zeros(into.out_features))
+        columns += [pulls[name], -pulls[name], torch.zeros(len(precision), len(spare))]
+    loc = torch.cat([column.double() for column in columns], 1)  # [D, widths of all trunks]
+    offset = -torch.stack([pulls[name] @ yardstick.offsets[name] for name in yardstick.names]).sum(0)
+    hidden = encoder.hidden[0]
+    assert isinstance(hidden, nn.Linear)
+    _set_linear(hidden, torch.cat([loc, -loc]), torch.cat([offset, -offset]))
+    identity, nothing = torch.eye(len(precision)), torch.zeros(len(precision))
+    rows = torch.cat([torch.cat([identity, -identity], 1), torch.zeros(len(precision), 2 * len(precision))])
+    _set_linear(encoder.head.linear, rows, torch.cat([nothing, -precision.log()]))
+
+
+def _set_linear(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
+    layer.load_state_dict({"weight": weight.float(), "bias": bias.float()})

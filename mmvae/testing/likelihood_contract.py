@@ -1,0 +1,136 @@
+"""What every likelihood must do: inherit, implement the factory methods, and let pytest run it."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mmvae.likelihoods import Likelihood
+
+
+class LikelihoodContract(ABC):
+    """Tests of one likelihood, for data of shape :attr:`shape`.
+
+    Example:
+        .. code-block:: python
+
+            class TestMyLikelihood(LikelihoodContract):
+                def make_likelihood(self):
+                    return MyLikelihood()
+                ...
+    """
+
+    shape: tuple[int, ...] = (2, 3)
+    """Of one datum in the tests."""
+    normalised: bool = True
+    """False for a score that is no density."""
+
+    @abstractmethod
+    def make_likelihood(self) -> Likelihood:
+        """A likelihood to test."""
+
+    @abstractmethod
+    def make_data(self, size: int) -> Tensor:
+        """Data that it can score, ``[size, *shape]``, of any type that it takes."""
+
+    @abstractmethod
+    def make_support(self) -> tuple[Tensor, float]:
+        """Values that cover its support (or all but a negligible part), and the volume of each: 1 for what is counted,
+        the distance between neighbours for what is integrated."""
+
+    def make_unscorable(self) -> Sequence[Tensor]:
+        """Data that it must refuse with a ``ValueError`` or ``TypeError``, each ``[size, *shape]``."""
+        return []
+
+    def make_parameters(self, size: int) -> Tensor:
+        """Decoder output, ``[size, *parameter_shape]``."""
+        shape = self.make_likelihood().parameter_shape(self.shape)
+        return torch.randn(size, *shape, generator=torch.Generator().manual_seed(2))
+
+    def test_distribution_covers_the_datum(self) -> None:
+        """Batch and event shape together are ``[N, *shape]``, and every number has a finite log-density."""
+        likelihood = self.make_likelihood()
+        distribution = likelihood(self.make_parameters(4))
+        assert (*distribution.batch_shape, *distribution.event_shape) == (4, *self.shape)
+        data = likelihood.conform("x", self.make_data(4))
+        assert data.dtype == likelihood.data_dtype
+        log_prob = distribution.log_prob(data)
+        assert log_prob.isfinite().all()
+        assert log_prob.shape == distribution.batch_shape
+
+    def test_leading_dimensions_are_batch_dimensions(self) -> None:
+        """Parameters of two leading dimensions score data of one, each by itself."""
+        likelihood = self.make_likelihood()
+        data = likelihood.conform("x", self.make_data(4))
+        parameters = self.make_parameters(12).unflatten(0, (3, 4))
+        together = likelihood(parameters).log_prob(data)
+        one_by_one = torch.stack([likelihood(each).log_prob(data) for each in parameters])
+        torch.testing.assert_close(together, one_by_one)
+
+    def test_total_probability_is_one(self) -> None:
+        """The density integrates, or the probabilities sum, to one."""
+        if not self.normalised:
+            return
+        likelihood = self.make_likelihood()
+        distribution = likelihood(self.make_parameters(2))
+        values, volume = self.make_support()
+        dims = len(distribution.batch_shape) + len(distribution.event_shape)
+        values = values.reshape(-1, *(1,) * dims).expand(-1, *distribution.batch_shape, *distribution.event_shape)
+        total = distribution.log_prob(values.to(likelihood.data_dtype)).double().exp().sum(0) * volume
+        torch.testing.assert_close(total, torch.ones_like(total), atol=2e-3, rtol=0)
+
+    def test_gradients_reach_parameters(self) -> None:
+        """The log-density is differentiable in the decoder's output and in the likelihood's own parameters."""
+        likelihood = self.make_likelihood()
+        parameters = self.make_parameters(4).requires_grad_()
+        data = likelihood.conform("x", self.make_data(4))
+        likelihood(parameters).log_prob(data).sum().backward()
+        for tensor in (parameters, *likelihood.parameters()):
+            assert tensor.grad is not None
+            assert tensor.grad.isfinite().all()
+            assert tensor.grad.any()
+
+    def test_point_is_a_datum(self) -> None:
+        """The best single guess has the shape and type of data."""
+        likelihood = self.make_likelihood()
+        point = likelihood.point(likelihood(self.make_parameters(4)))
+        assert point.shape == (4, *self.shape)
+        assert point.dtype == likelihood.data_dtype
+        assert point.isfinite().all()
+
+    def test_draws_can_be_scored(self) -> None:
+        """What it draws, it accepts as data."""
+        likelihood = self.make_likelihood()
+        draws = likelihood(self.make_parameters(4)).sample()
+        assert draws.shape == (4, *self.shape)
+        likelihood.conform("x", draws)
+
+    def test_data_is_not_changed(self) -> None:
+        """Checking and casting leave the caller's tensor as it was."""
+        data = self.make_data(4)
+        before = data.clone()
+        self.make_likelihood().conform("x", data)
+        assert torch.equal(data, before)
+
+    def test_unscorable_data_is_refused_by_name(self) -> None:
+        """The error names the modality."""
+        import pytest
+
+        for data in self.make_unscorable():
+            with pytest.raises((TypeError, ValueError), match="somename"):
+                self.make_likelihood().conform("somename", data)
+
+    def test_copies_and_reloads(self) -> None:
+        """A copy, and another instance with its weights, give the same densities."""
+        likelihood, other = self.make_likelihood(), self.make_likelihood()
+        for parameter in likelihood.parameters():
+            torch.nn.init.uniform_(parameter)
+        other.load_state_dict(likelihood.state_dict())
+        parameters, data = self.make_parameters(4), likelihood.conform("x", self.make_data(4))
+        expected = likelihood(parameters).log_prob(data)
+        for same in (other, copy.deepcopy(likelihood)):
+            assert torch.equal(same(parameters).log_prob(data), expected)

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pyro.distributions as dist
+import pytest
+import torch
+from torch.distributions import Distribution
+
+from mmvae.distributions import MixtureOfExperts, concatenate
+
+
+def parts(kind: str) -> list[Distribution]:
+    found: list[Distribution] = []
+    for size in (3, 1, 2):
+        loc, scale = torch.randn(2, size, 4), 0.1 + torch.rand(2, size, 4)
+        if kind == "mixture":
+            found.append(MixtureOfExperts(loc, scale, torch.rand(2, size), dist.Laplace))
+        else:
+            found.append(getattr(dist, kind)(loc[0], scale[0]).to_event(1))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["Normal", "Laplace", "mixture"])
+def test_rows_keep_their_distributions(kind: str) -> None:
+    separate = parts(kind)
+    whole = concatenate(separate)
+    assert type(whole) is type(separate[0])
+    assert whole.batch_shape == (6,)
+    assert whole.event_shape == (4,)
+    z = torch.randn(6, 4)
+    expected = torch.cat([part.log_prob(points) for part, points in zip(separate, z.split([3, 1, 2]), strict=True)])
+    torch.testing.assert_close(whole.log_prob(z), expected)
+    torch.testing.assert_close(whole.mean, torch.cat([part.mean for part in separate]))
+
+
+def test_one_part_is_itself() -> None:
+    (part, *_) = parts("Normal")
+    assert concatenate([part]) is part
+
+
+def test_unknown_kinds_are_refused() -> None:
+    with pytest.raises(TypeError, match="Gamma"):
+        concatenate([dist.Gamma(torch.ones(2), 1.0)] * 2)

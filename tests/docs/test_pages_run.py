@@ -1,0 +1,69 @@
+"""The code on the pages runs as it stands, with fewer epochs, draws and data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from docs.blocks import ROOT, code_blocks, run_blocks
+
+DOCS = ROOT / "docs"
+FEWER_EPOCHS = {r"\bepochs=\d+": "epochs=1"}
+NOTEBOOKS: dict[str, dict[str, str]] = {
+    "quickstart.md": {
+        **FEWER_EPOCHS,
+        r"\(1200,\)": "(120,)",
+        r"\b1000\b": "100",
+        r"\b1008\b": "108",
+        r"steps=100": "steps=2",
+        r"num_samples=50": "num_samples=4",
+    },
+    "tutorials/missing_data.md": {**FEWER_EPOCHS, r"1 \* 20 // steps": "1"},
+    "tutorials/own_parts.md": {**FEWER_EPOCHS, r"\[:: 19\]": ""},
+    "tutorials/measuring.md": {
+        **FEWER_EPOCHS,
+        r"repeat\(300\)": "repeat(20)",
+        r"\b3000\b": "200",
+        r"-500": "-100",
+        r"steps=150": "steps=2",
+        r"num_samples=(20|200|500)\b": "num_samples=8",
+        r"likelihood_rows=100": "likelihood_rows=8",
+    },
+    "tutorials/new_model.md": FEWER_EPOCHS,
+    "tutorials/pyro.md": {
+        r"range\(1, 21\)": "range(1, 2)",
+        r"num_particles=\d+": "num_particles=2",
+        r"num_samples=150, warmup_steps=100": "num_samples=2, warmup_steps=2",
+    },
+}
+PAGES = [page for page in sorted(DOCS.rglob("*.md")) if "_build" not in page.parts and page.parent.name != "results"]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook_runs(name: str) -> None:
+    run_blocks(DOCS / name, NOTEBOOKS[name])
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if code_blocks(page)], ids=lambda page: page.name)
+def test_every_page_with_code_is_run(page: Path) -> None:
+    name = page.relative_to(DOCS).as_posix()
+    if name not in NOTEBOOKS:
+        run_blocks(page, FEWER_EPOCHS if "epochs=" in page.read_text(encoding="utf-8") else {}, _given())
+
+
+def test_quick_start_of_the_readme_runs() -> None:
+    readme = ROOT / "README.md"
+    if code_blocks(readme):
+        run_blocks(readme, {**FEWER_EPOCHS, r"\b2000\b": "100", r"num_samples=1000": "num_samples=10"}, _given())
+
+
+def _given() -> dict[str, object]:
+    """The data that pages take for the reader's own."""
+    images, codes = torch.rand(64, 1, 28, 28), torch.randint(0, 71, (64, 8))
+    return {"images": images, "codes": codes, "new_images": images[:5]}

@@ -1,0 +1,263 @@
+"""Objectives once more, in loops over rows, samples, subsets and modalities, with densities of their own, in float64.
+
+Networks are the model's, and so is the noise: the latents that an objective drew are recorded, and the reference draws
+the same ones through its own parameters, so that values and gradients can be compared.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmvae.models import MultimodalVAE
+from mmvae.subsets import powerset
+
+Gaussian = tuple[Tensor, Tensor]
+
+
+@dataclass
+class Drawn:
+    """What one call of an objective asked the model's program to score."""
+
+    z: Tensor
+    rows: dict[str, Tensor] | None
+
+
+def record(model: MultimodalVAE) -> list[Drawn]:
+    """A list to which every run of the model's program adds its latents."""
+    drawn: list[Drawn] = []
+    program = model.generative
+
+    def recorded(batch: Any, rows: Any = None) -> Tensor:
+        z = program(batch, rows)
+        drawn.append(Drawn(z.detach().double(), rows))
+        return z
+
+    model.generative = recorded  # type: ignore[method-assign]
+    return drawn
+
+
+def log_normal(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    return (-0.5 * ((x - loc) / scale) ** 2 - scale.log() - 0.5 * math.log(2 * math.pi)).sum()
+
+
+def log_laplace(x: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    return (-(x - loc).abs() / scale - (2 * scale).log()).sum()
+
+
+def kl_normal(q: Gaussian, p: Gaussian) -> Tensor:
+    total = torch.zeros((), dtype=torch.float64)
+    for q_loc, q_scale, p_loc, p_scale in zip(*q, *p, strict=True):
+        ratio = q_scale / p_scale
+        total = total + 0.5 * (ratio**2 + ((q_loc - p_loc) / p_scale) ** 2 - 1) - ratio.log()
+    return total
+
+
+class Reference:
+    """The model in float64, asked row by row."""
+
+    def __init__(self, model: MultimodalVAE, data: dict[str, Tensor], observed: dict[str, Tensor] | None) -> None:
+        self.model = copy.deepcopy(model).double()
+        self.names = model.names
+        self.weights = model.weights
+        self.data = data
+        self.size = len(next(iter(data.values())))
+        self.observed = observed or {name: torch.ones(self.size, dtype=torch.bool) for name in data}
+
+    def has(self, row: int) -> list[str]:
+        return [name for name in self.names if self.observed[name][row]]
+
+    @functools.cache  # noqa: B019 (a reference lives as long as its test)
+    def expert(self, name: str, row: int) -> Gaussian:
+        x = self.data[name][row : row + 1]
+        features = self.model.experts.encoders[name](x.double() if x.is_floating_point() else x)
+        loc, scale = self.model.experts.heads[name](features)
+        return loc[0], scale[0]
+
+    def joint(self, row: int) -> Gaussian:
+        """The joint encoder of JMVAE."""
+        encoder: Any = self.model.joint_posterior
+        parts = []
+        for name in self.names:
+            x = self.data[name][row : row + 1]
+            parts.append(encoder.trunks[name](x.double() if x.is_floating_point() else x))
+        loc, scale = encoder.head(encoder.hidden(torch.cat(parts, 1)))
+        return loc[0], scale[0]
+
+    def product(self, names: Sequence[str], row: int, prior: bool) -> Gaussian:
+        size = self.model.latent_dim
+        precision = torch.full((size,), float(prior), dtype=torch.float64)
+        weighted = torch.zeros(size, dtype=torch.float64)
+        for name in names:
+            loc, scale = self.expert(name, row)
+            precision = precision + 1 / scale**2
+            weighted = weighted + loc / scale**2
+        return weighted / precision, 1 / precision.sqrt()
+
+    def prior(self) -> Gaussian:
+        size = self.model.latent_dim
+        raw = self.model.prior.raw_scale
+        scale = torch.ones(size, dtype=torch.float64)
+        if raw is not None:
+            scale = size * raw.exp() / raw.exp().sum() + 1e-6
+        return torch.zeros(size, dtype=torch.float64), scale
+
+    def log_p(self, name: str, row: int, z: Tensor) -> Tensor:
+        """log p(x_m | z) of the contract's modalities: real numbers, bits and codes."""
+        parameters = self.model.decoders[name](z[None])[0]
+        x = self.data[name][row]
+        if name == "real":
+            return log_normal(x.double(), parameters, torch.tensor(0.7, dtype=torch.float64))
+        total = torch.zeros((), dtype=torch.float64)
+        if name == "bits":
+            for bit, logit in zip(x.flatten(), parameters.flatten(), strict=True):
+                p = 1 / (1 + (-logit).exp())
+                total = total + (p if bit == 1 else 1 - p).log()
+            return total
+        for code, logits in zip(x, parameters, strict=True):
+            total = total + logits[code] - logits.exp().sum().log()
+        return total
+
+    def weighted(self, row: int, z: Tensor, names: Sequence[str]) -> Tensor:
+        total = torch.zeros((), dtype=torch.float64)
+        for name in names:
+            total = total + self.weights[name] * self.log_p(name, row, z)
+        return total
+
+    def redraw(self, gaussian: Gaussian, z: Tensor) -> Tensor:
+        """The recorded draw, through the reference's own parameters."""
+        loc, scale = gaussian
+        noise = ((z - loc) / scale).detach()
+        return loc + scale * noise
+
+
+def subset_elbo(reference: Reference, drawn: Drawn, beta: float) -> Tensor:
+    assert drawn.rows is not None
+    loss = torch.zeros((), dtype=torch.float64)
+    for subset, z_of_subset in enumerate(drawn.z):
+        members = [name for name in reference.names if subset in drawn.rows[name].tolist()]
+        for row in range(reference.size):
+            scored = [name for name in members if name in reference.has(row)]
+            posterior = reference.product(scored, row, prior=True)
+            z = reference.redraw(posterior, z_of_subset[row])
+            loss = loss - reference.weighted(row, z, scored) + beta * kl_normal(posterior, reference.prior())
+    return loss / reference.size
+
+
+def mixture_elbo(reference: Reference, drawn: Drawn, beta: float) -> Tensor:
+    loss = torch.zeros((), dtype=torch.float64)
+    for row in range(reference.size):
+        components = [
+            reference.product(subset, row, prior=len(subset) == len(reference.names))
+            for subset in powerset(reference.has(row))
+        ]
+        chosen = components[int((row + 0.5) / reference.size * len(components))]
+        z = reference.redraw(chosen, drawn.z[row])
+        loss = loss - reference.weighted(row, z, reference.has(row))
+        for component in components:
+            loss = loss + beta * kl_normal(component, reference.prior()) / len(components)
+    return loss / reference.size
+
+
+def total_correlation(reference: Reference, drawn: Drawn, beta: float, alpha: float) -> Tensor:
+    loss = torch.zeros((), dtype=torch.float64)
+    for row in range(reference.size):
+        names = reference.has(row)
+        posterior = reference.product(names, row, prior=False)
+        z = reference.redraw(posterior, drawn.z[row])
+        loss = loss - (len(names) - alpha) / len(names) * reference.weighted(row, z, names)
+        loss = loss + beta * (1 - alpha) * kl_normal(posterior, reference.prior())
+        for name in names:
+            loss = loss + beta * alpha / len(names) * kl_normal(posterior, reference.expert(name, row))
+    return loss / reference.size
+
+
+def aligned_elbo(reference: Reference, drawn: Drawn, beta: float, alpha: float) -> Tensor:
+    loss = torch.zeros((), dtype=torch.float64)
+    for row in range(reference.size):
+        posterior = reference.joint(row)
+        z = reference.redraw(posterior, drawn.z[row])
+        loss = loss - reference.weighted(row, z, reference.names) + beta * kl_normal(posterior, reference.prior())
+        for name in reference.names:
+            loss = loss + alpha * kl_normal(posterior, reference.expert(name, row))
+    return loss / reference.size
+
+
+class Stratified:
+    """The three objectives of a mixture of experts, for draws ``[K, C, N, D]``."""
+
+    def __init__(self, reference: Reference, drawn: Drawn, beta: float, laplace: bool) -> None:
+        self.reference, self.z, self.beta = reference, drawn.z, beta
+        self.log_density = log_laplace if laplace else log_normal
+        self.num_samples = len(drawn.z)
+
+    def log_weight(self, row: int, z: Tensor, frozen: bool = False, honest: bool = False) -> Tensor:
+        reference, names = self.reference, self.reference.has(row)
+        density = torch.zeros((), dtype=torch.float64)
+        for name in names:
+            loc, scale = reference.expert(name, row)
+            if frozen:
+                loc, scale = loc.detach(), scale.detach()
+            density = density + self.log_density(z, loc, scale).exp() / len(names)
+        log_ratio = self.log_density(z, *reference.prior()) - density.log()
+        if honest:
+            return sum((reference.log_p(name, row, z) for name in names), start=log_ratio)
+        return reference.weighted(row, z, names) + self.beta * log_ratio
+
+    def draws(self, row: int) -> dict[str, list[Tensor]]:
+        """Of each component that the row has."""
+        return {
+            name: [
+                self.reference.redraw(
+                    self.reference.expert(name, row), self.z[k, self.reference.names.index(name), row]
+                )
+                for k in range(self.num_samples)
+            ]
+            for name in self.reference.has(row)
+        }
+
+    def elbo(self) -> Tensor:
+        loss = torch.zeros((), dtype=torch.float64)
+        for row in range(self.reference.size):
+            draws = self.draws(row)
+            for z_of_component in draws.values():
+                for z in z_of_component:
+                    loss = loss - self.log_weight(row, z) / self.num_samples / len(draws)
+        return loss / self.reference.size
+
+    def iwae(self, honest: bool = False) -> Tensor:
+        loss = torch.zeros((), dtype=torch.float64)
+        for row in range(self.reference.size):
+            draws = self.draws(row)
+            for z_of_component in draws.values():
+                weights = [self.log_weight(row, z, honest=honest).exp() for z in z_of_component]
+                loss = loss - (sum(weights) / self.num_samples).log() / len(draws)
+        return loss / self.reference.size
+
+    def dreg(self) -> Tensor:
+        """A number whose gradient is the doubly reparameterised one; its value means nothing.
+
+        With ω_k the normalised weights, decoders and prior get Σ_k ω_k ∂ log w_k, encoders
+        Σ_k ω_k (1 - β + β ω_k) ∂ log w_k / ∂z_k ∂z_k / ∂φ.
+        """
+        loss = torch.zeros((), dtype=torch.float64)
+        for row in range(self.reference.size):
+            draws = self.draws(row)
+            for z_of_component in draws.values():
+                points = [z.detach().requires_grad_() for z in z_of_component]
+                log_w = [self.log_weight(row, point, frozen=True) for point in points]
+                weights = [float(each.detach().exp()) for each in log_w]
+                for z, point, each, weight in zip(z_of_component, points, log_w, weights, strict=True):
+                    omega = weight / sum(weights)
+                    (slope,) = torch.autograd.grad(each, point, retain_graph=True)
+                    fixed = self.log_weight(row, point.detach(), frozen=True)
+                    coefficient = omega * (1 - self.beta + self.beta * omega)
+                    loss = loss - (omega * fixed + coefficient * (slope * z).sum()) / len(draws)
+        return loss / self.reference.size
