@@ -1,0 +1,100 @@
+"""Timing two sides in turn, and the memory that each needs."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+Step = Callable[[], None]
+
+Clock = Literal["wall", "processor"]
+"""Seconds that pass, or seconds that the processors spend on this process: for machines that do other work too."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds that two sides took, run in turn."""
+
+    ours: tuple[float, ...]
+    peer: tuple[float, ...]
+
+    @property
+    def ratio(self) -> float:
+        """The median of peer / ours over the pairs of neighbours in time; above 1 where ours is faster."""
+        return statistics.median(theirs / own for own, theirs in zip(self.ours, self.peer, strict=True))
+
+
+def alternate(
+    ours: Step, peer: Step, repeats: int, warmup: int = 3, device: str = "cpu", clock: Clock = "wall"
+) -> Timing:
+    """Times both sides in turn, so that what else the machine does slows both alike; who goes first alternates."""
+    for _ in range(warmup):
+        ours()
+        peer()
+    seconds: dict[Step, list[float]] = {ours: [], peer: []}
+    for repeat in range(repeats):
+        for side in (ours, peer) if repeat % 2 == 0 else (peer, ours):
+            seconds[side].append(_time(side, device, clock))
+    return Timing(tuple(seconds[ours]), tuple(seconds[peer]))
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    """The geometric mean, the right one for ratios."""
+    logs = [math.log(value) for value in values]
+    return math.exp(sum(logs) / len(logs))
+
+
+def peak_memory(make_step: Callable[..., Step], *arguments: object, steps: int = 5, device: str = "cpu") -> float:
+    """MiB that a side takes in a fresh process, above what it held once its modules were imported.
+
+    On the CPU this is the growth of the resident set to its peak; on CUDA, the most that PyTorch allocated.
+
+    Args:
+        make_step: a function of a module; called with the arguments it gives the step to run.
+        arguments: which can be pickled, as ``make_step`` can.
+        steps: how many are run.
+        device: of the model.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_peak_here, make_step, arguments, steps, device).result()
+
+
+def _peak_here(make_step: Callable[..., Step], arguments: tuple[object, ...], steps: int, device: str) -> float:
+    before = _resident_peak()
+    step = make_step(*arguments)
+    for _ in range(steps):
+        step()
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated() / 2**20
+    return _resident_peak() - before
+
+
+def _resident_peak() -> float:
+    status = Path("/proc/self/status")
+    if status.exists():  # what getrusage gives on Linux counts the parent of a spawned process too
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _time(side: Step, device: str, clock: Clock) -> float:
+    now = time.perf_counter if clock == "wall" else time.process_time
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    start = now()
+    side()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return now() - start
