@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.distributions import Laplace, Normal
 
 from mmvae.models.base import MultimodalVAE
+from mmvae.posteriors import JointEncoder
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ def _pairs(ours: MultimodalVAE, peer: Any) -> Iterator[tuple[nn.Parameter, nn.Pa
             (ours.decoders[name], peer.decoders[name].decoder),
         ):
             yield from zip(own.parameters(), other.parameters(), strict=True)
+    if isinstance(ours.joint_posterior, JointEncoder):
+        yield from zip(ours.joint_posterior.parameters(), peer.joint_encoder.parameters(), strict=True)
 
 
 def _distance(own: nn.Parameter, other: nn.Parameter) -> tuple[float, float]:
@@ -104,7 +107,7 @@ def main(config: Config) -> None:
             "One loss per datum and its gradient, by both libraries, from the same weights, data and noise.",
             table(["model", "mmvae, nats", "MultiVae, nats", "distance of the gradients / their length"], rows),
             "MMVAE: MultiVae's loss is the sum over the batch (divided by its size here), and with K > 1 its value is "
-            "the importance-weighted mean of the log-weights, a surrogate of the right gradient; this library reports "
+            "the importance-weighted mean of the log-weights, a surrogate; this library reports "
             "the bound itself.",
             conditions(),
         ]

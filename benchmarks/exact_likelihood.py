@@ -33,8 +33,7 @@ Estimator = Callable[[dict[str, Tensor], int], float]
 TITLE = "Estimates of an exact likelihood"
 
 FINDINGS = """\
-Both libraries estimate log p(x) by importance sampling from their joint posterior. They hold the same weights and agree
-on every density, so what differs is how the draws are taken.
+Both libraries estimate log p(x) by importance sampling from their joint posterior, with the same weights.
 
 - This library converges for every model: the error of a datum falls with the square root of the number of draws.
 - MultiVae 1.0.3 converges for MVAE, JMVAE and MVTCAE.
@@ -42,8 +41,9 @@ on every density, so what differs is how the draws are taken.
   modality at random for MMVAE; the component that the row's place in the batch decides for MoPoE, here the last), while
   the weights divide by the density of the whole mixture. More draws leave the error as it is, and the estimate can lie
   above the truth, where no lower bound may lie. This library draws from every component its share.
-- Its methods `compute_joint_nll_paper` converge: that of MMVAE draws from every expert, that of MoPoE draws from the
-  product of all experts and divides by its density, a proposal that is too narrow here, hence the larger error."""
+- Its methods `compute_joint_nll_paper` converge: that of MMVAE takes K draws from every expert (K times the number of
+  modalities in all), that of MoPoE draws from the product of all experts and divides by its density; that product is
+  too narrow here, hence the larger error."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,9 @@ _SCRATCH.mkdir(parents=True, exist_ok=True)
 for variable in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR"):
     os.environ[variable] = str(_SCRATCH / variable.lower())
 os.environ["JUPYTER_PLATFORM_DIRS"] = "1"
+os.environ["PYTHONWARNINGS"] = (
+    "ignore:IProgress not found"  # tqdm, which Pyro imports, misses widgets that no page needs
+)
 
 project = "mmvae"
 author = "The mmvae authors"
@@ -47,6 +50,7 @@ nb_execution_in_temp = True
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+nb_output_stderr = "remove-warn"  # what a page warns of fails the build
 
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}
@@ -65,7 +69,7 @@ _logger = logging.getLogger(__name__)
 
 def _mathml(latex: str, display: str) -> str:
     # Browsers set MathML themselves: no script and no network is needed to read a formula.
-    return convert(latex, display=display)
+    return convert(re.sub(r"\\log(?!_)", r"\\,\\log\\,", latex), display=display)
 
 
 def _inline_math(translator: Any, node: nodes.math) -> None:
@@ -78,9 +82,10 @@ def _block_math(translator: Any, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
-def _plain_bars(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Docstrings speak of |S| and q(z | x): outside literals a bar is a bar, and no substitution."""
+def _plain_text(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Docstrings speak of |S|, and of sizes as "D.": outside literals these are no substitutions and no lists."""
     for index, line in enumerate(lines):
+        line = re.sub(r"^(\s*(?::\w+ \w+: )?)([A-Z]\.)", r"\1\\\2", line)
         parts = re.split(r"(``.*?``)", line)
         lines[index] = "".join(part if part.startswith("``") else part.replace("|", r"\|") for part in parts)
 
@@ -104,5 +109,5 @@ def _check_reference(app: Sphinx, env: BuildEnvironment) -> None:
 
 def setup(app: Sphinx) -> None:
     app.add_html_math_renderer("mathml", (_inline_math, None), (_block_math, None))
-    app.connect("autodoc-process-docstring", _plain_bars)
+    app.connect("autodoc-process-docstring", _plain_text, priority=900)  # after napoleon
     app.connect("env-check-consistency", _check_reference)

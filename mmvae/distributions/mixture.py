@@ -52,6 +52,11 @@ class MixtureOfExperts(TorchDistribution):
         return self.loc.shape[0]
 
     @property
+    def _component_dim(self) -> int:
+        """Where the components stand among the dimensions ``[*sample, C, *batch]``."""
+        return -1 - len(self.batch_shape)
+
+    @property
     def components(self) -> Distribution:
         """The components, as one distribution of batch shape ``[C, *batch]``."""
         return self.family(self.loc, self.scale).to_event(1)
@@ -70,10 +75,16 @@ class MixtureOfExperts(TorchDistribution):
 
     def log_prob(self, value: Float[Tensor, "*value D"]) -> Float[Tensor, "*sample"]:
         """log q(value), in nats; the value and the batch are broadcast."""
-        axis = -1 - len(self.batch_shape)
+        return (self.component_log_prob(value) + self.weights.log()).logsumexp(self._component_dim)
+
+    def component_log_prob(self, value: Float[Tensor, "*value D"]) -> Float[Tensor, "*sample"]:
+        """log q_c(value) of each component, ``[*sample, C, *batch]``."""
         value = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape))
-        by_component = self.components.log_prob(value.unsqueeze(axis - 1))  # [*sample, C, *batch]
-        return (by_component + self.weights.log()).logsumexp(axis)
+        return self.components.log_prob(value.unsqueeze(self._component_dim - 1))
+
+    def responsibilities(self, value: Float[Tensor, "*value D"]) -> Float[Tensor, "*sample"]:
+        """The probability that each component gave the value, ``[*sample, C, *batch]``."""
+        return (self.component_log_prob(value) + self.weights.log()).softmax(self._component_dim)
 
     def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         """Independent draws ``[*sample_shape, *batch, D]``."""

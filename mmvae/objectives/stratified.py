@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -30,7 +31,8 @@ class _Stratified(Objective):
     def __call__(self, model: Trainable, batch: Batch) -> Loss:
         """The loss of a batch; the components of modalities that a row lacks have weight zero in it."""
         posterior = mixture_posterior(model, batch)
-        z = posterior.component_rsample(self.num_samples)  # [K, C, N, D]
+        draws = posterior.component_rsample(self.num_samples)  # [K, C, N, D]
+        z = draws.view_as(draws)  # a path of its own, whose gradient an objective may weigh
         log_p = log_likelihoods(model, batch, z)
         log_ratio = model.prior().log_prob(z) - self._density(posterior).log_prob(z)
         beta = weight_at(self.beta, model.epoch)
@@ -41,10 +43,11 @@ class _Stratified(Objective):
 
         terms = {name: over_components(values) for name, values in log_p.items()}
         kl = -over_components(log_ratio)
-        total, bound = self._reduce(z, log_w, beta)
+        bound = self._bound(log_w)
+        maximised = self._maximised(posterior, draws, z, log_w, beta)
         if not self._is_honest(model):
-            _, bound = self._reduce(z.detach(), sum(log_p.values(), start=log_ratio), 1.0)
-        loss = -(posterior.weights * total).sum(0).mean()
+            bound = self._bound(sum(log_p.values(), start=log_ratio))
+        loss = -(posterior.weights * maximised).sum(0).mean()
         return Loss(loss, {**terms, "kl": kl, "elbo": (posterior.weights * bound).sum(0).mean()})
 
     def _is_honest(self, model: Trainable) -> bool:
@@ -54,10 +57,19 @@ class _Stratified(Objective):
         return posterior
 
     @abstractmethod
-    def _reduce(
-        self, z: Float[Tensor, "K C N D"], log_w: Float[Tensor, "K C N"], beta: float | Tensor
-    ) -> tuple[Float[Tensor, "C N"], Float[Tensor, "C N"]]:
-        """What is maximised (its gradient is that of the objective), and the bound it stands for."""
+    def _bound(self, log_w: Float[Tensor, "K C N"]) -> Float[Tensor, "C N"]:
+        """The bound that the draws of each component give."""
+
+    def _maximised(
+        self,
+        posterior: MixtureOfExperts,
+        draws: Float[Tensor, "K C N D"],
+        z: Float[Tensor, "K C N D"],
+        log_w: Float[Tensor, "K C N"],
+        beta: float | Tensor,
+    ) -> Float[Tensor, "C N"]:
+        """What has the value of the bound of the weighted model, and the gradient of the objective."""
+        return self._bound(log_w)
 
 
 class StratifiedELBO(_Stratified):
@@ -70,9 +82,8 @@ class StratifiedELBO(_Stratified):
     Source: Shi et al. 2019.
     """
 
-    def _reduce(self, z: Tensor, log_w: Tensor, beta: float | Tensor) -> tuple[Tensor, Tensor]:
-        bound = log_w.mean(0)
-        return bound, bound
+    def _bound(self, log_w: Tensor) -> Tensor:
+        return log_w.mean(0)
 
 
 class StratifiedIWAE(_Stratified):
@@ -85,19 +96,24 @@ class StratifiedIWAE(_Stratified):
     Source: Shi et al. 2019, the looser bound, with each component inside its own logarithm.
     """
 
-    def _reduce(self, z: Tensor, log_w: Tensor, beta: float | Tensor) -> tuple[Tensor, Tensor]:
-        bound = log_w.logsumexp(0) - math.log(self.num_samples)
-        return bound, bound
+    def _bound(self, log_w: Tensor) -> Tensor:
+        return log_w.logsumexp(0) - math.log(self.num_samples)
 
 
-class StratifiedDReG(_Stratified):
-    """The bound of :class:`StratifiedIWAE` with the doubly reparameterised gradient, whose variance is lower.
+class StratifiedDReG(StratifiedIWAE):
+    """The bound of :class:`StratifiedIWAE` with a doubly reparameterised gradient, whose variance is lower.
 
-    Densities of the posterior are evaluated with detached parameters; with normalised weights ω_k the decoders get
-    Σ_k ω_k ∇ log w_k, and the path through each draw is multiplied by 1 - β + β ω_k once more: by ω_k, for β = 1.
+    With normalised weights ω_k the decoders get Σ_k ω_k ∂ log w_k. For the encoders, the density of the posterior in
+    log w_k is held fixed and what that neglects is put back by another path through the draws: with r_j(z) the
+    probability that component j gave z, and z_k drawn from component c, they get
 
-    With one component, or with K = 1, this is the gradient of the bound without bias. With several it is that of the
-    paper's code, which neglects for K > 1 that draws of one component are weighed under the density of the mixture.
+    Σ_k ω_k (1 - β (1 - ω_k) r_c) ∂ log w_k / ∂z_k ∂z_k
+    - β Σ_k (ω_k - 1/K) (∂r_c / ∂z_k ∂z_k + Σ_{j≠c} r_j ∂ log q_j(z_k)).
+
+    With one component r_c is one, and for β = 1 what is left is ω_k² ∂ log w_k / ∂z_k ∂z_k: the estimator of Tucker et
+    al. The code of Shi et al. takes that for mixtures too; but its draws come from one component and are weighed under
+    the density of all, and then it is biased for K > 1. The terms with r are this library's correction. 1/K is a
+    control variate: the score of the mixture has mean zero over draws from all components.
 
     Source: Tucker et al. 2019, "Doubly reparameterized gradient estimators for Monte Carlo objectives"; used for
     mixtures by Shi et al. 2019.
@@ -106,11 +122,16 @@ class StratifiedDReG(_Stratified):
     def _density(self, posterior: MixtureOfExperts) -> MixtureOfExperts:
         return posterior.detach()
 
-    def _reduce(self, z: Tensor, log_w: Tensor, beta: float | Tensor) -> tuple[Tensor, Tensor]:
-        bound = log_w.logsumexp(0) - math.log(self.num_samples)
-        omega = log_w.softmax(0).detach()
+    def _maximised(
+        self, posterior: MixtureOfExperts, draws: Tensor, z: Tensor, log_w: Tensor, beta: float | Tensor
+    ) -> Tensor:
+        bound, omega = self._bound(log_w), log_w.softmax(0).detach()
+        responsibility = posterior.detach().responsibilities(draws)  # [K, C, C, N]: of component j for draws from c
+        own = responsibility.diagonal(dim1=1, dim2=2).movedim(-1, 1)  # [K, C, N]
         if z.requires_grad:
-            path = (1 - beta + beta * omega).unsqueeze(-1)
+            path = (1 - beta * (1 - omega) * own.detach()).unsqueeze(-1)
             z.register_hook(lambda gradient: path * gradient)
-        surrogate = (omega * log_w).sum(0)
-        return surrogate + (bound - surrogate).detach(), bound.detach()
+        others = responsibility.detach() * (1 - torch.eye(posterior.num_components).to(omega)).unsqueeze(-1)
+        score = (others * posterior.component_log_prob(draws.detach())).sum(2)
+        surrogate = (omega * log_w - beta * (omega - 1 / self.num_samples) * (own + score)).sum(0)
+        return surrogate + (bound - surrogate).detach()

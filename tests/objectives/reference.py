@@ -241,23 +241,38 @@ class Stratified:
                 loss = loss - (sum(weights) / self.num_samples).log() / len(draws)
         return loss / self.reference.size
 
-    def dreg(self) -> Tensor:
-        """A number whose gradient is the doubly reparameterised one; its value means nothing.
+    def responsibilities(self, row: int, z: Tensor) -> dict[str, Tensor]:
+        """How probable it is that each component gave z; the components are held fixed."""
+        densities = {}
+        for name in self.reference.has(row):
+            loc, scale = self.reference.expert(name, row)
+            densities[name] = self.log_density(z, loc.detach(), scale.detach()).exp()
+        return {name: density / sum(densities.values()) for name, density in densities.items()}
 
-        With ω_k the normalised weights, decoders and prior get Σ_k ω_k ∂ log w_k, encoders
-        Σ_k ω_k (1 - β + β ω_k) ∂ log w_k / ∂z_k ∂z_k / ∂φ.
-        """
+    def dreg(self) -> Tensor:
+        """A number whose gradient is the doubly reparameterised one; its value means nothing."""
         loss = torch.zeros((), dtype=torch.float64)
         for row in range(self.reference.size):
             draws = self.draws(row)
-            for z_of_component in draws.values():
+            for component, z_of_component in draws.items():
                 points = [z.detach().requires_grad_() for z in z_of_component]
                 log_w = [self.log_weight(row, point, frozen=True) for point in points]
                 weights = [float(each.detach().exp()) for each in log_w]
                 for z, point, each, weight in zip(z_of_component, points, log_w, weights, strict=True):
                     omega = weight / sum(weights)
+                    excess = self.beta * (omega - 1 / self.num_samples)
+                    shares = self.responsibilities(row, point)
+                    own = float(shares[component].detach())
                     (slope,) = torch.autograd.grad(each, point, retain_graph=True)
+                    slope_of_share = torch.zeros_like(slope)
+                    if len(shares) > 1:
+                        (slope_of_share,) = torch.autograd.grad(shares[component], point, retain_graph=True)
                     fixed = self.log_weight(row, point.detach(), frozen=True)
-                    coefficient = omega * (1 - self.beta + self.beta * omega)
-                    loss = loss - (omega * fixed + coefficient * (slope * z).sum()) / len(draws)
+                    gained = omega * fixed + omega * (1 - self.beta * (1 - omega) * own) * (slope * z).sum()
+                    gained = gained - excess * (slope_of_share * z).sum()
+                    for name in draws:
+                        if name != component:
+                            density = self.log_density(point.detach(), *self.reference.expert(name, row))
+                            gained = gained - excess * shares[name].detach() * density
+                    loss = loss - gained / len(draws)
         return loss / self.reference.size
