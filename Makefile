@@ -9,7 +9,7 @@ help:
 	@echo "make experiment   train, evaluate and compare the five models on MNIST-SVHN-Text (minutes on 2 cores)"
 	@echo "make test         lint, types and tests"
 	@echo "make docs         build the documentation into docs/_build/html"
-	@echo "make benchmark    training steps and epochs beside MultiVae"
+	@echo "make benchmark    likelihoods, training steps and epochs beside MultiVae"
 
 # The environment is made once, and again when the dependencies change.
 $(VENV)/.installed: pyproject.toml
@@ -43,6 +43,8 @@ $(VENV)/.installed-peers: $(VENV)/.installed
 	@touch $@
 
 benchmark: $(VENV)/.installed-peers
+	$(VENV)/bin/python benchmarks/exact_likelihood.py --out docs/results/exact_likelihood.md
+	$(VENV)/bin/python benchmarks/agreement.py --out docs/results/speed.md
 	$(VENV)/bin/python benchmarks/train_step.py --out docs/results/speed.md
 	$(VENV)/bin/python benchmarks/epoch.py --out docs/results/speed.md
 

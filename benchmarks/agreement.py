@@ -108,7 +108,8 @@ def main(config: Config) -> None:
             table(["model", "mmvae, nats", "MultiVae, nats", "distance of the gradients / their length"], rows),
             "MMVAE: MultiVae's loss is the sum over the batch (divided by its size here), and with K > 1 its value is "
             "the importance-weighted mean of the log-weights, a surrogate; this library reports "
-            "the bound itself.",
+            "the bound itself. Its gradient with K > 1 is the estimator of the paper's code, which is biased for the "
+            "encoders of a mixture; this library's is corrected, so the two differ.",
             conditions(),
         ]
     )

@@ -150,7 +150,13 @@ class MixtureOfExperts(TorchDistribution):
 
 
 def stratified_draws(distribution: Distribution, num_samples: int) -> Float[Tensor, "K *batch D"]:
-    """K reparameterised draws of any posterior, stratified over the components where it is a mixture."""
+    """K reparameterised draws of any posterior, stratified over the components where it is a mixture.
+
+    Raises:
+        ValueError: if K is below one.
+    """
+    if num_samples < 1:
+        raise ValueError(f"num_samples: expected at least 1, got {num_samples}.")
     if isinstance(distribution, MixtureOfExperts):
         return distribution.stratified_rsample(num_samples)
     return distribution.rsample((num_samples,))

@@ -193,8 +193,9 @@ class MultimodalVAE(nn.Module):
         batch = self.prepare(batch, observed).restrict(self._members(subset))
         return Latents(self.joint_posterior(batch, self.experts), batch.names)
 
+    @torch.no_grad()
     def generate(self, latents: Latents, num_samples: int | None = None) -> dict[str, Tensor]:
-        """Data of every modality: those that were missing, and those that were given.
+        """Data of every modality: those that were missing, and those that were given; without gradients.
 
         Args:
             latents: of N data points.
@@ -206,6 +207,7 @@ class MultimodalVAE(nn.Module):
         """
         return self._points(latents.mean if num_samples is None else latents.sample(num_samples))
 
+    @torch.no_grad()
     def sample(self, num_samples: int) -> dict[str, Tensor]:
         """Data generated from ``num_samples`` draws of the prior, ``{name: [num_samples, *shape]}``."""
         return self._points(self.prior().sample((num_samples,)))

@@ -15,6 +15,7 @@ from torch.distributions import Distribution, Independent
 from mmvae.batch import Batch
 from mmvae.inference import infer
 from mmvae.latents import Latents
+from mmvae.nn.mode import mode
 from mmvae.sources import Data, as_source
 from mmvae.subsets import Subset, canonical, powerset
 
@@ -135,11 +136,7 @@ def prior_of(model: Any) -> Distribution:
 def evaluating(model: Any, seed: int) -> Iterator[None]:
     """No gradients, evaluation mode, and draws of a fixed seed; the model's mode and the generators come back."""
     device = next(iter(model.parameters())).device
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            yield
-    finally:
-        model.train(was_training)
+    forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
+    with torch.no_grad(), mode(model, training=False), forked:
+        torch.manual_seed(seed)
+        yield

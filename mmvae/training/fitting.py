@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from mmvae.nn.mode import mode
 from mmvae.sources import Data, InMemory, Source, as_source
 from mmvae.training.checkpoint import Checkpoints
 from mmvae.training.display import Display
@@ -24,7 +25,7 @@ from mmvae.training.loop import Loop
 from mmvae.training.randomness import derived_seed, randomness_kept, seed_generators
 from mmvae.training.run import Run
 from mmvae.training.settings import Precision, Settings
-from mmvae.training.switches import Interrupts, environment, mode, validated_distributions
+from mmvae.training.switches import Interrupts, environment, validated_distributions
 
 _NOISE = 0
 _SHARE_OF_GPU_MEMORY = 0.5

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmvae.nn.mode import mode
 from mmvae.training.checkpoint import Checkpoints, State
 from mmvae.training.display import Display
 from mmvae.training.engine import Engine
@@ -19,7 +20,7 @@ from mmvae.training.randomness import derived_seed, random_state, randomness_kep
 from mmvae.training.run import score
 from mmvae.training.saving import set_tensors, tensors_of, write_weights
 from mmvae.training.settings import Settings
-from mmvae.training.switches import Interrupts, mode
+from mmvae.training.switches import Interrupts
 
 _STEPS_BETWEEN_CHECKS = 50
 """How often the loop waits for the device, to see whether the loss is still finite."""

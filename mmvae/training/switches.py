@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from types import FrameType
 
 import pyro
-from torch import nn
 from torch.distributions import Distribution
 
 
@@ -23,18 +22,6 @@ def validated_distributions(enabled: bool) -> Iterator[None]:
             yield
     finally:
         Distribution.set_default_validate_args(before)
-
-
-@contextlib.contextmanager
-def mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """Training or evaluation mode; afterwards each part of the model has the mode in which it came."""
-    before = {part: part.training for part in model.modules()}
-    model.train(training)
-    try:
-        yield
-    finally:
-        for part, was_training in before.items():
-            part.training = was_training
 
 
 @contextlib.contextmanager

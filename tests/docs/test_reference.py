@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import re
+import sys
 
 import pytest
 from docs.blocks import ROOT
@@ -59,3 +61,19 @@ def test_all_pages_are_in_a_table_of_contents() -> None:
             assert re.search(rf"^({re.escape(name)}|{re.escape(page.stem)})$", listed, re.M), (
                 f"{name} is listed nowhere"
             )
+
+
+def test_presets_of_the_experiment_are_those_of_the_script() -> None:
+    script = ROOT / "experiments" / "mnist_svhn_text.py"
+    specification = importlib.util.spec_from_file_location("mnist_svhn_text", script)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules["mnist_svhn_text"] = module  # dataclasses look their module up
+    specification.loader.exec_module(module)
+    text = (DOCS / "experiments.md").read_text(encoding="utf-8")
+    for name, preset in module.PRESETS.items():
+        size = "all" if preset.train_size is None else preset.train_size
+        cells = [size, preset.repeats, preset.epochs, preset.batch_size, preset.mmvae_samples, preset.evaluated]
+        cells.append(f"{preset.importance_samples} ({preset.importance_rows})")
+        assert f"| `{name}` | " + " | ".join(map(str, cells)) in text

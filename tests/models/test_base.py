@@ -219,3 +219,16 @@ def test_drawn_modalities_count_as_missing_elsewhere() -> None:
     batch = Batch({**data, "m1": None})
     assert model.infer(batch).subset == ("m0",)
     assert model.loss(batch).terms.keys() == {"m0", "kl", "elbo"}
+
+
+def test_generated_data_carries_no_gradient() -> None:
+    model, data = make("MVAE", 2)
+    for tensors in (model.generate(model.infer(data)), model.sample(3)):
+        assert not any(each.requires_grad for each in tensors.values())
+
+
+@pytest.mark.parametrize("bound", ["elbo", "log_likelihood"])
+def test_no_draws_are_refused(bound: str) -> None:
+    model, data = make("MVAE", 2)
+    with pytest.raises(ValueError, match="num_samples"):
+        getattr(model, bound)(data, num_samples=0)

@@ -5,9 +5,8 @@ import signal
 import threading
 
 import pytest
-import torch
 
-from mmvae.training.switches import Interrupts, environment, mode
+from mmvae.training.switches import Interrupts, environment
 
 
 def press_ctrl_c():
@@ -57,14 +56,6 @@ def test_other_threads_can_train():
     thread.start()
     thread.join()
     assert problems == []
-
-
-def test_each_part_gets_its_mode_back():
-    network = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Dropout())
-    network[0].eval()
-    with mode(network, training=False):
-        assert not network[1].training
-    assert [part.training for part in network.modules()] == [True, False, True]
 
 
 def test_the_environment_is_given_back(monkeypatch):
