@@ -63,9 +63,9 @@ PRESETS = {
         importance_rows=16,
     ),
     "quick": Preset(
-        says="Preset quick: 10,000 training triples of one pairing, 4 epochs, MMVAE with K = 1, 1,000 test triples; "
+        says="Preset quick: 8,000 training triples of one pairing, 4 epochs, MMVAE with K = 1, 1,000 test triples; "
         "the protocol has 20 pairings and some hundred epochs. Compare the models with each other, not with papers.",
-        train_size=10_000,
+        train_size=8_000,
         test_size=1_000,
         repeats=1,
         epochs=4,
@@ -74,7 +74,7 @@ PRESETS = {
         classifier_steps=400,
         evaluated=1_000,
         importance_samples=50,
-        importance_rows=64,
+        importance_rows=32,
     ),
     "paper": Preset(
         says="Preset paper: all triples of 20 pairings, 30 epochs of batches of 256, MMVAE with K = 30.",
