@@ -46,6 +46,7 @@ def fit(
     max_grad_norm: float | None = None,
     validation: Data | float | None = None,
     patience: int | None = None,
+    restore_best: bool = True,
     seed: int = 0,
     out: str | Path | None = None,
     resume: bool = False,
@@ -88,6 +89,8 @@ def fit(
         validation: other data, or the fraction of the data to hold out (chosen by the seed); looked at after each
             epoch, always with the same random draws.
         patience: stop when the validation ELBO has not risen for this many epochs.
+        restore_best: with validation, keep the weights of its highest ELBO. The ELBO is in honest nats: where weights
+            of modalities or of the KL lead training elsewhere, ``False`` keeps the latest weights instead.
         seed: of the order of the data and of all draws.
         out: folder of the run.
         resume: continue the run in ``out``, if there is one.
@@ -125,6 +128,7 @@ def fit(
         optimizer="AdamW" if optimizer is None else _optimizer_name(optimizer),
         max_grad_norm=max_grad_norm,
         patience=patience,
+        restore_best=restore_best,
         seed=seed,
         precision=precision,
         devices=devices,

@@ -128,7 +128,7 @@ class Loop:
             self._stop(display)
             raise
         finally:
-            if self._best is not None:
+            if self._best is not None and self._settings.restore_best:
                 set_tensors(self.model, self._best.tensors)
 
     def _is_exhausted(self) -> bool:
@@ -230,7 +230,8 @@ class Loop:
     def _write_weights(self) -> None:
         """Writes the weights for use: the best, or without validation the latest."""
         if self._checkpoints.folder is not None and self._engine.is_main:
-            tensors = tensors_of(self.model) if self._best is None else self._best.tensors
+            best = self._best if self._settings.restore_best else None
+            tensors = tensors_of(self.model) if best is None else best.tensors
             write_weights(self._checkpoints.folder, tensors)
 
     def _stop(self, display: Display) -> None:

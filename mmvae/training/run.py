@@ -19,7 +19,8 @@ class Run:
         path: the folder, or ``None`` if nothing was written.
         metrics: a row for each epoch and split: ``epoch`` (from 1), ``split`` ("train" or "validation"), ``loss``, one
             entry for each term of the loss (nats, mean per datum), ``seconds``.
-        best_epoch: with validation, the epoch whose weights the model holds.
+        best_epoch: with validation, the epoch of the highest ELBO, whose weights the model holds unless it was told not
+            to restore them.
     """
 
     model: Any = field(repr=False)

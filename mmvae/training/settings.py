@@ -24,6 +24,7 @@ class Settings:
     optimizer: str = "AdamW"
     max_grad_norm: float | None = None
     patience: int | None = None
+    restore_best: bool = True
     seed: int = 0
     precision: Precision = "32-true"
     devices: int = 1

@@ -178,6 +178,15 @@ def test_the_best_weights_are_kept(new_model, data, peaking, assert_same, tmp_pa
     assert_same(model, mmvae.load(tmp_path))
 
 
+def test_the_latest_weights_are_kept_if_asked_for(new_model, data, peaking, assert_same, tmp_path):
+    model = peaking(new_model(), at=2)
+    run = quiet(model, data, epochs=4, validation=0.25, restore_best=False, out=tmp_path)
+    assert run.best_epoch == 2
+    assert model.epoch.item() == 4.0
+    assert_same(model, quiet(new_model(), data, epochs=4, validation=0.25, restore_best=False).model)
+    assert_same(model, mmvae.load(tmp_path))
+
+
 def test_early_stopping(new_model, data, peaking):
     run = quiet(peaking(new_model(), at=2), data, epochs=100, validation=0.25, patience=3)
     assert run.best_epoch == 2
