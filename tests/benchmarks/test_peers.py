@@ -21,9 +21,10 @@ def test_both_libraries_compute_the_same_loss_and_gradient(case):
     assert found.gradient < 1e-3
 
 
-def test_both_libraries_compute_the_same_gradient_from_several_draws():
+def test_gradients_from_several_draws_differ_by_the_correction_alone():
+    """The peer neglects the score of the mixture, for the encoders; their share of the gradient is small."""
     found = compare("MMVAE K=10", batch_size=2)
-    assert found.gradient < 1e-3
+    assert 1e-4 < found.gradient < 0.2
 
 
 @pytest.mark.parametrize("kind", ["MVAE", "MMVAE", "MoPoE", "JMVAE", "MVTCAE"])
