@@ -37,11 +37,12 @@ class Config:
 
 @dataclass(frozen=True)
 class Agreement:
-    """The two losses per datum, and how far apart the gradients are, as a share of their length."""
+    """The two losses per datum, and how far apart the gradients are, as a share of their length: all, and decoders'."""
 
     ours: float
     peer: float
     gradient: float
+    decoders: float
 
 
 @contextlib.contextmanager
@@ -73,8 +74,17 @@ def compare(case: Case, batch_size: int) -> Agreement:
         peer_loss = peer_loss / batch_size
     our_loss.backward()
     peer_loss.backward()
-    differences, lengths = zip(*(_distance(a, b) for a, b in _pairs(ours, peer)), strict=True)
-    return Agreement(our_loss.item(), peer_loss.item(), (sum(differences) / sum(lengths)) ** 0.5)
+    decoders = set(ours.decoders.parameters())
+    pairs = list(_pairs(ours, peer))
+    return Agreement(
+        our_loss.item(), peer_loss.item(), _apart(pairs), _apart([pair for pair in pairs if pair[0] in decoders])
+    )
+
+
+def _apart(pairs: list[tuple[nn.Parameter, nn.Parameter]]) -> float:
+    """The distance of the gradients of many parameters, as a share of the length of the first."""
+    differences, lengths = zip(*(_distance(own, other) for own, other in pairs), strict=True)
+    return (sum(differences) / sum(lengths)) ** 0.5
 
 
 def _pairs(ours: MultimodalVAE, peer: Any) -> Iterator[tuple[nn.Parameter, nn.Parameter]]:
