@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mmvae import distributions, likelihoods, models, nn, objectives, posteriors
+from mmvae import distributions, likelihoods, models, nn, objectives, posteriors, refinement
 from mmvae.batch import Batch
 from mmvae.inference import infer
 from mmvae.latents import Latents
@@ -37,6 +37,7 @@ __all__ = [
     "objectives",
     "plot",
     "posteriors",
+    "refinement",
     "report",
     "save",
     "testing",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -12,10 +13,14 @@ from mmvae.batch import Batch
 from mmvae.distributions import concatenate
 from mmvae.latents import Latents
 from mmvae.nn.mode import mode
+from mmvae.refinement import Refinable, Refine, Refiner, chosen_refiner
 from mmvae.sources import Data, as_source
-from mmvae.subsets import Subset
+from mmvae.subsets import Subset, canonical
 
-_LONG_WORK = 50
+_BATCH, _REFINED_BATCH = 1024, 256
+"""Rows at a time, where nothing else is asked for."""
+
+_LONG_WORK, _LONG_REFINEMENT = 50, 4
 """From this many batches on, progress is shown."""
 
 
@@ -32,27 +37,37 @@ def infer(
     data: Data,
     subset: Subset = None,
     *,
+    refine: Refine | None = None,
+    steps: int | None = None,
     observed: Mapping[str, Any] | None = None,
-    batch_size: int = 1024,
+    batch_size: int | None = None,
     progress: bool | None = None,
 ) -> Latents:
     """The posterior of every datum given a subset of its modalities.
 
-    Runs without gradients and in evaluation mode, on the model's device, a batch at a time.
+    Runs without gradients for the model and in evaluation mode, on the model's device, a batch at a time.
+
+    With ``refine``, the posterior is improved step by step, datum by datum, by the modalities of the subset and no
+    others: the bound that is climbed scores the members of the subset alone.
 
     Args:
         model: any model of the library.
         data: a dict of tensors or arrays, a :class:`~mmvae.Batch`, or a dataset (see :func:`mmvae.sources.as_source`).
         subset: one name, several in any order, or ``None`` for all that is observed.
+        refine: ``"gradient"`` (ascent on each datum's own posterior, for any probabilistic model), ``"amortized"`` (by
+            the network of a model that has one), ``"hmc"`` (draws from the true posterior of a few data), a refiner of
+            :mod:`mmvae.refinement` with other settings, or ``None`` for the posterior of the model as it is.
+        steps: of refinement; by default 100, as many as in training, or 200 draws.
         observed: ``{name: bool [N]}``, beside the data or in the batch.
-        batch_size: rows at a time; does not change the answer.
+        batch_size: rows at a time, by default 1024, or 256 where they are refined; does not change the answer.
         progress: show a bar; by default only for long work.
 
     Returns:
-        The latents of all N data points.
+        The latents of all N data points; after refinement with ``elbo_trace``, ``[steps + 1, N]``.
 
     Raises:
-        ValueError: if the data does not fit the model or does not hold the subset.
+        ValueError: if the data does not fit the model or does not hold the subset, or for an unknown refiner.
+        TypeError: if the model cannot be refined.
 
     Example:
         >>> import torch, mmvae
@@ -61,18 +76,43 @@ def infer(
         >>> mmvae.infer(vae, {"a": torch.randn(5, 4)}, subset="a").mean.shape
         torch.Size([5, 2])
     """
+    if refine is None:
+        if steps is not None:
+            raise ValueError('steps: there is nothing to do in steps; say how: refine="gradient", for one.')
+        each: Callable[[Batch], Latents] = functools.partial(model.infer, subset=subset)
+    else:
+        each = functools.partial(_refined, model, subset, chosen_refiner(refine, steps))
+    size = batch_size or (_BATCH if refine is None else _REFINED_BATCH)
     with torch.no_grad(), mode(cast(nn.Module, model), training=False):
-        parts = [model.infer(batch, subset) for batch in _batches(data, observed, batch_size, progress)]
-    return Latents(concatenate([part.distribution for part in parts]), parts[0].subset)
+        parts = [each(batch) for batch in _batches(data, observed, size, progress, refine is not None)]
+    return _joined(parts)
 
 
-def _batches(data: Any, observed: Any, batch_size: int, progress: bool | None) -> Iterator[Batch]:
+def _refined(model: Any, subset: Subset, refiner: Refiner, batch: Batch) -> Latents:
+    if not isinstance(model, Refinable):
+        raise TypeError(f"{type(model).__name__} has no generative program, by which a posterior could be refined.")
+    members = None if subset is None else canonical(subset, model.names)
+    return refiner(model, model.prepare(batch).restrict(members))
+
+
+def _joined(parts: Sequence[Latents]) -> Latents:
+    """The latents of consecutive batches as one."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    trace = None if first.elbo_trace is None else torch.cat([part.elbo_trace for part in parts], 1)  # type: ignore[misc]
+    diagnostics = {name: torch.cat([part.diagnostics[name] for part in parts]) for name in first.diagnostics}
+    distribution = concatenate([part.distribution for part in parts])
+    return Latents(distribution, first.subset, trace, diagnostics)
+
+
+def _batches(data: Any, observed: Any, batch_size: int, progress: bool | None, is_long: bool) -> Iterator[Batch]:
     source = as_source(data, observed)
     starts = range(0, len(source), batch_size)
     shown: Any = starts
-    if progress or (progress is None and len(starts) >= _LONG_WORK):
+    if progress or (progress is None and len(starts) >= (_LONG_REFINEMENT if is_long else _LONG_WORK)):
         from rich.progress import track
 
-        shown = track(starts, description="inferring")
+        shown = track(starts, description="refining" if is_long else "inferring")
     for start in shown:
         yield source.batch(torch.arange(start, min(start + batch_size, len(source))))

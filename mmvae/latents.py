@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from jaxtyping import Float
 from torch import Tensor
@@ -16,10 +17,16 @@ class Latents:
     Attributes:
         distribution: q(z | x_S), of ``batch_shape [N]`` and ``event_shape [D]``; a point mass for deterministic models.
         subset: the modalities that inference looked at, in the model's order.
+        elbo_trace: where the posterior was refined step by step, the bound that was climbed, in nats, before the first
+            step and after each, ``[steps + 1, N]``; otherwise ``None``.
+        diagnostics: what else is known of how good the inference is, by name, each ``[N, ...]``: ``"r_hat"`` and
+            ``"effective_sample_size"``, ``[N, D]``, of Monte Carlo chains.
     """
 
     distribution: Distribution
     subset: tuple[str, ...]
+    elbo_trace: Float[Tensor, "steps N"] | None = None
+    diagnostics: Mapping[str, Float[Tensor, "N *D"]] = field(default_factory=dict)
 
     @property
     def mean(self) -> Float[Tensor, "N D"]:

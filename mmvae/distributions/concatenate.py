@@ -38,4 +38,7 @@ def concatenate(distributions: Sequence[Distribution]) -> Distribution:
     if isinstance(first, dist.Normal | dist.Laplace):
         loc = torch.cat([part.loc for part in distributions])  # type: ignore[attr-defined]
         return type(first)(loc, torch.cat([part.scale for part in distributions]))  # type: ignore[attr-defined]
+    if isinstance(first, dist.Empirical):
+        samples = torch.cat([part._samples for part in distributions])  # type: ignore[attr-defined]
+        return dist.Empirical(samples, torch.cat([part.log_weights for part in distributions]))  # type: ignore[attr-defined]
     raise TypeError(f"cannot concatenate distributions of type {type(first).__name__}.")

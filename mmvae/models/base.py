@@ -133,8 +133,9 @@ class MultimodalVAE(nn.Module):
         """
         expose_parameters("mmvae", self)
         batch = self.prepare(batch).restrict(subset)
+        posterior = self.posterior(batch)
         with pyro.plate("data", batch.size, dim=-1):
-            return pyro.sample("z", self.joint_posterior(batch, self.experts))
+            return pyro.sample("z", posterior)
 
     def generative(self, batch: Batch, rows: Mapping[str, Tensor] | None = None) -> Tensor:
         """:meth:`model` for a batch that conforms, as objectives trace it.
@@ -191,7 +192,18 @@ class MultimodalVAE(nn.Module):
             ValueError: if the batch does not hold the subset, or a row has no member of it.
         """
         batch = self.prepare(batch, observed).restrict(self._members(subset))
-        return Latents(self.joint_posterior(batch, self.experts), batch.names)
+        return Latents(self.posterior(batch), batch.names)
+
+    def posterior(self, batch: Batch) -> Distribution:
+        """q(z | x) given all that a batch holds, which must conform; what inference, guide and bounds have in common.
+
+        Args:
+            batch: N data points, restricted to the subset; every row has a modality observed.
+
+        Returns:
+            A reparameterised distribution of batch shape ``[N]`` and event shape ``[D]``.
+        """
+        return self.joint_posterior(batch, self.experts)
 
     @torch.no_grad()
     def generate(self, latents: Latents, num_samples: int | None = None) -> dict[str, Tensor]:
@@ -240,7 +252,7 @@ class MultimodalVAE(nn.Module):
                 is exact.
         """
         batch = self.prepare(batch, observed).restrict(self._members(subset))
-        posterior, prior = self.joint_posterior(batch, self.experts), self.prior()
+        posterior, prior = self.posterior(batch), self.prior()
         z = stratified_draws(posterior, num_samples)
         log_p = sum(log_likelihoods(self, batch, z).values(), start=torch.zeros_like(z[0, :, 0])).mean(0)
         if isinstance(posterior, MixtureOfExperts) or self.prior.family is not dist.Normal:
@@ -268,7 +280,7 @@ class MultimodalVAE(nn.Module):
             observed: ``{name: bool [N]}``, beside the data or in the batch.
         """
         batch = self.prepare(batch, observed).restrict(self._members(subset))
-        posterior, prior = self.joint_posterior(batch, self.experts), self.prior()
+        posterior, prior = self.posterior(batch), self.prior()
         draws = stratified_draws(posterior, num_samples)  # [K, N, D]
 
         def weigh(z: Tensor) -> Tensor:

@@ -33,15 +33,7 @@ class AlignedELBO(Objective):
         Raises:
             ValueError: if a modality is missing: the joint encoder needs them all.
         """
-        missing = [
-            name for name in model.names if name not in batch.data or not (batch.complete or batch.observed[name].all())
-        ]
-        if missing:
-            raise ValueError(
-                f"{type(model).__name__} cannot train on incomplete data: its joint encoder needs every modality, and "
-                f"{', '.join(map(repr, missing))} is missing here. Leave incomplete rows out, or use MVAE, MMVAE, "
-                f"MoPoE or MVTCAE."
-            )
+        require_complete(model, batch)
         posterior = joint_posterior(model, batch)
         experts = model.experts(batch)
         log_p = log_likelihoods(model, batch, posterior.rsample())
@@ -52,3 +44,16 @@ class AlignedELBO(Objective):
         penalty = weight_at(self.warmup, model.epoch) * (beta * kl + alpha * alignment)
         total = (penalty - weighted_sum(log_p, model.weights)).mean()
         return Loss(total, {**elbo_terms(log_p, kl), "alignment": alignment.mean()})
+
+
+def require_complete(model: Trainable, batch: Batch) -> None:
+    """Raises ``ValueError``, with the names of what is missing, unless every row has every modality of the model."""
+    missing = [
+        name for name in model.names if name not in batch.data or not (batch.complete or batch.observed[name].all())
+    ]
+    if missing:
+        raise ValueError(
+            f"{type(model).__name__} cannot train on incomplete data: its joint encoder needs every modality, and "
+            f"{', '.join(map(repr, missing))} is missing here. Leave incomplete rows out, or use MVAE, MMVAE, "
+            f"MoPoE or MVTCAE."
+        )

@@ -66,7 +66,15 @@ class UnimodalExperts(nn.Module):
 
     def forward(self, batch: Batch) -> Experts:
         """The experts of the modalities that the batch holds; no other encoder is touched."""
-        outputs = [self.heads[name](self.encoders[name](batch.data[name])) for name in batch.names]
+        return self.from_features(self.features(batch), batch)
+
+    def features(self, batch: Batch) -> dict[str, Float[Tensor, "N F"]]:
+        """What the encoders make of the modalities that the batch holds, by name."""
+        return {name: self.encoders[name](batch.data[name]) for name in batch.names}
+
+    def from_features(self, features: Mapping[str, Float[Tensor, "N F"]], batch: Batch) -> Experts:
+        """The experts, given what the encoders made of the batch."""
+        outputs = [self.heads[name](features[name]) for name in batch.names]
         return Experts(
             names=batch.names,
             loc=torch.stack([loc for loc, _ in outputs]),

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch import nn
 
 from mmvae.batch import Batch
 from mmvae.nn.heads import NormalHead
 from mmvae.posteriors.base import JointPosterior
-from mmvae.posteriors.experts import UnimodalExperts
+from mmvae.posteriors.joint_network import JointNetwork, Reading
 from mmvae.posteriors.product import Product
 
 
-class JointEncoder(JointPosterior):
+class JointEncoder(JointNetwork):
     """q(z | X) from one network over all modalities; products of the unimodal posteriors for every other subset.
 
     Each modality passes a trunk of its own (an encoder, then a layer to ``trunk_width``), the trunks are
@@ -30,6 +28,7 @@ class JointEncoder(JointPosterior):
         latent_dim: D.
         trunk_width: of each modality before they are concatenated.
         hidden: width of the layer after it.
+        between: in the place of that product.
 
     Source: Suzuki et al. 2016, "Joint multimodal learning with deep generative models"; the products for the
     subsets between one modality and all follow MultiVae.
@@ -42,32 +41,30 @@ class JointEncoder(JointPosterior):
         latent_dim: int,
         trunk_width: int = 256,
         hidden: int = 512,
+        between: JointPosterior | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(Product(prior_expert=False) if between is None else between)
         self.trunks = nn.ModuleDict(
             {
                 name: nn.Sequential(encoder, nn.Linear(features[name], trunk_width), nn.ReLU())
                 for name, encoder in encoders.items()
             }
         )
-        self.hidden = nn.Sequential(nn.Linear(trunk_width * len(self.trunks), hidden), nn.ReLU())
+        self._num_features = trunk_width * len(self.trunks)
+        self.hidden = nn.Sequential(nn.Linear(self._num_features, hidden), nn.ReLU())
         self.head = NormalHead(hidden, latent_dim)
-        self.between = Product(prior_expert=False)
 
-    def forward(self, batch: Batch, experts: UnimodalExperts) -> Distribution:
-        """The joint network where a row has all modalities, the product of the unimodal posteriors where not."""
-        if set(batch.names) != set(self.trunks):
-            return self.between(batch, experts)
-        if batch.complete:
-            return dist.Normal(*self.encode(batch)).to_event(1)
-        everything = torch.stack([batch.observed[name] for name in batch.names]).all(0).unsqueeze(-1)
-        product = self.between(batch, experts).base_dist
-        loc, scale = self.encode(batch)
-        return dist.Normal(
-            torch.where(everything, loc, product.loc), torch.where(everything, scale, product.scale)
-        ).to_event(1)
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The modalities that have a trunk."""
+        return tuple(self.trunks)
 
-    def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Location and scale ``[N, D]`` of the joint network, for a batch that holds every modality."""
-        features = [trunk(batch.data[name]) for name, trunk in self.trunks.items()]
-        return self.head(self.hidden(torch.cat(features, -1)))
+    @property
+    def num_features(self) -> int:
+        """The widths of all trunks together."""
+        return self._num_features
+
+    def read(self, batch: Batch) -> Reading:
+        """The outputs of all trunks, and the posterior of the network above them."""
+        features = torch.cat([trunk(batch.data[name]) for name, trunk in self.trunks.items()], -1)
+        return Reading(features, *self.head(self.hidden(features)))

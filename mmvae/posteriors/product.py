@@ -30,7 +30,7 @@ class Product(JointPosterior):
         """The product over all modalities of the batch."""
         return self.fuse(experts(batch))
 
-    def fuse(self, experts: Experts, members: Bool[Tensor, "S M"] | None = None) -> Distribution:
+    def fuse(self, experts: Experts, members: Bool[Tensor, "S M"] | None = None) -> dist.Independent:
         """The products over several subsets at once, of batch shape ``[S, N]`` (``[N]`` for the one over all)."""
         loc, scale = product_of_gaussians(
             experts.loc,

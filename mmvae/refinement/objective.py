@@ -1,0 +1,174 @@
+"""The objective of iterative amortized inference: a refined joint posterior, and unimodal ones aligned to it."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions import kl_divergence
+
+from mmvae.batch import Batch
+from mmvae.objectives.alignment import require_complete
+from mmvae.objectives.base import Loss, Objective, Trainable, elbo_terms
+from mmvae.objectives.schedules import Weight, weight_at
+from mmvae.posteriors import Experts, JointNetwork
+from mmvae.refinement.amortized import Path, unroll
+from mmvae.refinement.bound import Bound, Slope, Terms
+from mmvae.refinement.gaussian import Gaussian
+from mmvae.refinement.network import RefinementNetwork
+
+AlignTo = Literal["refined", "initial"]
+KLDirection = Literal["teacher_first", "student_first"]
+StepWeights = Literal["even", "late"]
+
+
+class Iterating(Trainable, Protocol):
+    """A model with networks for the start of refinement and for its steps."""
+
+    @property
+    def joint_posterior(self) -> JointNetwork:
+        """Gives λ_0."""
+
+    @property
+    def refinement(self) -> RefinementNetwork:
+        """Takes λ_t to λ_{t+1}."""
+
+
+class RefinedELBO(Objective):
+    """L(λ_0) + (1/T) Σ_{t=1..T} L(λ_t) - α Σ_m KL(q(z; λ_T) || q_m(z | x_m)), each part for weights of its own.
+
+    L is the ELBO with modality weights and β. L(λ_0) trains the joint posterior, the mean over the steps trains the
+    refinement network, L(λ_T) the decoders, and the alignment the unimodal posteriors (the students), for whom the
+    refined posterior (the teacher) is a constant.
+
+    One pass through the decoders serves the loss of step t and, as its slope, the input of step t + 1; T + 1 passes in
+    all.
+
+    Args:
+        num_steps: T. With 0, λ_T is λ_0, which then trains the decoders as well.
+        alpha: weight of the alignment.
+        beta: KL weight.
+        align_to: the posterior that the students are aligned to, ``"refined"`` or, as the control, ``"initial"``.
+        kl_direction: ``"teacher_first"``, KL(teacher || student), under which students cover whatever the teacher may
+            say, or ``"student_first"``.
+        stop_grad_teacher: whether the alignment leaves the teacher alone.
+        num_samples: K, draws per datum for each evaluation of L.
+        step_weights: of the steps in the loss of the network, ``"even"`` or ``"late"`` (t / T).
+        through_time: let the loss of a step reach the steps before it.
+        features_learn: let the loss of the network reach the encoders whose features it reads.
+        initial_trains_decoders: let L(λ_0) train the decoders too.
+
+    Source: a reconstruction from the abstract of Oshima et al. 2024, arXiv 2410.11403; the loss of the steps is that
+    of Marino et al. 2018.
+    """
+
+    def __init__(
+        self,
+        num_steps: int = 5,
+        *,
+        alpha: Weight = 1.0,
+        beta: Weight = 1.0,
+        align_to: AlignTo = "refined",
+        kl_direction: KLDirection = "teacher_first",
+        stop_grad_teacher: bool = True,
+        num_samples: int = 1,
+        step_weights: StepWeights = "even",
+        through_time: bool = False,
+        features_learn: bool = False,
+        initial_trains_decoders: bool = False,
+    ) -> None:
+        _one_of("align_to", align_to, ("refined", "initial"))
+        _one_of("kl_direction", kl_direction, ("teacher_first", "student_first"))
+        _one_of("step_weights", step_weights, ("even", "late"))
+        if num_steps < 0:
+            raise ValueError(f"num_steps: expected at least 0, got {num_steps}.")
+        if num_samples < 1:
+            raise ValueError(f"num_samples: expected at least 1, got {num_samples}.")
+        self.num_steps, self.alpha, self.beta, self.num_samples = num_steps, alpha, beta, num_samples
+        self.align_to, self.kl_direction, self.stop_grad_teacher = align_to, kl_direction, stop_grad_teacher
+        self.step_weights, self.through_time, self.features_learn = step_weights, through_time, features_learn
+        self.initial_trains_decoders = initial_trains_decoders
+
+    def __call__(self, model: Iterating, batch: Batch) -> Loss:  # type: ignore[override]  # needs these networks
+        """The loss of a batch.
+
+        Raises:
+            ValueError: if a modality is missing: refinement needs them all.
+        """
+        require_complete(model, batch)
+        alpha, beta = weight_at(self.alpha, model.epoch), weight_at(self.beta, model.epoch)
+        bound = Bound(model, batch, model.weights, beta)
+        features, *start = model.joint_posterior.read(batch)
+        features = features if self.features_learn else features.detach()
+        path = unroll(
+            model.refinement,
+            bound,
+            features,
+            Gaussian(*start),
+            self.num_steps,
+            self._noise,
+            through_time=self.through_time,
+        )
+        climbed = self._climbed(path, bound)
+        last = path.iterates[-1]
+        if path.slopes:  # λ_T counts for the network with the share of its step, for the decoders in full
+            last = Gaussian(*(_scaled_gradient(each, self._shares()[-1]) for each in last))
+        terms = self._terms(bound, last)
+        alignment = self._alignment(path, model.experts(batch))
+        total = (beta * terms.kl + alpha * alignment - bound.reconstruction(terms)).mean() - climbed
+        named = {**elbo_terms(*terms), "alignment": alignment.mean()}
+        if path.slopes:
+            named["initial_elbo"] = elbo_terms(*path.slopes[0].terms)["elbo"]
+        return Loss(total, named)
+
+    def _noise(self, q: Gaussian) -> Tensor:
+        return torch.randn(self.num_samples, *q.loc.shape, dtype=q.loc.dtype, device=q.loc.device)
+
+    def _terms(self, bound: Bound, q: Gaussian) -> Terms:
+        """With gradients for everything."""
+        posterior = q.distribution
+        return bound.terms(posterior, posterior.rsample(() if self.num_samples == 1 else (self.num_samples,)))
+
+    def _shares(self) -> list[float]:
+        """The weights of λ_1, ..., λ_T in the loss of the network, which add up to 1."""
+        raw = [1.0 if self.step_weights == "even" else float(step) for step in range(1, self.num_steps + 1)]
+        return [each / sum(raw) for each in raw]
+
+    def _climbed(self, path: Path, bound: Bound) -> Tensor | float:
+        """L(λ_0) + Σ_{t<T} share_t L(λ_t), mean per datum, with gradients for λ_0 and the network alone."""
+        total: Tensor | float = 0.0
+        for q, slope, share in zip(path.iterates, path.slopes, [1.0, *self._shares()], strict=False):
+            if slope is path.slopes[0] and self.initial_trains_decoders:
+                climbed = bound.value(self._terms(bound, q))
+            else:
+                climbed = _with_slope(q, slope)
+            total = total + share * climbed.mean()
+        return total
+
+    def _alignment(self, path: Path, students: Experts) -> Tensor:
+        """Σ_m of the KL between teacher and student m, ``[N]``."""
+        teacher = path.iterates[-1 if self.align_to == "refined" else 0]
+        if self.stop_grad_teacher:
+            teacher = teacher.detach()
+        student = dist.Normal(students.loc, students.scale).to_event(1)  # [M, N]
+        if self.kl_direction == "teacher_first":
+            return kl_divergence(teacher.distribution, student).sum(0)
+        return kl_divergence(student, teacher.distribution).sum(0)
+
+
+def _with_slope(q: Gaussian, slope: Slope) -> Tensor:
+    """The bound at q, ``[N]``, whose gradient with respect to q is the slope that is known already."""
+    rise = (slope.loc * q.loc + slope.log_variance * q.log_variance).sum(-1)
+    return rise + (slope.value - rise).detach()
+
+
+def _scaled_gradient(value: Tensor, share: float) -> Tensor:
+    """The value, of whose gradient only a share gets through."""
+    return share * value + (1 - share) * value.detach()
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}.")
