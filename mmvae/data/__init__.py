@@ -1,5 +1,8 @@
 """Data: readers, pairing by label, missingness tables, datasets that hand out whole batches, rendered digits."""
 
+from mmvae.data.cub_files import cub_captions
+from mmvae.data.cub_task import cub, cub_vocabulary
+from mmvae.data.cub_words import CaptionVocabulary
 from mmvae.data.dataset import MultimodalDataset
 from mmvae.data.digits import mnist_svhn_text, mnist_usps_text, polymnist_or_form
 from mmvae.data.images import LabelledImages, SourceNotFound, data_root
@@ -13,6 +16,7 @@ from mmvae.data.text import ALPHABET, DigitWords, decode, encode
 
 __all__ = [
     "ALPHABET",
+    "CaptionVocabulary",
     "DigitWords",
     "LabelledImages",
     "Missingness",
@@ -20,6 +24,9 @@ __all__ = [
     "Rows",
     "Sampler",
     "SourceNotFound",
+    "cub",
+    "cub_captions",
+    "cub_vocabulary",
     "data_root",
     "decode",
     "encode",
