@@ -42,7 +42,7 @@ def elbo(context: Context) -> Iterator[Row]:
     """E_q(z|x_S)[log p(x_S, z) - log q(z|x_S)] in nats, per subset, without training weights."""
     for subset in _subsets("ELBO", context):
         found = weigh(context, subset)
-        yield _row("elbo", found.elbo, subset, num_samples=context.num_samples)
+        yield mean_row("elbo", found.elbo, subset, num_samples=context.num_samples)
 
 
 def log_likelihood(context: Context) -> Iterator[Row]:
@@ -55,8 +55,8 @@ def log_likelihood(context: Context) -> Iterator[Row]:
     """
     for subset in _subsets("log-likelihood", context):
         found = weigh(context, subset)
-        extras = _diagnostics(found.effective, found.shape, context.num_samples)
-        yield _row("log_likelihood", found.log_likelihood, subset, **extras)
+        extras = diagnostics(found.effective, found.shape, context.num_samples)
+        yield mean_row("log_likelihood", found.log_likelihood, subset, **extras)
 
 
 def conditional_log_likelihood(context: Context) -> Iterator[Row]:
@@ -75,8 +75,8 @@ def conditional_log_likelihood(context: Context) -> Iterator[Row]:
             difference = whole.log_likelihood - part.log_likelihood[common]
             effective = torch.minimum(whole.effective, part.effective[common])
             shape = torch.maximum(whole.shape, part.shape[common])
-            extras = _diagnostics(effective, shape, context.num_samples)
-            yield _row("conditional_log_likelihood", difference, subset, target, **extras)
+            extras = diagnostics(effective, shape, context.num_samples)
+            yield mean_row("conditional_log_likelihood", difference, subset, target, **extras)
 
 
 def weigh(context: Context, subset: tuple[str, ...]) -> Weighed:
@@ -123,12 +123,16 @@ def _rows(context: Context, subset: tuple[str, ...]) -> Int64[Tensor, "n"]:
     return rows[context.weighed[rows]]
 
 
-def _row(metric: str, values: Float[Tensor, "n"], subset: tuple[str, ...], target: str = "", **extras: float) -> Row:
+def mean_row(
+    metric: str, values: Float[Tensor, "n"], subset: tuple[str, ...], target: str = "", **extras: float | str | None
+) -> Row:
+    """The row of a mean over data points, with its standard error and their number."""
     mean, error = mean_and_error(values)
     return make_row(metric, mean, subset, target, stderr=error, n=len(values), **extras)
 
 
-def _diagnostics(effective: Tensor, shape: Tensor, num_samples: int) -> dict[str, Any]:
+def diagnostics(effective: Float[Tensor, "n"], shape: Float[Tensor, "n"], num_samples: int) -> dict[str, Any]:
+    """What is said beside an importance-weighted estimate, given effective sample sizes and Pareto k by data point."""
     extras: dict[str, Any] = {"num_samples": num_samples, "ess": float(effective.mean())}
     if bool(shape.isfinite().all()):
         extras["pareto_k"] = float(shape.median())

@@ -17,9 +17,11 @@ from mmvae.evaluation.coherence import classifier_accuracy, coherence, joint_coh
 from mmvae.evaluation.context import Context, Evaluated, class_labels, device_of, gather, observed_names
 from mmvae.evaluation.cosine import cosine
 from mmvae.evaluation.frechet import frechet
+from mmvae.evaluation.gaps import inference_gaps
 from mmvae.evaluation.importance import conditional_log_likelihood, elbo, log_likelihood
 from mmvae.evaluation.linear_probe import linear_probe
 from mmvae.evaluation.results import Evaluation, Row, Unavailable
+from mmvae.evaluation.students import students
 from mmvae.sources import Data, Source, as_source
 from mmvae.subsets import Subset, canonical, label, powerset
 
@@ -40,8 +42,13 @@ METRICS: dict[str, Metric] = {
     "coherence": coherence,
     "joint_coherence": joint_coherence,
     "frechet": frechet,
+    "students": students,
+    "inference_gaps": inference_gaps,
 }
 """The metrics of the library, by name."""
+
+COSTLY = ("students", "inference_gaps")
+"""Metrics that are computed only where they are asked for by name: they infer or decode many times over."""
 
 _MOST_WITH_POWERSET = 4
 _JUDGED = ("coherence", "joint_coherence", "frechet")
@@ -74,7 +81,8 @@ def evaluate(
         model: any model of the library.
         dataset: held-out data, with labels where metrics need classes. A dataset that draws some modality at each
             access is read once.
-        metrics: names from :data:`METRICS`, or callables of your own from a :class:`Context` to rows. By default all.
+        metrics: names from :data:`METRICS`, or callables of your own from a :class:`Context` to rows. By default all
+            but the :data:`COSTLY` ones, which ``[*METRICS]`` has too.
         train: labelled training data, to fit linear probes and classifiers on.
         classifiers: ``{name: module}``, from data to logits, as judges of what is generated; a method ``features``
             gives their penultimate layer. By default they are trained on ``train``.
@@ -149,7 +157,7 @@ def evaluate(
 def _metrics(metrics: Sequence[str | Metric] | None) -> dict[str, Metric]:
     """The metrics to compute, by name; the accuracy of classifiers always goes with what they judge."""
     chosen: dict[str, Metric] = {}
-    for metric in METRICS if metrics is None else metrics:
+    for metric in [name for name in METRICS if name not in COSTLY] if metrics is None else metrics:
         if callable(metric):
             chosen[getattr(metric, "__name__", type(metric).__name__)] = metric
         elif metric in METRICS:

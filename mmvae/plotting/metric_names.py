@@ -55,6 +55,47 @@ _METRICS = {
         -1,
     ),
     "fid": MetricName("FID", "Fréchet distance between Inception features of generated and of real images.", -1),
+    "amortization_gap": MetricName(
+        "Amortisation gap (nats)",
+        "By how much the best Gaussian for each datum has a higher ELBO than the posterior of the model.",
+        -1,
+    ),
+    "approximation_gap": MetricName(
+        "Approximation gap (nats)",
+        "By how much the log-likelihood is above the ELBO of the best Gaussian for each datum.",
+        -1,
+    ),
+    "initial_gap": MetricName(
+        "Gap before refinement (nats)",
+        "By how much the best Gaussian for each datum has a higher ELBO than the posterior before refinement.",
+        -1,
+    ),
+    "refinement_gain": MetricName(
+        "Gain of refinement (nats)", "By how much the model's own refinement raises the ELBO.", 0
+    ),
+    "refinement_gain_weighted": MetricName(
+        "Gain of refinement (weighted)",
+        "By how much the model's own refinement raises the bound of training, which it climbs.",
+        0,
+    ),
+    "closed_share": MetricName(
+        "Share of the gap closed", "Gain of refinement over the gap before it, 1 if nothing remains.", 1
+    ),
+    "student_kl": MetricName(
+        "KL from teacher to student (nats)",
+        "Divergence of the posterior from one modality from that of all modalities of the same datum.",
+        -1,
+    ),
+    "student_mean_distance": MetricName(
+        "Distance of student and teacher",
+        "Between the posterior means from one and from all modalities, in standard deviations of the former.",
+        0,
+    ),
+    "student_scale_ratio": MetricName(
+        "Scale of student over teacher",
+        "How many times wider the posterior from one modality is than that from all.",
+        0,
+    ),
 }
 
 
