@@ -193,12 +193,27 @@ class Batch:
             _counts(self.observed)
         scorers: dict[str, Any] = dict(likelihoods.items())
         return Batch.trusted(
-            {name: scorers[name].conform(name, self.data[name]) for name in shapes if name in self.data},
+            {
+                name: scorers[name].conform(name, self._with_holes_of(name, scorers[name]))
+                for name in shapes
+                if name in self.data
+            },
             None if self.complete else {name: self.observed[name] for name in shapes if name in self.data},
             self.labels,
             drawn=self.drawn,
             conforms_to=likelihoods,
         )
+
+    def _with_holes_of(self, name: str, likelihood: Any) -> Tensor:
+        """The data of a modality, with a value that the likelihood can score where a datum is missing.
+
+        Zero may have no density. The masked log-density would be dropped, but its gradient is NaN times zero.
+        """
+        value = self.data[name]
+        if self.complete or not likelihood.hole:
+            return value
+        observed = self.observed[name].reshape(-1, *(1,) * (value.ndim - 1))
+        return torch.where(observed, value, torch.as_tensor(likelihood.hole, dtype=value.dtype, device=value.device))
 
     @staticmethod
     def of(data: Batch | Mapping[str, Any], observed: Mapping[str, Any] | None = None) -> Batch:
@@ -231,7 +246,8 @@ class Batch:
             )
         complete = all(part.complete and len(part.names) == len(data) for part in parts)
         labels = None if first.labels is None else torch.cat([part.labels for part in parts])  # type: ignore[misc]
-        return Batch.trusted(data, None if complete else observed, labels, conforms_to=first.conforms_to)
+        conforms_to = first.conforms_to if complete else None  # zeros stand in the new holes
+        return Batch.trusted(data, None if complete else observed, labels, conforms_to=conforms_to)
 
 
 def _tensor(name: str, value: Any) -> Tensor:

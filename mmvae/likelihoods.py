@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import pyro.distributions as dist
 import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -28,6 +29,10 @@ class Likelihood(nn.Module, ABC):
 
     data_dtype: torch.dtype = torch.float32
     """The type in which data of this likelihood is kept."""
+
+    hole: float = 0.0
+    """A value with a finite density, which stands where a datum is missing and reaches no number. A likelihood of
+    positive data sets another one."""
 
     arguments: dict[str, Any]
     """Of the constructor, by name, as saved in the configuration of a model."""
@@ -259,9 +264,11 @@ class Custom(Likelihood):
 
     Args:
         distribution: from ``[..., *parameter_shape]`` to a distribution whose batch and event shape together are
-            ``[..., *shape]``.
+            ``[..., *shape]``; one of Pyro's, which torch's own are not.
         parameter_shape: of the decoder's output, if it is not the shape of the data.
     """
+
+    hole = 0.5  # positive, between 0 and 1, a real number: whatever the distribution is, as a rule
 
     def __init__(
         self, distribution: Callable[[Tensor], Distribution], parameter_shape: tuple[int, ...] | None = None
@@ -271,8 +278,20 @@ class Custom(Likelihood):
         self._parameter_shape = parameter_shape
 
     def forward(self, parameters: Tensor) -> Distribution:
-        """What the callable makes of ``parameters``."""
-        return self.distribution(parameters)
+        """What the callable makes of ``parameters``.
+
+        Raises:
+            TypeError: if that is no distribution of Pyro.
+        """
+        made = self.distribution(parameters)
+        if not isinstance(made, TorchDistributionMixin):
+            kind = type(made)
+            raise TypeError(
+                f"likelihood {getattr(self.distribution, '__name__', self.distribution)}: expected a distribution of "
+                f"Pyro, got {kind.__module__}.{kind.__name__}; take one of pyro.distributions, or a likelihood of "
+                f"mmvae.likelihoods."
+            )
+        return made
 
     def parameter_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape given, or else that of the data."""

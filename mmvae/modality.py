@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -57,10 +58,17 @@ class Modality:
             raise ValueError(f"modality name: {self.name!r} must be a non-empty string without a dot.")
         if self.name in RESERVED_NAMES or hasattr(nn.ModuleDict, self.name):
             raise ValueError(f"modality name: {self.name!r} is reserved; choose another.")
-        shape = (self.shape,) if isinstance(self.shape, int) else tuple(int(size) for size in self.shape)
+        shape = (self.shape,) if isinstance(self.shape, numbers.Integral) else tuple(self.shape)
+        if not all(isinstance(size, numbers.Integral) for size in shape):
+            raise TypeError(f"{self.name}: shape must be whole numbers, without the batch, got {shape}.")
         if any(size < 1 for size in shape):
             raise ValueError(f"{self.name}: every size of shape must be at least 1, got {shape}.")
-        object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "shape", tuple(map(int, shape)))
+        if isinstance(self.likelihood, type) and issubclass(self.likelihood, nn.Module):
+            raise TypeError(
+                f"{self.name}: likelihood is the class {self.likelihood.__name__}; make one of it, such as "
+                f"{self.likelihood.__name__}()."
+            )
         if not callable(self.likelihood):
             raise TypeError(
                 f"{self.name}: likelihood must be one of mmvae.likelihoods or a callable that returns a distribution, "

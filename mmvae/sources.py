@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from mmvae.batch import Batch
 
@@ -86,7 +86,10 @@ def as_source(data: Data, observed: Mapping[str, Any] | None = None, labels: Any
         return data
     if isinstance(data, Dataset) and hasattr(data, "__len__"):
         return FromDataset(data)
-    raise TypeError(f"data: expected a dict of tensors, a Batch or a dataset with a length, got {type(data).__name__}.")
+    advice = " fit and infer make batches themselves: pass its dataset." if isinstance(data, DataLoader) else ""
+    raise TypeError(
+        f"data: expected a dict of tensors, a Batch or a dataset with a length, got {type(data).__name__}.{advice}"
+    )
 
 
 def collate(items: Sequence[Any]) -> Batch:
@@ -98,12 +101,12 @@ def collate(items: Sequence[Any]) -> Batch:
     if isinstance(items[0], Batch):
         return Batch.cat(items)
     labels = None
-    if isinstance(items[0], tuple):
+    if isinstance(items[0], tuple) and len(items[0]) == 2 and isinstance(items[0][0], Mapping):
         items, labels = [item[0] for item in items], torch.stack([torch.as_tensor(item[1]) for item in items])
     if not isinstance(items[0], Mapping):
         raise TypeError(
             f"dataset: expected items that are dicts, (dict, label) pairs or mmvae.Batch objects, got "
-            f"{type(items[0]).__name__}."
+            f'{type(items[0]).__name__}; modalities need names: {{"image": ..., "text": ...}}.'
         )
     names = dict.fromkeys(name for item in items for name in item)
     data, observed = {}, {}

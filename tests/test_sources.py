@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from mmvae import Batch
 from mmvae.sources import as_source, collate
@@ -79,3 +79,10 @@ def test_what_is_no_data(data: Any, observed: Any, message: str) -> None:
 def test_items_of_another_kind() -> None:
     with pytest.raises(TypeError, match="Tensor"):
         collate([torch.zeros(2)])
+    with pytest.raises(TypeError, match="got tuple; modalities need names"):
+        as_source(TensorDataset(torch.zeros(3, 2), torch.zeros(3, 4))).batch(torch.arange(2))
+
+
+def test_loaders_are_not_needed() -> None:
+    with pytest.raises(TypeError, match=r"got DataLoader\. .*pass its dataset"):
+        as_source(DataLoader(TensorDataset(torch.zeros(3))))  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -56,8 +57,17 @@ class Inception(nn.Module):
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise ValueError(
+            f"inception_weights: {path} is damaged, or no file of weights; fetch pytorch-fid's again."
+        ) from error
+    if not isinstance(state, dict):
+        raise ValueError(f"inception_weights: {path} holds no weights by name, but a {type(state).__name__}.")
+    return state

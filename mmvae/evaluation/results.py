@@ -122,15 +122,23 @@ class Evaluation:
 
         table = Table(caption="\n".join(self.notes) or None, caption_justify="left")
         for heading in ("metric", "given", "target"):
-            table.add_column(heading, no_wrap=True)
-        for heading in ("value", "stderr", "n"):
-            table.add_column(heading, justify="right")
-        table.add_column("extras")
+            table.add_column(heading, overflow="fold")
+        for heading in ("value", "stderr", "n"):  # a number that is cut is no number
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("extras", overflow="fold")
         for row in self.rows:
             extras = [f"{key} {_shown(row[key])}" for key in row if key not in (*KEYS, "stderr", "n")]
             cells = [_shown(row.get(key, "")) for key in (*KEYS, "stderr", "n")]
             table.add_row(*cells, ", ".join(extras))
         return table
+
+    def __rich__(self) -> Table:
+        """So that ``rich.print(evaluation)`` and a console show the table."""
+        return self.table()
+
+    def __str__(self) -> str:
+        """The table in plain text, as wide as the terminal."""
+        return plain_text(self.table())
 
     def save(self, folder: str | Path) -> None:
         """Writes ``evaluation.json``, which :meth:`load` reads, and ``evaluation.csv``, for people and plots."""
@@ -168,6 +176,16 @@ def as_csv(columns: Sequence[str], rows: Iterable[Row]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return file.getvalue()
+
+
+def plain_text(table: Table) -> str:
+    """A table without colours, as wide as the terminal (80 characters where there is none)."""
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=Console().width, color_system=None)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()
 
 
 def _encoded(row: Row) -> Row:

@@ -82,7 +82,8 @@ class Cells:
     def _write(self, ax: Axes, value: np.ndarray, x: float, y: float, width: float) -> None:
         text = self.string(torch.from_numpy(np.ascontiguousarray(value))).strip()
         colour, text = (INK, text) if text else (MUTED, "(blank)")
-        size = min(8.0, 44.0 * width / len(text))  # so that a longer string still fits its cell
+        longest = max(map(len, text.splitlines()))
+        size = min(8.0, 44.0 * width / longest)  # so that a longer string still fits its cell
         ax.text(x, y, text, ha="center", va="center", fontsize=size, family="monospace", color=colour, clip_on=True)
 
     def _plot(self, ax: Axes, values: np.ndarray, frame: tuple[float, float, float, float]) -> None:

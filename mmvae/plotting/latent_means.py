@@ -29,6 +29,9 @@ from mmvae.subsets import Subset, label
 
 Method = Literal["pca", "tsne", "umap"]
 
+_FEWEST = 4
+"""Of data points in a map of neighbours."""
+
 
 @dataclass(frozen=True, eq=False)
 class LatentMeans:
@@ -77,7 +80,8 @@ class LatentMeans:
             seed: of t-SNE and UMAP.
 
         Raises:
-            ValueError: for an unknown method, or a subset that no row has a member of.
+            ValueError: for an unknown method, a subset that no row has a member of, or fewer than four data points
+                for ``"tsne"`` or ``"umap"``.
             ImportError: for ``"umap"`` without umap-learn.
         """
         batch = spread(data, size)
@@ -203,22 +207,29 @@ def projected_variance(
 
 
 def _neighbour_map(method: str, means: np.ndarray, joint: np.ndarray, seed: int) -> np.ndarray:
+    if method not in ("tsne", "umap"):
+        raise ValueError(f'method: expected "pca", "tsne" or "umap", got {method!r}.')
+    if len(joint) < _FEWEST:
+        raise ValueError(f'method="{method}" needs at least {_FEWEST} data points, got {len(joint)}; take "pca".')
     shape = (*means.shape[:2], 2)
     means = means.reshape(-1, means.shape[-1])
     known = ~np.isnan(means).any(1)
-    if method == "tsne":
-        from sklearn.manifold import TSNE
-
-        perplexity = min(30.0, (int(known.sum()) - 1) / 3)
-        found = TSNE(random_state=seed, perplexity=perplexity, init="pca").fit_transform(means[known])
-    elif method == "umap":
-        try:
-            from umap import UMAP
-        except ImportError as error:
-            raise ImportError('method="umap" needs the package umap-learn: pip install "mmvae[umap]".') from error
-        found = UMAP(random_state=seed, n_jobs=1).fit(joint[~np.isnan(joint).any(1)]).transform(means[known])
-    else:
-        raise ValueError(f'method: expected "pca", "tsne" or "umap", got {method!r}.')
     points = np.full((len(means), 2), np.nan)
-    points[known] = found
+    points[known] = _tsne(means[known], seed) if method == "tsne" else _umap(joint, means[known], seed)
     return points.reshape(shape)
+
+
+def _tsne(means: np.ndarray, seed: int) -> np.ndarray:
+    from sklearn.manifold import TSNE
+
+    start = "pca" if means.shape[1] > 1 else "random"  # one latent dimension has no second principal axis
+    return TSNE(random_state=seed, perplexity=min(30.0, (len(means) - 1) / 3), init=start).fit_transform(means)
+
+
+def _umap(joint: np.ndarray, means: np.ndarray, seed: int) -> np.ndarray:
+    try:
+        from umap import UMAP
+    except ImportError as error:
+        raise ImportError('method="umap" needs the package umap-learn: pip install "mmvae[umap]".') from error
+    learnt = joint[~np.isnan(joint).any(1)]
+    return UMAP(n_neighbors=min(15, len(learnt) - 1), random_state=seed, n_jobs=1).fit(learnt).transform(means)

@@ -124,6 +124,17 @@ class LikelihoodContract(ABC):
             with pytest.raises((TypeError, ValueError), match="somename"):
                 self.make_likelihood().conform("somename", data)
 
+    def test_a_hole_can_be_scored(self) -> None:
+        """What stands where data is missing has a finite density and finite gradients, though they are masked."""
+        likelihood = self.make_likelihood()
+        parameters = self.make_parameters(4).requires_grad_()
+        holes = likelihood.conform("x", torch.full_like(self.make_data(4), likelihood.hole))
+        log_prob = likelihood(parameters).log_prob(holes)
+        log_prob.sum().backward()
+        assert log_prob.isfinite().all()
+        assert parameters.grad is not None
+        assert parameters.grad.isfinite().all()
+
     def test_copies_and_reloads(self) -> None:
         """A copy, and another instance with its weights, give the same densities."""
         likelihood, other = self.make_likelihood(), self.make_likelihood()

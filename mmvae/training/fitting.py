@@ -164,6 +164,7 @@ def fit(
         if state is not None:
             loop.resume(state)
         loop.run(journal, display, stack.enter_context(Interrupts()))
+        engine.barrier()  # all that was written is there, for every process, when fit returns
     return Run(model, folder, loop.rows, loop.best_epoch)
 
 

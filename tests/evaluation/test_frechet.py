@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,3 +143,64 @@ def test_fid_is_of_images_alone_and_named_so(known, inception_weights) -> None:
     assert found.value("fid", "vector") > 0
     assert "singular" in found.rows[0]["note"]
     assert any("classifier_feature_fd" in note for note in found.notes)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, nn.Module]]:
+    """A file in the layout of pytorch-fid's, with weights at random, and the whole network that it belongs to."""
+    from pytorch_fid import inception
+
+    network = inception._inception_v3(num_classes=1008, aux_logits=False, weights=None)
+    with pytest.MonkeyPatch.context() as patch:  # of torchvision's network pytorch-fid makes its own, then loads
+        patch.setattr(inception, "_inception_v3", lambda **_: network)
+        patch.setattr(inception, "load_state_dict_from_url", lambda *_, **__: network.state_dict())
+        inception.fid_inception_v3()
+    torch.manual_seed(0)
+    for part in network.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight)
+    path = tmp_path_factory.mktemp("weights") / "pt_inception.pth"
+    torch.save(network.state_dict(), path)
+    yield path, network.eval()
+    path.unlink()  # 90 MB
+
+
+def test_features_are_those_of_pytorch_fids_network(published) -> None:
+    """Its last pooled layer, for grey images of another size and range."""
+    path, whole = published
+    images = torch.rand(2, 1, 28, 28)
+    whole.fc = nn.Identity()
+    colour = nn.functional.interpolate(images.repeat(1, 3, 1, 1), (299, 299), mode="bilinear", align_corners=False)
+    with torch.no_grad():
+        expected = whole(2 * colour - 1)
+        found = Inception(path)(images)
+    assert found.shape == (2, 2048)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
+def test_files_that_are_no_weights_are_named(tmp_path, name) -> None:
+    for content in (b"", b"<html>not found</html>"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=f"inception_weights: .*{name} is damaged"):
+            Inception(tmp_path / name)
+
+
+def test_weights_of_another_network_are_named(tmp_path) -> None:
+    for content, message in (({"scale": torch.ones(1)}, "does not fit"), ([torch.ones(1)], "but a list")):
+        torch.save(content, tmp_path / "weights.pth")
+        with pytest.raises(ValueError, match=rf"inception_weights: .*weights\.pth .*{message}"):
+            Inception(tmp_path / "weights.pth")
+
+
+class Loud:
+    """Runs code where a file that holds it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return exec, ("raise AssertionError('unpickled')",)
+
+
+def test_no_code_in_a_file_of_weights_is_run(tmp_path) -> None:
+    torch.save({"scale": Loud()}, tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match="no file of weights"):
+        Inception(tmp_path / "weights.pth")

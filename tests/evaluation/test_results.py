@@ -82,3 +82,13 @@ def test_table_shows_rows_extras_and_notes() -> None:
     text = console.export_text()
     for piece in ("mnist+text", "-87.25", "0.5", "note 1, 2", "-inf", "it is a test"):
         assert piece in text
+
+
+def test_numbers_are_never_cut_and_printing_shows_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    long = make_row("conditional_log_likelihood", -1234.5678, "picture+sentence", "sentence", stderr=123.45, n=10_000)
+    shown = str(Evaluation([*EVALUATION.rows, {**long, "num_samples": 1000, "ess": 12.5}], EVALUATION.notes))
+    for number in ("-1234.6", "123.45", "10000", "-87.25", "0.75"):
+        assert number in shown
+    assert "left out" in shown
+    assert max(map(len, shown.splitlines())) <= 80

@@ -32,10 +32,11 @@ each_kind = pytest.mark.parametrize("kind", list(KINDS))
 
 def numbers(name: str, size: int = 3, **arguments: Any) -> Modality:
     small: Any = {
+        "likelihood": likelihoods.Normal(),
         "encoder": functools.partial(MLPEncoder, (size,), hidden=(5,)),
         "decoder": functools.partial(MLPDecoder, shape=(size,), hidden=(5,)),
     }
-    return Modality(name, (size,), likelihoods.Normal(), **{**small, **arguments})
+    return Modality(name, (size,), **{**small, **arguments})
 
 
 def make(kind: str, count: int, latent_dim: int = 2) -> tuple[Any, dict[str, torch.Tensor]]:
@@ -232,3 +233,31 @@ def test_no_draws_are_refused(bound: str) -> None:
     model, data = make("MVAE", 2)
     with pytest.raises(ValueError, match="num_samples"):
         getattr(model, bound)(data, num_samples=0)
+
+
+class Positive(likelihoods.Likelihood):
+    """Log-normal noise, under which zero has no density."""
+
+    hole = 1.0
+
+    def forward(self, parameters: torch.Tensor) -> dist.TorchDistribution:
+        return dist.LogNormal(parameters, 0.5)
+
+    def check_support(self, name: str, data: torch.Tensor) -> None:
+        if not bool((data > 0).all()):
+            raise ValueError(f"{name}: must be positive")
+
+
+@pytest.mark.parametrize("likelihood", [Positive(), lambda parameters: dist.LogNormal(parameters, 0.5)])
+@pytest.mark.parametrize("kind", ["MVAE", "MMVAE", "MoPoE", "MVTCAE"])
+def test_missing_data_that_zero_cannot_stand_for(kind: str, likelihood: Any) -> None:
+    """What stands under a mask has a density: neither values nor gradients are lost to NaN."""
+    model = getattr(models, kind)([numbers("a"), numbers("b", likelihood=likelihood)], 2, **KINDS[kind])
+    data, observed = {"a": torch.randn(4, 3), "b": torch.rand(4, 3) + 0.1}, torch.tensor([True, False, True, True])
+    for given in (Batch(data, {"b": observed}), Batch(data, {"b": torch.zeros(4, dtype=torch.bool)})):
+        model.zero_grad()
+        model.loss(given).total.backward()
+        assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
+        assert model.elbo(given).isfinite().all()
+    joined = Batch.cat([model.prepare(data), model.prepare({"a": data["a"]})])
+    assert model.elbo(joined).isfinite().all()

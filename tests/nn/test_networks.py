@@ -92,6 +92,53 @@ def test_networks_of_the_protocol(encoder, decoder, data, features, parameters) 
     assert_trains(decoder, output)
 
 
+def layers_of(network: nn.Module) -> list[tuple[object, ...]]:
+    """What a network is made of, activations and all, but for what only reshapes."""
+    found: list[tuple[object, ...]] = []
+    for part in network.modules():
+        if isinstance(part, nn.Linear):
+            found.append(("linear", part.in_features, part.out_features))
+        elif isinstance(part, nn.modules.conv._ConvNd):
+            kind = "transposed" if part.transposed else "conv"
+            sizes = (part.kernel_size[0], part.stride[0], int(part.padding[0]))
+            found.append((kind, part.in_channels, part.out_channels, *sizes))
+        elif isinstance(part, nn.ReLU | nn.Sigmoid):
+            found.append((type(part).__name__.lower(),))
+    return found
+
+
+RELU = ("relu",)
+
+
+def with_relus(*layers: tuple[object, ...]) -> list[tuple[object, ...]]:
+    return [each for layer in layers for each in (layer, RELU)]
+
+
+def test_networks_of_the_protocol_layer_by_layer() -> None:
+    """As in the code of Sutter et al. 2021; the heads of 20 are the model's."""
+    assert layers_of(MNISTEncoder()) == with_relus(("linear", 784, 400))
+    assert layers_of(MNISTDecoder(20)) == [*with_relus(("linear", 20, 400)), ("linear", 400, 784), ("sigmoid",)]
+    assert layers_of(SVHNEncoder()) == with_relus(
+        ("conv", 3, 32, 4, 2, 1), ("conv", 32, 64, 4, 2, 1), ("conv", 64, 64, 4, 2, 1), ("conv", 64, 128, 4, 2, 0)
+    )
+    assert layers_of(SVHNDecoder(20)) == [
+        *with_relus(
+            ("linear", 20, 128),
+            ("transposed", 128, 64, 4, 1, 0),
+            ("transposed", 64, 64, 4, 2, 1),
+            ("transposed", 64, 32, 4, 2, 1),
+        ),
+        ("transposed", 32, 3, 4, 2, 1),
+    ]
+    assert layers_of(TextEncoder()) == with_relus(
+        ("conv", 71, 128, 1, 1, 0), ("conv", 128, 128, 4, 2, 1), ("conv", 128, 128, 4, 2, 0)
+    )
+    assert layers_of(TextDecoder(20)) == [
+        *with_relus(("linear", 20, 128), ("transposed", 128, 128, 4, 1, 0), ("transposed", 128, 128, 4, 2, 1)),
+        ("conv", 128, 71, 1, 1, 0),
+    ]
+
+
 def test_text_encoder_convolves_one_hot_symbols() -> None:
     encoder, codes = TextEncoder(), torch.randint(0, 71, (3, 8))
     one_hot = nn.functional.one_hot(codes, 71).float().movedim(-1, 1)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.patches import Ellipse
 
-from mmvae import Batch
+from mmvae import Batch, models
 from mmvae import plotting as plot
 from mmvae.models.base import MultimodalVAE
-from mmvae.plotting.latent_means import principal_axes, projected_variance
+from mmvae.plotting.latent_means import Method, principal_axes, projected_variance
 
 
 def test_ellipse_axes_are_those_of_the_covariance() -> None:
@@ -71,14 +73,71 @@ def test_tsne_keeps_gaps_and_draws_no_ellipses(model: MultimodalVAE, batch: Batc
     assert not plot.latent_means(arrays).axes[0].patches
 
 
-def test_methods_that_are_not_there(model: MultimodalVAE, batch: Batch) -> None:
+def test_a_latent_of_one_dimension_can_be_shown(model: MultimodalVAE, batch: Batch) -> None:
+    narrow = models.MVAE(model.modalities, 1)
+    mean = narrow.eval().infer(batch, "codes").mean.detach().numpy()[:, 0]
+    line = plot.LatentMeans.of(narrow, batch, ["codes"])
+    np.testing.assert_allclose(line.points[0], np.stack([mean, np.zeros(12)], 1), atol=1e-6)
+    map_of_neighbours = plot.LatentMeans.of(narrow, batch, ["codes"], method="tsne")
+    assert map_of_neighbours.points[0].std(0).min() > 0
+    for arrays in (line, map_of_neighbours):
+        plot.latent_means(arrays)
+
+
+class FirstTwo:
+    """In the place of UMAP: shows the first two dimensions around the centre of what it was fitted on."""
+
+    def __init__(self, n_neighbors: int, random_state: int, n_jobs: int) -> None:
+        self.n_neighbors, self.seed = n_neighbors, random_state
+
+    def fit(self, means: np.ndarray) -> FirstTwo:
+        assert self.n_neighbors < len(means)
+        assert self.seed == 4
+        self.centre = means[:, :2].mean(0)
+        return self
+
+    def transform(self, means: np.ndarray) -> np.ndarray:
+        assert not np.isnan(means).any()
+        return means[:, :2] - self.centre
+
+
+def test_umap_is_fitted_on_the_means_given_everything_and_shows_every_subset(
+    model: MultimodalVAE, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=FirstTwo))
+    arrays = plot.LatentMeans.of(model, batch, ["picture", "codes", None], method="umap", seed=4)
+    model.eval()
+    centre = model.infer(batch).mean.detach().numpy()[:, :2].mean(0)
+    for place, subset in ((1, "codes"), (2, None)):
+        expected = model.infer(batch, subset).mean.detach().numpy()[:, :2] - centre
+        np.testing.assert_allclose(arrays.points[place], expected, atol=1e-5)
+    assert np.isnan(arrays.points[0]).any(1).nonzero()[0].tolist() == [2]
+    assert arrays.axes_names[0].startswith("umap 1")
+    assert not plot.latent_means(arrays).axes[0].patches
+
+
+@pytest.mark.filterwarnings("ignore")  # of umap-learn and of what it stands on
+def test_umap_itself(model: MultimodalVAE, batch: Batch) -> None:
+    pytest.importorskip("umap")
+    one, same = (plot.LatentMeans.of(model, batch, ["picture", None], method="umap").points for _ in range(2))
+    np.testing.assert_array_equal(one, same)
+    assert np.isnan(one).any(2).sum() == 1
+    assert one[1].std(0).min() > 0
+
+
+def test_methods_that_are_not_there(model: MultimodalVAE, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match='expected "pca", "tsne" or "umap", got \'mds\''):
         plot.LatentMeans.of(model, batch, method="mds")  # type: ignore[arg-type]
-    try:
-        import umap  # noqa: F401
-    except ImportError:
-        with pytest.raises(ImportError, match=r'pip install "mmvae\[umap\]"'):
-            plot.LatentMeans.of(model, batch, method="umap")
+    monkeypatch.setitem(sys.modules, "umap", None)  # as if it were not installed
+    with pytest.raises(ImportError, match=r'pip install "mmvae\[umap\]"'):
+        plot.LatentMeans.of(model, batch, method="umap")
+
+
+@pytest.mark.parametrize("method", ["tsne", "umap"])
+def test_three_points_have_no_neighbourhoods(model: MultimodalVAE, batch: Batch, method: Method) -> None:
+    with pytest.raises(ValueError, match=f'method="{method}" needs at least 4 data points, got 3; take "pca"'):
+        plot.LatentMeans.of(model, batch[:3], ["codes"], method=method)
+    assert plot.LatentMeans.of(model, batch[:3], ["codes"]).points.shape == (1, 3, 2)
 
 
 def test_the_model_stays_in_its_mode(model: MultimodalVAE, batch: Batch) -> None:

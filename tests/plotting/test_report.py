@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 import matplotlib.image
 import numpy as np
@@ -164,18 +166,43 @@ def test_comparison_report(model: MultimodalVAE, batch: Batch, tmp_path: Path) -
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium executable is installed")
+
+LOOK = """<script>addEventListener("load", () => {
+  const seen = {images: [...document.images].map((each) => each.naturalWidth), text: document.body.innerText,
+                wider: document.documentElement.scrollWidth - innerWidth};
+  document.body.innerHTML = `<pre id="seen">${btoa(encodeURIComponent(JSON.stringify(seen)))}</pre>`;
+});</script></body>"""
+"""Put at the end of a page, it leaves a note of what the browser made of the page."""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium executable is installed")
+def browse(page: Path, profile: Path, *flags: str) -> str:
+    """What headless Chromium writes when it opens a page."""
+    given = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    given += "--disable-component-update --disable-sync --hide-scrollbars --window-size=1200,1800"
+    command = [str(CHROMIUM), *given.split(), f"--user-data-dir={profile}", *flags, page.as_uri()]
+    return subprocess.run(command, check=True, capture_output=True, timeout=120, text=True).stdout
+
+
+@in_a_browser
 def test_a_browser_renders_the_report(written: Path, tmp_path: Path) -> None:
     picture = tmp_path / "page.png"
-    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    flags += "--disable-component-update --disable-sync --hide-scrollbars --window-size=1200,1800"
-    profile = f"--user-data-dir={tmp_path / 'profile'}"
-    command = [str(CHROMIUM), *flags.split(), profile, f"--screenshot={picture}", written.as_uri()]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    browse(written, tmp_path / "profile", f"--screenshot={picture}")
     shown = matplotlib.image.imread(picture)[..., :3]
     assert shown.shape[:2] == (1800, 1200)
     training = shown[700:1800, 330:1100]  # where the curves stand
     blue = (np.abs(training - np.array([0x3F, 0x90, 0xDA]) / 255).max(-1) < 0.05).sum()
     assert blue > 200  # the curve of the training loss
+
+
+@in_a_browser
+def test_a_browser_finds_the_plots_and_the_numbers(written: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_text(written.read_text(encoding="utf-8").replace("</body>", LOOK), encoding="utf-8")
+    (note,) = re.findall(r'<pre id="seen">(.*?)</pre>', browse(page, tmp_path / "profile", "--dump-dom"))
+    seen = json.loads(unquote(base64.b64decode(note).decode()))
+    assert len(seen["images"]) == len(list((written.parent / "plots").glob("*.png")))
+    assert min(seen["images"]) > 300  # a picture that cannot be read is 0 pixels wide
+    for expected in ("A < B", "0.8125", "\N{MINUS SIGN}123.4", "0.375", "<b>no weights</b>", "rendered street digits"):
+        assert expected in seen["text"]
+    assert seen["wider"] <= 0

@@ -81,6 +81,14 @@ def test_mmvae_of_one_modality_reaches_its_likelihood(orthogonal: Any, objective
     assert exact - 0.05 < mean_elbo(model, {"a": data["a"]}) < exact + 0.02
 
 
+def test_mopoe_of_one_modality_reaches_its_likelihood(orthogonal: Any) -> None:
+    yardstick, data = orthogonal
+    model = models.MoPoE(yardstick.modalities()[:1], 2)
+    train(model, {"a": data["a"]}, 0.05)
+    exact = float(yardstick.log_likelihood(data, "a").mean())
+    assert exact - 0.05 < mean_elbo(model, {"a": data["a"]}) < exact + 0.02
+
+
 def test_mixtures_train_towards_the_best_mixture(orthogonal: Any) -> None:
     """Its ELBO beats that of the mixture of the exact unimodal posteriors, and stays below the likelihood."""
     from mmvae.testing import exact_model
