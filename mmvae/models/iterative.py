@@ -18,6 +18,9 @@ from mmvae.refinement import Bound, Gaussian, RefinedELBO, RefinementNetwork
 from mmvae.refinement.amortized import Path, shared_noise, unroll
 from mmvae.refinement.objective import AlignTo, KLDirection, StepWeights
 
+_LEAST_SAMPLES = 4
+"""Of the noise at inference, in pairs that cancel: rows share it, so one draw would push all of them the same way."""
+
 _BETWEEN: dict[str, Callable[[], JointPosterior]] = {
     "product": lambda: Product(prior_expert=False),
     "corrected": CorrectedProduct,
@@ -205,7 +208,7 @@ class IterativeVAE(MultimodalVAE):
             students = Gaussian.of(self._initial.between(batch, self.experts))
             first = Gaussian(*initial).where(self._initial.whole(batch), students)
         bound = Bound(self, batch, self.weights, weight_at(self.objective.beta, self.epoch))
-        noise = shared_noise(self.objective.num_samples, seed=0)
+        noise = shared_noise(max(_LEAST_SAMPLES, self.objective.num_samples), seed=0)
         return bound, unroll(self.refinement, bound, features, first, steps, noise)
 
     def _is_whole(self, batch: Batch) -> bool:

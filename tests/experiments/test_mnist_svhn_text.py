@@ -54,6 +54,20 @@ def test_the_comparison_names_what_stands_for_the_data(finished: Path) -> None:
     assert (finished / "comparison.csv").read_text().count("\n") > 10
 
 
+@pytest.mark.slow
+def test_iterative_inference_runs_too(finished: Path, tmp_path: Path) -> None:
+    import mnist_svhn_text as experiment
+
+    arguments = experiment.Arguments(model="iterative", preset="smoke", data=tmp_path, out=finished, gaps=True)
+    experiment.main(arguments)
+    vae = mmvae.load(finished / "iterative")
+    assert vae.num_steps == 5
+    evaluation = mmvae.evaluation.Evaluation.load(finished / "iterative")
+    assert evaluation.select("amortization_gap", "mnist+svhn+text")
+    assert evaluation.select("student_kl", "text")
+    assert "Refinement" in (finished / "iterative" / "report.html").read_text()
+
+
 def test_a_second_call_must_be_told_to_resume(finished: Path, tmp_path: Path) -> None:
     import mnist_svhn_text as experiment
 

@@ -1,0 +1,328 @@
+"""Does aligning unimodal posteriors to a refined joint posterior make them better, and what does it depend on?
+
+    python experiments/ablation_iterative.py --task usps --preset laptop --out runs/ablation
+
+Iterative amortized inference (a reconstruction from the abstract of arXiv 2410.11403) beside the models that it is to
+improve on, and its parts one by one, over several seeds: tables of means and standard deviations, and of differences
+seed by seed. A variant that was finished by an earlier call with the same folder is read, not run again.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import tyro
+from rich.console import Console
+
+import mmvae
+from mmvae import Modality, likelihoods, models, nn
+from mmvae.data import ALPHABET, MultimodalDataset, mnist_svhn_text, mnist_usps_text
+from mmvae.evaluation import Evaluation, across_seeds, paired_differences, train_classifiers
+from mmvae.models import MultimodalVAE
+from mmvae.subsets import label, powerset
+from mmvae.training.storage import write_text
+
+LATENT_DIM = 20
+SCALE = 0.75
+HIDDEN = (256,)
+METRICS = ("linear_probe", "cosine", "coherence", "frechet")
+Task = Literal["usps", "street"]
+Group = Literal["models", "steps", "students", "weights", "start"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much is trained and measured."""
+
+    says: str
+    train_size: Mapping[Task, int]
+    test_size: int
+    repeats: int
+    epochs: int
+    batch_size: int
+    classifier_steps: int
+    gap_rows: int
+
+
+PRESETS = {
+    "smoke": Preset(
+        says="Preset smoke: it shows that everything runs; its numbers mean nothing.",
+        train_size={"usps": 128, "street": 128},
+        test_size=64,
+        repeats=1,
+        epochs=1,
+        batch_size=64,
+        classifier_steps=5,
+        gap_rows=4,
+    ),
+    "laptop": Preset(
+        says="Preset laptop: a few hundred steps of small networks; compare variants with each other, not with papers.",
+        train_size={"usps": 12_000, "street": 12_000},
+        test_size=1_000,
+        repeats=2,
+        epochs=5,
+        batch_size=128,
+        classifier_steps=400,
+        gap_rows=32,
+    ),
+    "paper": Preset(
+        says="Preset paper: 20 pairings, 30 epochs of batches of 256.",
+        train_size={"usps": 2_000_000, "street": 2_000_000},
+        test_size=10_000,
+        repeats=20,
+        epochs=30,
+        batch_size=256,
+        classifier_steps=5_000,
+        gap_rows=256,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Compare iterative amortized inference with its neighbours, and take it apart."""
+
+    task: Task = "usps"
+    """MNIST with USPS and text, or with street digits (SVHN, or rendered ones) and text."""
+    preset: Literal["smoke", "laptop", "paper"] = "laptop"
+    """Seconds, an hour on two cores, hours on a GPU."""
+    groups: tuple[Group, ...] = ("models", "steps", "students", "weights", "start")
+    """Which comparisons to make."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of weights, batches, draws and pairings."""
+    data: Path | None = None
+    """Folder of the data sets; by default the environment variable MMVAE_DATA."""
+    out: Path = Path("runs/ablation_iterative")
+    """Where runs and tables are written."""
+    device: str = "auto"
+    """"auto", "cpu" or "cuda"."""
+
+
+Parts = Sequence[Modality]
+Made = Callable[[Parts, Mapping[str, MultimodalVAE]], MultimodalVAE]
+"""Makes a variant from the modalities and the variants of the same seed that were trained before it."""
+
+
+def iterative(parts: Parts, trained: Mapping[str, MultimodalVAE], **options: Any) -> MultimodalVAE:
+    """IterativeVAE with balanced weights, unless others are given."""
+    return models.IterativeVAE(parts, LATENT_DIM, **{"weights": "balanced", **options})
+
+
+def students(parts: Parts, trained: Mapping[str, MultimodalVAE], align_to: str) -> MultimodalVAE:
+    """New students on the frozen generative model and refinement of the variant "iterative"."""
+    return models.IterativeVAE.on(trained["iterative"], align_to=align_to)
+
+
+def classic(parts: Parts, trained: Mapping[str, MultimodalVAE], kind: str, **options: Any) -> MultimodalVAE:
+    """One of the five classic models with balanced weights."""
+    return getattr(models, kind)(parts, LATENT_DIM, weights="balanced", **options)
+
+
+VARIANTS: dict[str, tuple[Group, Made]] = {
+    "iterative": ("models", iterative),
+    "T=0, stopped teacher": ("models", functools.partial(iterative, num_steps=0)),
+    "JMVAE, alpha 0.1": ("models", functools.partial(classic, kind="JMVAE", alpha=0.1)),
+    "JMVAE, alpha 1": ("models", functools.partial(classic, kind="JMVAE", alpha=1.0)),
+    "MVTCAE": ("models", functools.partial(classic, kind="MVTCAE")),
+    "MVAE": ("models", functools.partial(classic, kind="MVAE")),
+    "MMVAE, K 1": ("models", functools.partial(classic, kind="MMVAE", num_samples=1)),
+    "MoPoE": ("models", functools.partial(classic, kind="MoPoE")),
+    "T=1": ("steps", functools.partial(iterative, num_steps=1)),
+    "T=3": ("steps", functools.partial(iterative, num_steps=3)),
+    "T=8": ("steps", functools.partial(iterative, num_steps=8)),
+    "students of the refined": ("students", functools.partial(students, align_to="refined")),
+    "students of the initial": ("students", functools.partial(students, align_to="initial")),
+    "iterative, unit weights": ("weights", functools.partial(iterative, weights=None)),
+    "T=0, unit weights": ("weights", functools.partial(iterative, weights=None, num_steps=0)),
+    "start: product with prior": ("start", functools.partial(iterative, base="mvae")),
+    "start: product": ("start", functools.partial(iterative, base="mvtcae")),
+}
+PAIRS = (
+    ("iterative", "T=0, stopped teacher"),
+    ("iterative", "JMVAE, alpha 0.1"),
+    ("iterative", "JMVAE, alpha 1"),
+    ("students of the refined", "students of the initial"),
+    ("iterative, unit weights", "T=0, unit weights"),
+)
+"""Differences that are reported seed by seed."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """What one table shows: a metric, for the subsets and targets that are of interest."""
+
+    metric: str
+    title: str
+
+    def columns(self, names: Sequence[str]) -> list[tuple[str, str]]:
+        """Pairs of what is given and what is the target (or "")."""
+        given = [label(subset) for subset in powerset(names)]
+        if self.metric in ("linear_probe", "linear_probe_all"):
+            return [(each, "") for each in given]
+        if self.metric in ("coherence", "classifier_feature_fd"):
+            return [(one, other) for one in names for other in names if one != other]
+        if self.metric in GAPS:
+            return [(given[-1], "")]
+        return [(name, "") for name in names]
+
+
+GAPS = ("amortization_gap", "refinement_gain", "refinement_gain_weighted")
+TABLES = (
+    Table("linear_probe", "Linear accuracy, 500 labels"),
+    Table("linear_probe_all", "Linear accuracy, all labels"),
+    Table("cosine", "Cosine similarity of the mean to that from all modalities"),
+    Table("cosine_shuffled", "The same between different data: the floor"),
+    Table("coherence", "Coherence of what is generated"),
+    Table("classifier_feature_fd", "Fréchet distance in the classifiers' feature space (lower is better)"),
+    Table("student_kl", "KL of the unimodal posterior from the joint one, nats"),
+    Table("amortization_gap", "Amortisation gap of the joint posterior, honest nats"),
+    Table("refinement_gain_weighted", "Gain of refinement in the bound of training, weighted nats"),
+)
+
+
+def modalities(task: Task) -> list[Modality]:
+    """Small networks: one hidden layer for images, the protocol's for text."""
+
+    def image(name: str, shape: tuple[int, ...]) -> Modality:
+        encoder = functools.partial(nn.MLPEncoder, shape, hidden=HIDDEN)
+        decoder = functools.partial(nn.MLPDecoder, shape=shape, hidden=HIDDEN)
+        return Modality(name, shape, likelihoods.Laplace(SCALE), encoder, decoder)
+
+    other = image("usps", (1, 16, 16)) if task == "usps" else image("svhn", (3, 32, 32))
+    text = Modality("text", (8,), likelihoods.Categorical(len(ALPHABET)), nn.TextEncoder, nn.TextDecoder)
+    return [image("mnist", (1, 28, 28)), other, text]
+
+
+def read(arguments: Arguments, preset: Preset, seed: int) -> tuple[MultimodalDataset, MultimodalDataset]:
+    """Training and test data, which share no image."""
+    make = mnist_usps_text if arguments.task == "usps" else mnist_svhn_text
+    cache = arguments.out / "cache"
+    size = preset.train_size[arguments.task]
+    train = make(arguments.data, True, repeats=preset.repeats, seed=seed, size=size, cache=cache)
+    return train, make(arguments.data, False, repeats=1, seed=seed, size=preset.test_size, cache=cache)
+
+
+def run(name: str, seed: int, arguments: Arguments, trained: dict[str, MultimodalVAE], data: Callable[[], Any]) -> None:
+    """Trains and evaluates a variant, as far as no earlier call has; "iterative" is kept for those that build on it."""
+    preset, folder = PRESETS[arguments.preset], folder_of(name, seed, arguments)
+    group, make = VARIANTS[name]
+    wanted: dict[Path, Callable[[MultimodalVAE], Evaluation]] = {
+        folder: lambda vae: judged(vae, preset, seed, *data()),
+        folder / "gaps": lambda vae: gaps(vae, preset, seed, data()[1], group in ("models", "weights")),
+    }
+    missing = [path for path in wanted if not (path / "evaluation.json").exists()]
+    if not missing and name != "iterative":
+        return
+    torch.manual_seed(seed)
+    vae = make(modalities(arguments.task), trained)
+    if missing:
+        mmvae.fit(
+            vae,
+            data()[0],
+            epochs=preset.epochs,
+            batch_size=preset.batch_size,
+            seed=seed,
+            device=arguments.device,
+            out=folder,
+            resume=True,
+        )
+    else:
+        vae = mmvae.load(folder)
+    for path in missing:
+        wanted[path](vae).save(path)
+    if name == "iterative":
+        trained[name] = vae
+
+
+def judged(
+    vae: MultimodalVAE, preset: Preset, seed: int, train: MultimodalDataset, test: MultimodalDataset, judges: Any
+) -> Evaluation:
+    """How good the latents of each subset are, and what is generated from them."""
+    return mmvae.evaluate(vae, test, METRICS, train=train, classifiers=judges, seed=seed)
+
+
+def gaps(vae: MultimodalVAE, preset: Preset, seed: int, test: MultimodalDataset, of_inference: bool) -> Evaluation:
+    """How far unimodal posteriors are from the joint one, and (which takes long) that from the best Gaussian."""
+    metrics = ["students", "inference_gaps"] if of_inference else ["students"]
+    settings: dict[str, Any] = {"num_samples": 200, "likelihood_rows": preset.gap_rows, "seed": seed}
+    single = [(name,) for name in vae.names]
+    return mmvae.evaluate(vae, test, metrics, subsets=[*single, vae.names], **settings)
+
+
+def folder_of(name: str, seed: int, arguments: Arguments) -> Path:
+    """Where the run of a variant lies."""
+    slug = "".join(letter if letter.isalnum() else "-" for letter in name.lower())
+    return arguments.out / arguments.task / slug / f"seed{seed}"
+
+
+def finished(name: str, seed: int, arguments: Arguments) -> Evaluation:
+    """All numbers of a variant."""
+    folder = folder_of(name, seed, arguments)
+    return Evaluation([*Evaluation.load(folder).rows, *Evaluation.load(folder / "gaps").rows])
+
+
+def cell(evaluation: Evaluation, metric: str, given: str, target: str, sign: str = "") -> str:
+    """Mean and standard deviation over the seeds."""
+    rows = evaluation.select(metric, given, target)
+    if not rows:
+        return ""
+    digits = 3 if abs(rows[0]["value"]) < 10 else 1
+    spread = f" ± {rows[0]['sd']:.{digits}f}" if "sd" in rows[0] else ""
+    return f"{rows[0]['value']:{sign}.{digits}f}{spread}"
+
+
+def tables(evaluations: Mapping[str, Evaluation], names: Sequence[str], first: str, sign: str = "") -> str:
+    """A Markdown table for each metric, a line for each evaluation."""
+    text = ""
+    for table in TABLES:
+        columns = table.columns(names)
+        lines = [[name, *(cell(each, table.metric, *at, sign) for at in columns)] for name, each in evaluations.items()]
+        lines = [line for line in lines if any(line[1:])]
+        if lines:
+            headings = [first, *(f"{given} → {target}" if target else given for given, target in columns)]
+            rows = [headings, ["---"] + ["---:"] * len(columns), *lines]
+            text += f"\n### {table.title}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return text
+
+
+def main(arguments: Arguments) -> Path:
+    """Runs what is asked for; writes ``tables.md``, whose path it gives back."""
+    console, preset = Console(), PRESETS[arguments.preset]
+    chosen = [name for name, (group, _) in VARIANTS.items() if group in arguments.groups]
+    needed = ["iterative", *chosen] if "students" in arguments.groups else chosen
+    notes: dict[str, None] = {preset.says: None}
+    for seed in arguments.seeds:
+
+        @functools.cache
+        def data(seed: int = seed) -> tuple[Any, Any, Any]:
+            train, test = read(arguments, preset, seed)
+            judges = train_classifiers(
+                train, modalities(arguments.task), steps=preset.classifier_steps, cache=arguments.out / "cache"
+            )
+            notes.update(dict.fromkeys(train.notes))
+            return train, test, judges
+
+        trained: dict[str, MultimodalVAE] = {}
+        for name in dict.fromkeys(needed):
+            console.rule(f"{name}, seed {seed}")
+            run(name, seed, arguments, trained, data)
+    found = {name: [Evaluation.load(folder_of(name, seed, arguments)) for seed in arguments.seeds] for name in chosen}
+    names = [each.name for each in modalities(arguments.task)]
+    text = "".join(f"{note}\n" for note in notes) + f"\nMean ± standard deviation over seeds {arguments.seeds}.\n"
+    text += tables({name: across_seeds(each) for name, each in found.items()}, names, "variant")
+    pairs = {f"{a} minus {b}": paired_differences(found[a], found[b]) for a, b in PAIRS if a in found and b in found}
+    text += "\n## Differences, seed by seed\n" + tables(pairs, names, "difference", "+")
+    path = arguments.out / arguments.task / "tables.md"
+    write_text(path, text)
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"tables: {path}")
+    return path
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))

@@ -1,0 +1,43 @@
+"""The ablation of iterative amortized inference runs end to end, on data it makes, and does not repeat what is done."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+@pytest.mark.slow
+def test_smoke(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    sys.path.insert(0, str(EXPERIMENTS))
+    try:
+        import ablation_iterative as experiment
+    finally:
+        sys.path.remove(str(EXPERIMENTS))
+    nothing = tmp_path_factory.mktemp("nothing")
+    arguments = experiment.Arguments(
+        preset="smoke", groups=("students",), seeds=(0, 1), data=nothing, out=tmp_path / "runs"
+    )
+    tables = experiment.main(arguments)
+    text = tables.read_text()
+    assert "rendered small digits" in text  # what stands for the files that are not there
+    assert "### Linear accuracy, 500 labels" in text
+    assert "| students of the refined | " in text
+    assert "| students of the refined minus students of the initial | " in text
+    weights = sorted(tmp_path.rglob("model.safetensors"))
+    assert len(weights) == 6  # the frozen model and two sets of students, for each seed
+    written = [path.stat().st_mtime_ns for path in weights]
+    assert experiment.main(arguments).read_text() == text
+    assert [path.stat().st_mtime_ns for path in weights] == written
+
+
+def test_paired_variants_exist() -> None:
+    sys.path.insert(0, str(EXPERIMENTS))
+    try:
+        import ablation_iterative as experiment
+    finally:
+        sys.path.remove(str(EXPERIMENTS))
+    assert {name for pair in experiment.PAIRS for name in pair} <= set(experiment.VARIANTS)
