@@ -18,7 +18,7 @@ from rich.console import Console
 
 import mmvae
 from mmvae import Modality, likelihoods, models, nn
-from mmvae.data import ALPHABET, MultimodalDataset, decode, mnist_svhn_text
+from mmvae.data import ALPHABET, MultimodalDataset, data_root, decode, mnist_svhn_text
 from mmvae.evaluation import METRICS, Classifier, Comparison, Evaluation, Row, compare, train_classifiers
 from mmvae.models import MultimodalVAE
 
@@ -109,7 +109,7 @@ class Arguments:
     seed: int = 0
     """Of weights, batches and draws."""
     download: bool = False
-    """Let torchvision fetch files that are absent."""
+    """Let torchvision fetch files that are absent; needs a folder to write to."""
     resume: bool = False
     """Go on where an earlier call with the same folder stopped."""
     device: str = "auto"
@@ -246,6 +246,8 @@ def headlines(comparison: Comparison) -> Comparison:
 
 def main(arguments: Arguments) -> Path:
     """Runs the experiment; prints the comparison and the path of the report, which it gives back."""
+    if arguments.download and data_root(arguments.data) is None:
+        raise SystemExit("--download needs a folder to write to: pass --data, or set MMVAE_DATA.")
     console = Console()
     preset = PRESETS[arguments.preset]
     splits = read(arguments, preset)

@@ -23,7 +23,8 @@ class Batch:
         data: ``{name: tensor or array [N, *shape]}``. A floating-point row that is NaN throughout counts as missing.
             ``None`` in the place of data asks the Pyro program ``model(batch)`` to draw that modality; everything else
             treats it as missing.
-        observed: ``{name: bool [N]}``, true where the datum is present. Names left out are observed throughout.
+        observed: ``{name: bool [N]}``, true where the datum is present. Names left out are observed throughout. A mask
+            without data, for a modality that is missing in every row, must be false throughout.
         labels: anything with N rows that belongs to the data points (classes, targets); models do not look at it
             unless they are classifiers.
 
@@ -34,6 +35,7 @@ class Batch:
         size: N.
         complete: whether every modality in ``data`` is observed in every row.
         drawn: the modalities that were given as ``None``.
+        absent: the modalities that were given by a mask alone.
 
     Raises:
         ValueError: if there is no data, sizes differ, a row is NaN in part, a value is infinite, or the mask does
@@ -41,7 +43,7 @@ class Batch:
         TypeError: if something is no tensor or array.
     """
 
-    __slots__ = ("complete", "conforms_to", "data", "drawn", "labels", "observed", "size")
+    __slots__ = ("absent", "complete", "conforms_to", "data", "drawn", "labels", "observed", "size")
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class Batch:
         if self.size == 0:
             raise ValueError("no data: every modality has zero rows.")
         masks = _masks(observed or {}, tensors, self.size)
+        self.absent: tuple[str, ...] = tuple(name for name in observed or {} if name not in tensors)
         self.data: dict[str, Tensor] = {}
         self.observed: dict[str, Tensor] = {}
         for name, value in tensors.items():
@@ -82,6 +85,7 @@ class Batch:
         labels: Tensor | None = None,
         *,
         drawn: tuple[str, ...] = (),
+        absent: tuple[str, ...] = (),
         conforms_to: object | None = None,
     ) -> Batch:
         """A batch of tensors that are known to be sound, without looking at them (no device is waited for).
@@ -99,6 +103,7 @@ class Batch:
         batch.observed = observed
         batch.labels = labels
         batch.drawn = drawn
+        batch.absent = absent
         batch.conforms_to = conforms_to
         return batch
 
@@ -121,7 +126,7 @@ class Batch:
         observed = None if self.complete else {name: mask[index] for name, mask in self.observed.items()}
         labels = None if self.labels is None else self.labels[index]
         data = {name: value[index] for name, value in self.data.items()}
-        return Batch.trusted(data, observed, labels, drawn=self.drawn, conforms_to=self.conforms_to)
+        return self._like(data, observed, labels)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch on another device (itself, if it lies there already)."""
@@ -132,12 +137,10 @@ class Batch:
         def move(value: Tensor) -> Tensor:
             return value.to(device, non_blocking=non_blocking)
 
-        return Batch.trusted(
+        return self._like(
             {name: move(value) for name, value in self.data.items()},
             None if self.complete else {name: move(mask) for name, mask in self.observed.items()},
             None if self.labels is None else move(self.labels),
-            drawn=self.drawn,
-            conforms_to=self.conforms_to,
         )
 
     def restrict(self, subset: Subset) -> Batch:
@@ -155,13 +158,7 @@ class Batch:
             )
         members = canonical(names, self.names)
         observed = None if self.complete else {name: self.observed[name] for name in members}
-        batch = Batch.trusted(
-            {name: self.data[name] for name in members},
-            observed,
-            self.labels,
-            drawn=self.drawn,
-            conforms_to=self.conforms_to,
-        )
+        batch = self._like({name: self.data[name] for name in members}, observed, self.labels)
         if observed is not None:
             batch.complete = bool((_counts(observed) == len(members)).all())
         return batch
@@ -174,18 +171,19 @@ class Batch:
             likelihoods: ``{name: likelihood}``; each checks and casts the values it is to score.
 
         Raises:
-            ValueError: for data under an unknown name, a wrong shape, values that the likelihood cannot score, or a row
-                in which nothing is observed.
+            ValueError: for data or a mask under an unknown name, a wrong shape, values that the likelihood cannot
+                score, or a row in which nothing is observed.
             TypeError: for a data type that the likelihood cannot score.
         """
         if self.conforms_to is likelihoods:
             return self
         shapes = {modality.name: tuple(modality.shape) for modality in modalities}
-        for name in (*self.data, *self.drawn):
-            if name not in shapes:
-                raise ValueError(
-                    f"data: {name!r} is no modality of this model, which has {', '.join(map(repr, shapes))}."
-                )
+        for what, names in (("data", (*self.data, *self.drawn)), ("observed", self.absent)):
+            for name in names:
+                if name not in shapes:
+                    raise ValueError(
+                        f"{what}: {name!r} is no modality of this model, which has {', '.join(map(repr, shapes))}."
+                    )
         for name, value in self.data.items():
             if tuple(value.shape[1:]) != shapes[name]:
                 raise ValueError(_wrong_shape(name, shapes[name], tuple(value.shape)))
@@ -203,6 +201,10 @@ class Batch:
             drawn=self.drawn,
             conforms_to=likelihoods,
         )
+
+    def _like(self, data: dict[str, Tensor], observed: dict[str, Tensor] | None, labels: Tensor | None) -> Batch:
+        """Other tensors, of which is known what is known of these."""
+        return Batch.trusted(data, observed, labels, drawn=self.drawn, absent=self.absent, conforms_to=self.conforms_to)
 
     def _with_holes_of(self, name: str, likelihood: Any) -> Tensor:
         """The data of a modality, with a value that the likelihood can score where a datum is missing.
@@ -225,6 +227,7 @@ class Batch:
             for name, mask in data.observed.items():
                 both.observed[name] = both.observed[name] & mask  # what was missing before holds zeros, and stays so
             both.complete = both.complete and data.complete
+            both.absent = tuple(dict.fromkeys((*data.absent, *both.absent)))
             return both
         return Batch(data, observed)
 

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import pyro.distributions as dist
 import torch
-from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -278,20 +277,8 @@ class Custom(Likelihood):
         self._parameter_shape = parameter_shape
 
     def forward(self, parameters: Tensor) -> Distribution:
-        """What the callable makes of ``parameters``.
-
-        Raises:
-            TypeError: if that is no distribution of Pyro.
-        """
-        made = self.distribution(parameters)
-        if not isinstance(made, TorchDistributionMixin):
-            kind = type(made)
-            raise TypeError(
-                f"likelihood {getattr(self.distribution, '__name__', self.distribution)}: expected a distribution of "
-                f"Pyro, got {kind.__module__}.{kind.__name__}; take one of pyro.distributions, or a likelihood of "
-                f"mmvae.likelihoods."
-            )
-        return made
+        """What the callable makes of ``parameters``."""
+        return self.distribution(parameters)
 
     def parameter_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape given, or else that of the data."""

@@ -94,6 +94,21 @@ def test_a_modality_that_is_wholly_masked_may_be_left_out() -> None:
     assert Batch({"a": torch.zeros(2)}, {"b": [False, False]}).names == ("a",)
 
 
+def test_masks_of_an_unknown_name_are_told() -> None:
+    """Also those that hide a whole modality, which data need not be given for; wherever the batch goes meanwhile."""
+    typo = Batch({"a": torch.zeros(3, 2), "b": torch.zeros(3, 3)}, {"tabel": [False, False, False]})
+    hidden = {"tabel": torch.zeros(3, dtype=torch.bool)}
+    beside = Batch.of(Batch({"a": torch.zeros(3, 2)}, hidden), {"a": torch.tensor([True, False, True])})
+    later = Batch.of(Batch({"a": torch.zeros(3, 2)}), hidden)
+    for batch in (typo, typo[1:], typo.to("meta"), typo.restrict("a"), later):
+        assert batch.absent == ("tabel",)
+    for batch in (typo, typo[[0]], typo.restrict(["a", "b"]), beside[:1], later):
+        with pytest.raises(ValueError, match="observed: 'tabel' is no modality of this model, which has 'a', 'b', 'c'"):
+            conform(batch)
+    for known in ("b", "c"):
+        assert conform(Batch({"a": torch.zeros(2, 2)}, {known: [False, False]})).names == ("a",)
+
+
 def test_rows() -> None:
     batch = Batch({"a": torch.arange(4.0), "b": torch.arange(4)}, {"b": [True, False, True, False]}, [0, 1, 2, 3])
     for rows in (slice(1, 3), torch.tensor([1, 2]), [1, 2], torch.tensor([False, True, True, False])):

@@ -151,12 +151,6 @@ class TestCustom(LikelihoodContract):
         torch.testing.assert_close(total, torch.tensor(1.0), atol=2e-3, rtol=0)
 
 
-def test_distributions_of_torch_are_refused_with_advice() -> None:
-    likelihood = as_likelihood(lambda parameters: torch.distributions.StudentT(4.0, parameters))
-    with pytest.raises(TypeError, match=r"got torch\.distributions\.studentT\.StudentT; take one of pyro"):
-        likelihood(torch.zeros(2, 3))
-
-
 @pytest.mark.parametrize("kind", [likelihoods.Normal, likelihoods.Laplace])
 @pytest.mark.parametrize("scale", [0, -1.0, float("inf"), "free"])
 def test_scales_out_of_range(kind: type, scale: float) -> None:

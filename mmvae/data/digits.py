@@ -80,7 +80,7 @@ def mnist_svhn_text(
         cache: folder for rendered digits, which take a while.
 
     Raises:
-        ValueError: if a file is there but damaged.
+        ValueError: if a file is there but damaged, or there is no folder to download to.
 
     Source: Sutter et al. 2021 (MoPoE), after Shi et al. 2019 (MMVAE).
     """
@@ -141,7 +141,7 @@ def polymnist_or_form(
     :func:`mmvae.data.polymnist_form`. The arguments are those of :func:`mnist_svhn_text`.
 
     Raises:
-        ValueError: if a file is there but damaged.
+        ValueError: if a file is there but damaged, or there is no folder to download to.
     """
     folder = data_root(root)
     try:

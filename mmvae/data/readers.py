@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,16 +27,18 @@ def mnist(root: Path | str | None, train: bool, download: bool = False) -> Label
         download: lets torchvision fetch the files if they are absent.
 
     Raises:
-        SourceNotFound: if a file is absent.
-        ValueError: if a file is damaged.
+        SourceNotFound: if a file is absent, and could not be fetched.
+        ValueError: if a file is damaged, or there is no folder to fetch it to.
     """
+    _require_folder("MNIST", root, download)
     part = "train" if train else "t10k"
     stems = (f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte")
     folder = None if root is None else Path(root) / "MNIST" / "raw"
     if download and folder is not None and not all(_packed_or_not(folder / stem) for stem in stems):
         from torchvision.datasets import MNIST
 
-        MNIST(str(root), train=train, download=True)
+        with _fetching("MNIST", folder, [f"{stem}[.gz]" for stem in stems]):
+            MNIST(str(root), train=train, download=True)
     paths = [None if folder is None else _packed_or_not(folder / stem) for stem in stems]
     if paths[0] is None or paths[1] is None:
         raise _not_found("MNIST", folder, [f"{stem}[.gz]" for stem in stems])
@@ -56,21 +59,27 @@ def svhn(root: Path | str | None, train: bool, download: bool = False) -> Labell
         download: lets torchvision fetch the file if it is absent.
 
     Raises:
-        SourceNotFound: if the file is absent.
-        ValueError: if it is damaged.
+        SourceNotFound: if the file is absent, and could not be fetched.
+        ValueError: if it is damaged, or there is no folder to fetch it to.
     """
+    _require_folder("SVHN", root, download)
     part = "train" if train else "test"
+    file = f"{part}_32x32.mat"
     folder = None if root is None else Path(root) / "SVHN"
-    if folder is None or not (download or (folder / f"{part}_32x32.mat").exists()):
-        raise _not_found("SVHN", folder, [f"{part}_32x32.mat"])
+    if folder is None or not (download or (folder / file).exists()):
+        raise _not_found("SVHN", folder, [file])
     from torchvision.datasets import SVHN
 
-    try:
-        data = SVHN(str(folder), split=part, download=download)
-    except RuntimeError as error:
-        raise ValueError(
-            f"SVHN: {folder / f'{part}_32x32.mat'} is not the original file (its md5 differs); fetch it again."
-        ) from error
+    if download:
+        with _fetching("SVHN", folder, [file]):
+            data = SVHN(str(folder), split=part, download=True)
+    else:
+        try:
+            data = SVHN(str(folder), split=part, download=False)
+        except RuntimeError as error:
+            raise ValueError(
+                f"SVHN: {folder / file} is not the original file (its md5 differs); fetch it again."
+            ) from error
     return LabelledImages(torch.from_numpy(np.ascontiguousarray(data.data)), torch.from_numpy(data.labels), "SVHN")
 
 
@@ -114,6 +123,24 @@ def usps(root: Path | str | None, train: bool) -> LabelledImages:
     arrays = _read_npz("USPS", root, "USPS", "usps.npz", (f"{part}_image", f"{part}_digit"))
     images = torch.from_numpy(arrays[f"{part}_image"].astype(np.float32))[:, None]
     return LabelledImages(images, torch.from_numpy(arrays[f"{part}_digit"].astype(np.int64)), "USPS")
+
+
+def _require_folder(what: str, root: Path | str | None, download: bool) -> None:
+    if download and root is None:
+        raise ValueError(f"{what}: download needs a folder to write to; pass root= (--data), or set {DATA_VARIABLE}.")
+
+
+@contextlib.contextmanager
+def _fetching(what: str, folder: Path, files: Sequence[str]) -> Iterator[None]:
+    """While torchvision fetches files: those that it cannot fetch count as not found."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # no network, no right to write, or not the files that were expected
+        reason = str(error).strip() or type(error).__name__
+        raise SourceNotFound(
+            f"{what}: looked for {' and '.join(files)} in {folder}, and could not fetch them "
+            f"({reason.splitlines()[-1].strip()})."  # torchvision names what it tried first, and the cause last
+        ) from error
 
 
 def _packed_or_not(path: Path) -> Path | None:

@@ -156,6 +156,8 @@ def evaluate(
 
 def _metrics(metrics: Sequence[str | Metric] | None) -> dict[str, Metric]:
     """The metrics to compute, by name; the accuracy of classifiers always goes with what they judge."""
+    if isinstance(metrics, str):
+        raise ValueError(f"metrics: expected several metrics, got {metrics!r}; write [{metrics!r}].")
     chosen: dict[str, Metric] = {}
     for metric in [name for name in METRICS if name not in COSTLY] if metrics is None else metrics:
         if callable(metric):

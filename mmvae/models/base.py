@@ -63,6 +63,7 @@ class MultimodalVAE(nn.Module):
 
     Raises:
         ValueError: for no modality, duplicate names, a latent size below one, or networks that do not fit.
+        TypeError: for parts of the wrong kind, or a latent size that is no whole number.
     """
 
     arguments: dict[str, Any]
@@ -90,7 +91,7 @@ class MultimodalVAE(nn.Module):
         super().__init__()
         self.names = checked_names(modalities, latent_dim)
         self.modalities = tuple(modalities)
-        self.latent_dim = latent_dim
+        self.latent_dim = latent_dim = int(latent_dim)
         self.weights = resolve_weights(self.modalities, weights)
         self.objective = objective
         likelihoods = make_likelihoods(self.modalities)
@@ -216,7 +217,14 @@ class MultimodalVAE(nn.Module):
         Returns:
             ``{name: [N, *shape]}``, or ``[num_samples, N, *shape]``: the mean of each likelihood, or its most
             probable code.
+
+        Raises:
+            TypeError: for something that is no latents, such as a tensor.
         """
+        if not isinstance(latents, Latents):
+            raise TypeError(
+                f"latents: expected what infer returns, got {type(latents).__name__}; decode(z) takes a tensor."
+            )
         return self._points(latents.mean if num_samples is None else latents.sample(num_samples))
 
     @torch.no_grad()

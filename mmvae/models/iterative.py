@@ -153,7 +153,8 @@ class IterativeVAE(MultimodalVAE):
         """
         source = vae.joint_posterior
         frozen = ["decoders", "joint_posterior"]
-        given: dict[str, Any] = {"weights": dict(vae.weights), "beta": vae.objective.beta}  # type: ignore[attr-defined]
+        beta = float(weight_at(vae.objective.beta, vae.epoch))  # type: ignore[attr-defined]  # where a schedule ended
+        given: dict[str, Any] = {"weights": dict(vae.weights), "beta": beta}
         if isinstance(vae, IterativeVAE):
             given = {**vae.arguments, **given}
             frozen.append("refinement")

@@ -7,6 +7,7 @@ from typing import Literal
 
 from mmvae.modality import Modality
 from mmvae.models.base import MultimodalVAE, Weights
+from mmvae.models.networks import checked_names
 from mmvae.objectives import MixtureELBO
 from mmvae.objectives.schedules import Weight
 from mmvae.posteriors import MixtureOfProducts
@@ -40,6 +41,7 @@ class MoPoE(MultimodalVAE):
         max_components: int = 128,
         weights: Weights = None,
     ) -> None:
+        checked_names(modalities, latent_dim)
         super().__init__(
             modalities,
             latent_dim,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import numbers
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import nn
 
 from mmvae import nn as networks
@@ -19,8 +22,11 @@ def checked_names(modalities: Sequence[Modality], latent_dim: int) -> tuple[str,
 
     Raises:
         ValueError: for no modality, duplicate names, or a latent size below one.
-        TypeError: for something that is no modality.
+        TypeError: for something that is no modality, one modality in the place of several, or a latent size that is no
+            whole number.
     """
+    if isinstance(modalities, Modality):
+        raise TypeError(f"modalities: expected several, got {modalities.name!r} alone; put it in a list.")
     for modality in modalities:
         if not isinstance(modality, Modality):
             raise TypeError(f"modalities: expected mmvae.Modality objects, got {type(modality).__name__}.")
@@ -30,6 +36,8 @@ def checked_names(modalities: Sequence[Modality], latent_dim: int) -> tuple[str,
     duplicates = sorted({name for name in names if names.count(name) > 1})
     if duplicates:
         raise ValueError(f"modalities: duplicate names {', '.join(map(repr, duplicates))}; each needs its own.")
+    if not isinstance(latent_dim, numbers.Integral):
+        raise TypeError(f"latent_dim: expected a whole number, got {latent_dim!r}.")
     if latent_dim < 1:
         raise ValueError(f"latent_dim: expected at least 1, got {latent_dim}.")
     return names
@@ -52,7 +60,7 @@ def make_encoders(
 def make_decoders(
     modalities: Sequence[Modality], likelihoods: Mapping[str, Likelihood], latent_dim: int
 ) -> dict[str, nn.Module]:
-    """A decoder for each modality, made for the latent size and checked to give what the likelihood needs."""
+    """A decoder for each modality, made for the latent size and checked together with its likelihood."""
     return {each.name: _make_decoder(each, likelihoods[each.name], latent_dim) for each in modalities}
 
 
@@ -73,25 +81,48 @@ def _make_encoder(modality: Modality, likelihood: Likelihood) -> nn.Module:
 
 
 def _make_decoder(modality: Modality, likelihood: Likelihood, latent_dim: int) -> nn.Module:
-    """The modality's decoder for a latent size, checked to give the shape that the likelihood needs.
+    """The modality's decoder for a latent size, which gives what the likelihood needs for a distribution of the data.
 
     Raises:
-        TypeError: if the callable does not make a module.
-        ValueError: if the decoder's output has another shape.
+        TypeError: if the callable does not make a module, or the likelihood no distribution of Pyro.
+        ValueError: if the decoder's output, or the likelihood's distribution, has another shape.
     """
+    decoder = _new_decoder(modality, likelihood, latent_dim)
+    shape = tuple(modality.shape)
+    expected = likelihood.parameter_shape(shape)
+    output = _probe(decoder, torch.zeros(2, latent_dim), f"{modality.name}: decoder", f"latents [2, {latent_dim}]")
+    if tuple(output.shape[1:]) != expected:
+        raise ValueError(
+            f"{modality.name}: the decoder must give [N, {', '.join(map(str, expected))}], the parameters of "
+            f"{type(likelihood).__name__} for data of shape {shape}; it gave {tuple(output.shape)}."
+        )
+    made = _probe(likelihood, output, f"{modality.name}: likelihood", f"the decoder's output {tuple(output.shape)}")
+    _check_distribution(modality, made)
+    return decoder
+
+
+def _new_decoder(modality: Modality, likelihood: Likelihood, latent_dim: int) -> nn.Module:
     if modality.decoder is None:
         return networks.default_decoder(tuple(modality.shape), likelihood, latent_dim)
     decoder = modality.decoder(latent_dim)
     if not isinstance(decoder, nn.Module):
         raise TypeError(f"{modality.name}: decoder({latent_dim}) must make an nn.Module, it made {decoder!r}.")
-    expected = likelihood.parameter_shape(tuple(modality.shape))
-    output = _probe(decoder, torch.zeros(2, latent_dim), f"{modality.name}: decoder", f"latents [2, {latent_dim}]")
-    if tuple(output.shape[1:]) != expected:
-        raise ValueError(
-            f"{modality.name}: the decoder must give [N, {', '.join(map(str, expected))}], the parameters of "
-            f"{type(likelihood).__name__} for data of shape {tuple(modality.shape)}; it gave {tuple(output.shape)}."
-        )
     return decoder
+
+
+def _check_distribution(modality: Modality, made: Any) -> None:
+    """Raises unless what a likelihood made of two outputs of the decoder is a distribution over two data."""
+    if not isinstance(made, TorchDistributionMixin):
+        raise TypeError(
+            f"{modality.name}: the likelihood must give a distribution of Pyro, it gave {type(made).__module__}."
+            f"{type(made).__name__}; take one of pyro.distributions, or a likelihood of mmvae.likelihoods."
+        )
+    shape = (2, *modality.shape)
+    if made.shape() != shape or len(made.event_shape) > len(modality.shape):
+        raise ValueError(
+            f"{modality.name}: the likelihood must give a distribution over data of shape {shape}, two of them; "
+            f"it gave one of batch shape {tuple(made.batch_shape)} and event shape {tuple(made.event_shape)}."
+        )
 
 
 def _count_features(modality: Modality, likelihood: Likelihood, encoder: nn.Module) -> int:
@@ -136,7 +167,7 @@ def resolve_weights(modalities: Sequence[Modality], weights: object) -> dict[str
     return {**own, **{name: float(weight) for name, weight in weights.items()}}
 
 
-def _probe(module: nn.Module, inputs: torch.Tensor, what: str, given: str) -> torch.Tensor:
+def _probe(module: nn.Module, inputs: torch.Tensor, what: str, given: str) -> Any:
     """What a module makes of trial inputs, in evaluation mode, leaving its mode as it was."""
     try:
         with torch.no_grad(), mode(module, training=False):

@@ -7,7 +7,7 @@ from torch.distributions import kl_divergence
 
 from mmvae.batch import Batch
 from mmvae.objectives.base import Loss, Objective, Trainable, elbo_terms, joint_posterior, weighted_sum
-from mmvae.objectives.schedules import LinearWarmup, Weight, weight_at
+from mmvae.objectives.schedules import LinearWarmup, Weight, checked, weight_at
 from mmvae.objectives.traces import log_likelihoods
 
 
@@ -23,8 +23,8 @@ class AlignedELBO(Objective):
     """
 
     def __init__(self, alpha: Weight = 0.1, beta: Weight = 1.0, warmup_epochs: float = 0) -> None:
-        self.alpha = alpha
-        self.beta = beta
+        self.alpha = checked("alpha", alpha)
+        self.beta = checked("beta", beta)
         self.warmup: Weight = LinearWarmup(1.0, warmup_epochs) if warmup_epochs else 1.0
 
     def __call__(self, model: Trainable, batch: Batch) -> Loss:

@@ -6,7 +6,7 @@ from torch.distributions import kl_divergence
 
 from mmvae.batch import Batch
 from mmvae.objectives.base import Loss, Objective, Trainable, elbo_terms, mixture_posterior, weighted_sum
-from mmvae.objectives.schedules import Weight, weight_at
+from mmvae.objectives.schedules import Weight, checked, weight_at
 from mmvae.objectives.traces import log_likelihoods
 
 
@@ -23,7 +23,7 @@ class MixtureELBO(Objective):
     """
 
     def __init__(self, beta: Weight = 1.0) -> None:
-        self.beta = beta
+        self.beta = checked("beta", beta)
 
     def __call__(self, model: Trainable, batch: Batch) -> Loss:
         """The loss of a batch; a row's mixture is over the components whose modalities it has."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmvae.batch import Batch
 from mmvae.distributions.mixture import MixtureOfExperts
 from mmvae.objectives.base import Loss, Objective, Trainable, mixture_posterior, weighted_sum
-from mmvae.objectives.schedules import Weight, weight_at
+from mmvae.objectives.schedules import Weight, checked, weight_at
 from mmvae.objectives.traces import log_likelihoods
 
 
@@ -26,7 +26,7 @@ class _Stratified(Objective):
         if num_samples < 1:
             raise ValueError(f"num_samples: expected at least 1, got {num_samples}.")
         self.num_samples = num_samples
-        self.beta = beta
+        self.beta = checked("beta", beta)
 
     def __call__(self, model: Trainable, batch: Batch) -> Loss:
         """The loss of a batch; the components of modalities that a row lacks have weight zero in it."""

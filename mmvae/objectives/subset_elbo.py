@@ -9,7 +9,7 @@ from torch.distributions import kl_divergence
 
 from mmvae.batch import Batch
 from mmvae.objectives.base import Loss, Objective, Trainable, elbo_terms, weighted_sum
-from mmvae.objectives.schedules import Weight, weight_at
+from mmvae.objectives.schedules import Weight, checked, weight_at
 from mmvae.objectives.traces import log_likelihoods
 
 
@@ -22,11 +22,16 @@ class SubsetELBO(Objective):
         beta: KL weight.
         num_random_subsets: k, drawn anew for each batch among the subsets of two to M - 1 modalities.
 
+    Raises:
+        ValueError: for a weight or a number of subsets below zero.
+
     Source: Wu and Goodman 2018, the sub-sampled training objective.
     """
 
     def __init__(self, beta: Weight = 1.0, num_random_subsets: int = 0) -> None:
-        self.beta = beta
+        self.beta = checked("beta", beta)
+        if num_random_subsets < 0:
+            raise ValueError(f"num_random_subsets: expected at least 0, got {num_random_subsets}.")
         self.num_random_subsets = num_random_subsets
 
     def __call__(self, model: Trainable, batch: Batch) -> Loss:

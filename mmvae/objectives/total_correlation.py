@@ -7,7 +7,7 @@ from torch.distributions import kl_divergence
 
 from mmvae.batch import Batch
 from mmvae.objectives.base import Loss, Objective, Trainable, elbo_terms, weighted_sum
-from mmvae.objectives.schedules import Weight, weight_at
+from mmvae.objectives.schedules import Weight, checked, is_amount, weight_at
 from mmvae.objectives.traces import log_likelihoods
 
 
@@ -24,10 +24,10 @@ class TotalCorrelation(Objective):
     """
 
     def __init__(self, alpha: float = 0.9, beta: Weight = 1.0) -> None:
-        if not 0 <= alpha <= 1:
-            raise ValueError(f"alpha: expected a number from 0 to 1, got {alpha}.")
+        if not is_amount(alpha) or alpha > 1:
+            raise ValueError(f"alpha: expected a number from 0 to 1, got {alpha!r}.")
         self.alpha = alpha
-        self.beta = beta
+        self.beta = checked("beta", beta)
 
     def __call__(self, model: Trainable, batch: Batch) -> Loss:
         """The loss of a batch."""

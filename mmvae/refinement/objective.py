@@ -12,7 +12,7 @@ from torch.distributions import kl_divergence
 from mmvae.batch import Batch
 from mmvae.objectives.alignment import require_complete
 from mmvae.objectives.base import Loss, Objective, Trainable, elbo_terms
-from mmvae.objectives.schedules import Weight, weight_at
+from mmvae.objectives.schedules import Weight, checked, weight_at
 from mmvae.posteriors import Experts, JointNetwork
 from mmvae.refinement.amortized import Path, unroll
 from mmvae.refinement.bound import Bound, Slope, Terms
@@ -86,7 +86,8 @@ class RefinedELBO(Objective):
             raise ValueError(f"num_steps: expected at least 0, got {num_steps}.")
         if num_samples < 1:
             raise ValueError(f"num_samples: expected at least 1, got {num_samples}.")
-        self.num_steps, self.alpha, self.beta, self.num_samples = num_steps, alpha, beta, num_samples
+        self.num_steps, self.num_samples = num_steps, num_samples
+        self.alpha, self.beta = checked("alpha", alpha), checked("beta", beta)
         self.align_to, self.kl_direction, self.stop_grad_teacher = align_to, kl_direction, stop_grad_teacher
         self.step_weights, self.through_time, self.features_learn = step_weights, through_time, features_learn
         self.initial_trains_decoders = initial_trains_decoders

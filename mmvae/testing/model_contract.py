@@ -99,7 +99,7 @@ class ModelContract(ABC):
         assert torch.equal(model.infer(data, "bits").mean, model.infer({"bits": data["bits"]}).mean)
 
     def test_any_split_of_a_batch(self) -> None:
-        """Latents and bounds of rows do not depend on the rows beside them, nor on the size of batches."""
+        """Latents of rows do not depend on the rows beside them, nor on the size of batches."""
         model, batch = self.make(), Batch(self.make_data(), self.make_observed())
         whole = infer(model, batch)
         for batch_size in (1, 4):
@@ -207,6 +207,21 @@ class ModelContract(ABC):
             standard_error = weights.var(0).sum().sqrt() / 32 / 16
             assert (elbo.mean() - weights.mean()).abs() <= 5 * standard_error
             assert elbo.mean() <= likelihood.mean() + 4 * standard_error
+
+    def test_bounds_of_rows_are_their_own(self) -> None:
+        """They do not depend on the rows beside them, draw by draw, nor on the size of the batch, on the average."""
+        model, batch = self.make(), Batch(self.make_data(), self.make_observed())
+        others = batch[[0, 1, 2, 0, 2, 1]]
+        for bound in (model.elbo, model.log_likelihood):
+            values = []
+            for each in (batch, others):
+                torch.manual_seed(3)
+                values.append(bound(each, num_samples=4)[:3].detach())
+            torch.testing.assert_close(*values)
+        together = model.log_weights(batch, num_samples=256)
+        apart = torch.cat([model.log_weights(rows, num_samples=256) for rows in (batch[:1], batch[1:])], 1)
+        standard_error = ((together.var(0) + apart.var(0)) / 256).sqrt()
+        assert ((together.mean(0) - apart.mean(0)).abs() <= 5 * standard_error + 1e-4).all()
 
     # Pyro.
 

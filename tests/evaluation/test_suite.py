@@ -216,6 +216,8 @@ def test_bad_arguments_are_named(exact_model, linear_data) -> None:
     model, data = exact_model(), linear_data()
     with pytest.raises(ValueError, match="unknown metric 'fd'"):
         evaluate(model, data, ["fd"], **SMALL)
+    with pytest.raises(ValueError, match="write \\['coherence'\\]"):
+        evaluate(model, data, "coherence", **SMALL)
     with pytest.raises(ValueError, match="unknown modality 'c'"):
         evaluate(model, data, subsets=["c"], **SMALL)
     with pytest.raises(ValueError, match="write \\['ab'\\]"):

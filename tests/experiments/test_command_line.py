@@ -9,6 +9,7 @@ import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import get_args, get_type_hints
 
 import pytest
 import tyro
@@ -53,6 +54,19 @@ def test_every_option_stands_on_the_page_of_the_experiment(experiment: ModuleTyp
     page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
     options = {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(experiment.Arguments)}
     assert options <= set(re.findall(r"`(--[a-z-]+)`", page))
+
+
+def test_a_download_without_a_folder_is_refused(experiment: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line and before anything else is done, rather than with other digits after all."""
+    monkeypatch.setenv("MMVAE_DATA", "")
+    with pytest.raises(SystemExit, match=r"^--download needs a folder to write to: pass --data, or set MMVAE_DATA\.$"):
+        experiment.main(tyro.cli(experiment.Arguments, args=["--download"]))
+
+
+def test_every_model_stands_on_the_page_of_the_experiment(experiment: ModuleType) -> None:
+    page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith("| `--model`"))
+    assert set(get_args(get_type_hints(experiment.Arguments)["model"])) == set(re.findall(r"`([a-z]+)`", row))
 
 
 def test_wrong_words_are_refused(experiment: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:

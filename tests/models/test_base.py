@@ -7,6 +7,7 @@ import functools
 import math
 from typing import Any
 
+import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
@@ -145,7 +146,10 @@ def test_constructor_arguments_are_remembered() -> None:
         ([], 2, ValueError, "at least one"),
         ([numbers("a"), numbers("a")], 2, ValueError, "duplicate names 'a'"),
         (["a"], 2, TypeError, "Modality"),
+        (numbers("a"), 2, TypeError, "modalities: expected several, got 'a' alone; put it in a list"),
         ([numbers("a")], 0, ValueError, "latent_dim"),
+        ([numbers("a")], 4.0, TypeError, r"latent_dim: expected a whole number, got 4\.0"),
+        ([numbers("a")], "4", TypeError, "latent_dim: expected a whole number, got '4'"),
         ([numbers("a", encoder=nn.Linear(4, 2))], 2, ValueError, "a: encoder cannot take"),
         ([numbers("a", encoder=nn.Unflatten(1, (3, 1)))], 2, ValueError, "a: the encoder must give features"),
         ([numbers("a", encoder=lambda: 3)], 2, TypeError, "a: encoder"),
@@ -154,10 +158,60 @@ def test_constructor_arguments_are_remembered() -> None:
         ([numbers("a", decoder=lambda size: 3)], 2, TypeError, "a: decoder"),
     ],
 )
-def test_models_that_cannot_be(modalities: Any, latent_dim: int, error: type, message: str) -> None:
-    for kind in KINDS:
+def test_models_that_cannot_be(modalities: Any, latent_dim: Any, error: type, message: str) -> None:
+    for kind in (*KINDS, "IterativeVAE"):
         with pytest.raises(error, match=message):
             getattr(models, kind)(modalities, latent_dim)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "error", "message"),
+    [
+        (lambda loc: torch.distributions.StudentT(4.0, loc), TypeError, r"it gave torch\..*StudentT; take one of pyro"),
+        (lambda loc: loc, TypeError, r"a distribution of Pyro, it gave torch\.Tensor"),
+        (lambda loc, scale: dist.Normal(loc, scale), ValueError, r"cannot take the decoder's output \(2, 3\).*'scale'"),
+        (lambda loc: dist.Exponential(-loc.exp()), ValueError, r"cannot take the decoder's output \(2, 3\).*rate"),
+        (lambda loc: dist.Normal(loc.sum(-1), 1.0), ValueError, r"shape \(2, 3\).* gave one of batch shape \(2,\)"),
+        (lambda loc: dist.Normal(loc, torch.ones(4, 1, 1)), ValueError, r"gave one of batch shape \(4, 2, 3\)"),
+        (lambda loc: dist.Normal(loc, 1.0).to_event(2), ValueError, r"batch shape \(\) and event shape \(2, 3\)"),
+    ],
+)
+def test_likelihoods_that_cannot_be(likelihood: Any, error: type, message: str) -> None:
+    """Named when the model is built, rather than in the midst of training."""
+    for networks in ({}, {"encoder": None, "decoder": None}):
+        with pytest.raises(error, match=rf"^b: .*likelihood .*{message}"):
+            models.MVAE([numbers("a"), numbers("b", likelihood=likelihood, **networks)], 2)
+
+
+def test_likelihoods_are_tried_on_what_their_decoder_gives() -> None:
+    def positive(size: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(size, 3), nn.Softplus())
+
+    waiting = numbers("b", likelihood=lambda rates: dist.Exponential(rates), decoder=positive)
+    data = {"a": torch.randn(4, 3), "b": torch.rand(4, 3)}
+    exercise(models.MVAE([numbers("a"), waiting], 2), data)
+    modes = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    models.MVAE([numbers("a", decoder=lambda size: modes)], 2)
+    assert modes.training
+    assert modes[1].num_batches_tracked == 0
+
+
+@each_kind
+def test_latent_sizes_of_numpy(kind: str) -> None:
+    size: Any = np.int64(2)
+    with pytest.raises(TypeError, match="latent_dim"):
+        getattr(models, kind)([numbers("a")], np.float64(2), **KINDS[kind])
+    model = getattr(models, kind)([numbers("a"), numbers("b")], size, **KINDS[kind])
+    assert type(model.latent_dim) is int
+    exercise(model, {"a": torch.randn(4, 3), "b": torch.randn(4, 3)})
+
+
+def test_latents_are_not_a_tensor() -> None:
+    model, data = make("MVAE", 2)
+    with pytest.raises(
+        TypeError, match=r"latents: expected what infer returns, got Tensor; decode\(z\) takes a tensor"
+    ):
+        model.generate(model.infer(data).mean)
 
 
 def test_unknown_choices_are_refused() -> None:

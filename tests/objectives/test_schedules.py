@@ -1,11 +1,26 @@
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from objectives.parts import make
 
-from mmvae.objectives import LinearWarmup
+from mmvae.objectives import (
+    AlignedELBO,
+    LinearWarmup,
+    MixtureELBO,
+    StratifiedDReG,
+    StratifiedELBO,
+    StratifiedIWAE,
+    SubsetELBO,
+    TotalCorrelation,
+)
 from mmvae.objectives.schedules import weight_at
+from mmvae.refinement import RefinedELBO
 
 
 @pytest.mark.parametrize(("epoch", "weight"), [(0, 0.5), (2.5, 1.0), (5, 1.5), (10, 2.5), (99, 2.5)])
@@ -18,9 +33,47 @@ def test_plain_weights_stay() -> None:
     assert weight_at(0.3, torch.tensor(7.0)) == 0.3
 
 
-def test_no_epochs_are_refused() -> None:
-    with pytest.raises(ValueError, match="epochs"):
-        LinearWarmup(epochs=0)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epochs": 0}, "epochs must be a finite number above 0, got 0"),
+        ({"epochs": math.inf}, "epochs must be .*got inf"),
+        ({"end": -1.0}, "end must be a finite number of at least 0, got -1"),
+        ({"start": math.nan}, "start must be .*got nan"),
+        ({"end": "2.5"}, "end must be .*got '2.5'"),
+    ],
+)
+def test_schedules_that_cannot_be(arguments: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"LinearWarmup: {message}"):
+        LinearWarmup(**arguments)
+
+
+OBJECTIVES: list[tuple[Callable[..., Any], str]] = [
+    (AlignedELBO, "alpha"),
+    (AlignedELBO, "beta"),
+    (MixtureELBO, "beta"),
+    (RefinedELBO, "alpha"),
+    (RefinedELBO, "beta"),
+    (StratifiedDReG, "beta"),
+    (StratifiedELBO, "beta"),
+    (StratifiedIWAE, "beta"),
+    (SubsetELBO, "beta"),
+    (TotalCorrelation, "alpha"),
+    (TotalCorrelation, "beta"),
+]
+
+
+@pytest.mark.parametrize("weight", [-1, math.nan, math.inf, "warm", None])
+@pytest.mark.parametrize(("objective", "name"), OBJECTIVES)
+def test_weights_that_cannot_be(objective: Callable[..., Any], name: str, weight: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^{name}: expected a .*number .*0.*, got {weight!r}\."):
+        objective(**{name: weight})
+
+
+@pytest.mark.parametrize("weight", [0, 0.0, np.float64(0.5)])
+@pytest.mark.parametrize(("objective", "name"), OBJECTIVES)
+def test_weights_that_can_be(objective: Callable[..., Any], name: str, weight: Any) -> None:
+    assert getattr(objective(**{name: weight}), name) is weight
 
 
 @pytest.mark.parametrize("kind", ["MVAE", "MMVAE", "MoPoE", "JMVAE", "MVTCAE"])

@@ -14,15 +14,25 @@ from mmvae.objectives import SubsetELBO
 
 @pytest.mark.parametrize("missing", [False, True])
 def test_joint_term_is_what_trace_mean_field_elbo_gives(missing: bool) -> None:
+    """In value and in its gradients, for the same noise."""
     model, data = make("MVAE")
     observed = {"bits": torch.tensor([True, False, True, True, False, True])} if missing else None
     batch = model.prepare(data, observed)
     drawn = record(model)
     elbo = model.loss(batch).terms["elbo"]
     trace = poutine.trace(model.guide).get_trace(batch)
-    trace.nodes["z"]["value"] = drawn[0].z[0].float()  # the subset of all comes first
-    loss = TraceMeanField_ELBO().loss(model.model, poutine.replay(model.guide, trace), batch)
-    torch.testing.assert_close(torch.tensor(-loss / 6), elbo.detach())
+    posterior = trace.nodes["z"]["fn"].base_dist
+    noise = (drawn[0].z[0].float() - posterior.loc) / posterior.scale  # the subset of all comes first
+    trace.nodes["z"]["value"] = posterior.loc + posterior.scale * noise.detach()
+    guide = poutine.replay(model.guide, trace)
+    loss = TraceMeanField_ELBO().differentiable_loss(model.model, guide, batch)
+    torch.testing.assert_close(-loss / 6, elbo)
+    parameters = dict(model.named_parameters())
+    theirs = torch.autograd.grad(-loss / 6, list(parameters.values()))
+    ours = torch.autograd.grad(elbo, list(parameters.values()))
+    for name, one, other in zip(parameters, ours, theirs, strict=True):
+        assert one.abs().max() > 0, name
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6, msg=lambda text, n=name: f"{n}: {text}")
 
 
 def test_random_subsets_are_neither_single_nor_whole() -> None:
@@ -37,6 +47,11 @@ def test_random_subsets_are_neither_single_nor_whole() -> None:
     assert sizes[1:4].tolist() == [1, 1, 1]
     assert (sizes[4:] == 2).all()
     assert len(members[4:].unique(dim=0)) == 3
+
+
+def test_fewer_than_no_random_subsets() -> None:
+    with pytest.raises(ValueError, match="num_random_subsets: expected at least 0, got -1"):
+        make("MVAE", num_random_subsets=-1)
 
 
 def test_one_modality_is_counted_once() -> None:

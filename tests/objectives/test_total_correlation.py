@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from objectives.parts import make
 
-from mmvae.objectives import TotalCorrelation
+from mmvae.objectives import LinearWarmup, TotalCorrelation
 
 
 def test_alpha_zero_is_the_plain_elbo() -> None:
@@ -14,7 +16,7 @@ def test_alpha_zero_is_the_plain_elbo() -> None:
     torch.testing.assert_close(loss.total, -loss.terms["elbo"])
 
 
-@pytest.mark.parametrize("alpha", [-0.1, 1.1])
-def test_alpha_out_of_range(alpha: float) -> None:
-    with pytest.raises(ValueError, match="alpha"):
+@pytest.mark.parametrize("alpha", [-0.1, 1.1, LinearWarmup(0.5)])
+def test_alpha_out_of_range(alpha: Any) -> None:
+    with pytest.raises(ValueError, match="alpha: expected a number from 0 to 1, got "):
         TotalCorrelation(alpha)

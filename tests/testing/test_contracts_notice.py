@@ -40,6 +40,8 @@ class TemperedVAE(MultimodalVAE):
 class LogNormal(Likelihood):
     """Positive numbers."""
 
+    hole = 1.0
+
     def forward(self, parameters: Tensor) -> Any:
         return dist.LogNormal(parameters, 0.5)
 
@@ -160,6 +162,22 @@ class Boastful(models.MVAE):
         return super().elbo(*arguments, **options) + 1
 
 
+class Levelling(models.MVAE):
+    """Gives every row the mean of the batch."""
+
+    def elbo(self, *arguments: Any, **options: Any) -> Tensor:
+        bounds = super().elbo(*arguments, **options)
+        return bounds.mean().expand(len(bounds))
+
+
+class Counting(models.MVAE):
+    """Weighs a row by the number of rows beside it."""
+
+    def log_weights(self, *arguments: Any, **options: Any) -> Tensor:
+        weights = super().log_weights(*arguments, **options)
+        return weights / weights.shape[1]
+
+
 class Forgetful(models.MVAE):
     """Reseeds the random generator of the caller."""
 
@@ -180,6 +198,8 @@ class Hasty(models.MVAE):
     ("model", "broken"),
     [
         (Boastful, "test_elbo_is_below_the_likelihood"),
+        (Levelling, "test_bounds_of_rows_are_their_own"),
+        (Counting, "test_bounds_of_rows_are_their_own"),
         (Forgetful, "test_nothing_of_the_caller_is_changed"),
         (Hasty, "test_any_subset_in_any_order"),
     ],

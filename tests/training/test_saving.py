@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 
+import pyro.distributions as dist
 import pytest
 import torch
 
@@ -93,7 +94,7 @@ def test_another_model_is_not_overwritten(new_model, tmp_path):
 def own_parts(seed=0):
     torch.manual_seed(seed)
     modalities = [
-        Modality("a", (4,), lambda x: torch.distributions.StudentT(4.0, x), encoder=torch.nn.Linear(4, 5)),
+        Modality("a", (4,), lambda x: dist.StudentT(4.0, x, 1.0), encoder=torch.nn.Linear(4, 5)),
         Modality("b", (2,), likelihoods.Normal(), decoder=lambda d: torch.nn.Linear(d, 2)),
     ]
     return models.MVAE(modalities, latent_dim=2)
