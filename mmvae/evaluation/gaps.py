@@ -19,6 +19,7 @@ from mmvae.evaluation.results import Row, Unavailable, make_row, mean_and_error
 from mmvae.objectives.traces import log_likelihoods
 from mmvae.refinement import Bound, Gaussian, Gradient, Refinable
 from mmvae.refinement.amortized import RefinesItself
+from mmvae.refinement.bound import draws_at_a_time
 from mmvae.refinement.noise import balanced_noise
 from mmvae.subsets import label
 
@@ -30,9 +31,6 @@ _STEPS = 60
 
 _DRAWS = 256
 """At least so many latents does each bound average over, and twice as many as the latent has dimensions."""
-
-_MOST_DECODED = 4096
-"""Latents decoded at a time; bounds memory, changes no number."""
 
 _LEAST_GAP = 0.01
 """Below this mean gap, in nats, there is nothing to close, and the closed share would be one of rounding errors."""
@@ -98,7 +96,7 @@ def _gaps(context: Context, model: Refinable, subset: tuple[str, ...], rows: Int
     generator = torch.Generator().manual_seed(context.derived_seed("gaps", "measured"))
     noise = balanced_noise(max(_DRAWS, 2 * latent_dim), latent_dim, generator, best.loc)
     bound = Bound(model, batch)
-    optimum, own = (_value(bound, q, noise) for q in (best, Gaussian.of(posterior)))
+    optimum, own = (bound.at(q, noise) for q in (best, Gaussian.of(posterior)))
     note = None if _is_gaussian(posterior) else _MATCHED
     yield mean_row("amortization_gap", (optimum - own).cpu(), subset, note=note)
 
@@ -119,9 +117,9 @@ def _own_refinement(
     climbed, path = model.refinement_path(batch, model.num_steps)
     honest = Bound(climbed.model, batch)
     before, after = path.iterates[0], path.iterates[-1]
-    initial, refined = (_value(honest, q, noise) for q in (before, after))
+    initial, refined = (honest.at(q, noise) for q in (before, after))
     gap, gain = (optimum - initial).cpu(), (refined - initial).cpu()
-    weighted = (_value(climbed, after, noise) - _value(climbed, before, noise)).cpu()
+    weighted = (climbed.at(after, noise) - climbed.at(before, noise)).cpu()
     yield mean_row("initial_gap", gap, batch.names)
     yield mean_row("refinement_gain", gain, batch.names)
     yield mean_row("refinement_gain_weighted", weighted, batch.names)
@@ -136,12 +134,6 @@ def _own_refinement(
     yield make_row("closed_share", share, batch.names, stderr=error, n=len(gap))
 
 
-def _value(bound: Bound, q: Gaussian, noise: Float[Tensor, "K 1 D"]) -> Float[Tensor, "N"]:
-    """The bound at q, decoded a few draws at a time."""
-    parts = [bound.at(q, part) * (len(part) / len(noise)) for part in noise.split(_draws_at_a_time(q))]
-    return torch.stack(parts).sum(0)
-
-
 def _log_weights(model: Refinable, batch: Batch, q: Gaussian, num_samples: int) -> Float[Tensor, "K N"]:
     """log p(x, z_k) - log q(z_k), z_k drawn from q, in nats."""
     proposal, prior = q.distribution, model.prior()
@@ -150,11 +142,7 @@ def _log_weights(model: Refinable, batch: Batch, q: Gaussian, num_samples: int) 
         log_p = sum(log_likelihoods(model, batch, z).values(), start=prior.log_prob(z))
         return log_p - proposal.log_prob(z)
 
-    return torch.cat([weigh(z) for z in proposal.sample((num_samples,)).split(_draws_at_a_time(q))])
-
-
-def _draws_at_a_time(q: Gaussian) -> int:
-    return max(1, _MOST_DECODED // len(q.loc))
+    return torch.cat([weigh(z) for z in proposal.sample((num_samples,)).split(draws_at_a_time(len(q.loc)))])
 
 
 def _is_gaussian(distribution: Distribution) -> bool:

@@ -21,6 +21,11 @@ _MOST_DECODED = 4096
 """Latents decoded at a time, whose activations are kept for the gradient; bounds memory, changes no number."""
 
 
+def draws_at_a_time(rows: int) -> int:
+    """How many draws for each of so many rows are decoded together."""
+    return max(1, _MOST_DECODED // rows)
+
+
 class Terms(NamedTuple):
     """What a bound is made of.
 
@@ -86,9 +91,16 @@ class Bound:
         return self.reconstruction(terms) - self.beta * terms.kl
 
     def at(self, q: Gaussian, noise: Float[Tensor, "K n D"]) -> Float[Tensor, "N"]:
-        """The bound at Gaussians, z = loc + scale ε for each draw of the noise (``n`` is N, or 1 for all rows)."""
+        """The bound at Gaussians, z = loc + scale ε for each draw of the noise (``n`` is N, or 1 for all rows).
+
+        Draws are decoded a few at a time.
+        """
+        total = q.loc.new_zeros(len(q.loc))
         with poutine.block():  # a guide refines too, and its caller's handlers must not see the sites of the model
-            return self.value(self.terms(q.distribution, q.loc + q.scale * noise))
+            for part in noise.split(draws_at_a_time(len(q.loc))):
+                terms = self.terms(q.distribution, q.loc + q.scale * part)
+                total = total + (len(part) / len(noise)) * self.value(terms)
+        return total
 
     def slope(self, q: Gaussian, noise: Float[Tensor, "K n D"]) -> Slope:
         """The bound and its gradient, also where gradients are switched off; the model's parameters are not touched.
@@ -100,7 +112,7 @@ class Bound:
         log_p = {name: loc.new_zeros(len(loc)) for name in self.batch.names}
         kl = loc.new_zeros(len(loc))
         with torch.enable_grad(), poutine.block():
-            for part in noise.split(max(1, _MOST_DECODED // len(loc))):
+            for part in noise.split(draws_at_a_time(len(loc))):
                 share = len(part) / len(noise)
                 at = Gaussian.from_log_variance(loc, log_variance)
                 terms = self.terms(at.distribution, at.loc + at.scale * part)
