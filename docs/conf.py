@@ -83,9 +83,10 @@ def _block_math(translator: Any, node: nodes.math_block) -> None:
 
 
 def _plain_text(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Docstrings speak of |S|, and of sizes as "D.": outside literals these are no substitutions and no lists."""
+    """Docstrings speak of |S|, of sizes as "D.", and types of "*D": outside literals these are no markup."""
     for index, line in enumerate(lines):
         line = re.sub(r"^(\s*(?::\w+ \w+: )?)([A-Z]\.)", r"\1\\\2", line)
+        line = line.replace("*", r"\*") if line.startswith(":vartype") else line
         parts = re.split(r"(``.*?``)", line)
         lines[index] = "".join(part if part.startswith("``") else part.replace("|", r"\|") for part in parts)
 

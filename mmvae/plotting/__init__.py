@@ -7,19 +7,26 @@ Axes or a Figure, save nothing, and leave pyplot and its settings alone.
 from mmvae.plotting.calibration import AggregateCalibration, aggregate_calibration
 from mmvae.plotting.comparison_report import comparison_report
 from mmvae.plotting.curves import elbo_curve, elbo_curves
+from mmvae.plotting.gaps import inference_gaps
 from mmvae.plotting.generation import CrossGeneration, PriorSamples, cross_generation, prior_samples
 from mmvae.plotting.latent_means import LatentMeans, latent_means
+from mmvae.plotting.posterior_against_hmc import PosteriorAgainstHMC, posterior_against_hmc
 from mmvae.plotting.posteriors import KLPerDimension, PosteriorOfDatum, kl_per_dimension, posterior_of_datum
+from mmvae.plotting.refinement_trace import RefinementTrace, refinement_trace
 from mmvae.plotting.run_report import report
 from mmvae.plotting.scores import coherence_heatmap, comparison
+from mmvae.plotting.students import StudentsAgainstTeacher, students_against_teacher
 
 __all__ = [
     "AggregateCalibration",
     "CrossGeneration",
     "KLPerDimension",
     "LatentMeans",
+    "PosteriorAgainstHMC",
     "PosteriorOfDatum",
     "PriorSamples",
+    "RefinementTrace",
+    "StudentsAgainstTeacher",
     "aggregate_calibration",
     "coherence_heatmap",
     "comparison",
@@ -27,9 +34,13 @@ __all__ = [
     "cross_generation",
     "elbo_curve",
     "elbo_curves",
+    "inference_gaps",
     "kl_per_dimension",
     "latent_means",
+    "posterior_against_hmc",
     "posterior_of_datum",
     "prior_samples",
+    "refinement_trace",
     "report",
+    "students_against_teacher",
 ]

@@ -93,6 +93,26 @@ def inferable(batch: Batch, subset: Sequence[str]) -> Bool[torch.Tensor, "N"]:
     return torch.stack([batch.observed[name] for name in subset]).any(0)
 
 
+def whole_rows(batch: Batch, names: Sequence[str]) -> Int[torch.Tensor, "n"]:
+    """The rows that have all of these modalities."""
+    if not set(names) <= set(batch.names):
+        return torch.zeros(0, dtype=torch.long)
+    return torch.stack([batch.observed[name] for name in names]).all(0).nonzero().flatten()
+
+
+def complete_rows(model: Any, batch: Batch) -> Batch:
+    """The rows that have every modality of the data.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    names = [name for name in model.names if name in batch.names]
+    rows = whole_rows(batch, names)
+    if not len(rows):
+        raise ValueError(f"data: none of the {batch.size} rows looked at has all of {', '.join(names)}.")
+    return batch[rows]
+
+
 def moments(model: Any, batch: Batch, subset: tuple[str, ...]) -> Moments:
     """The first two moments of q(z | x_S) for every row that has a member of the subset.
 

@@ -20,8 +20,10 @@ from mmvae.plotting.pictures import (
     training_pictures,
 )
 from mmvae.plotting.provenance import provenance
+from mmvae.plotting.refinement_pictures import gap_pictures, refinement_pictures
 from mmvae.plotting.score_tables import mean_cross_coherence, write_scores
 from mmvae.plotting.scores import Row, Scores, rows_of
+from mmvae.refinement.amortized import RefinesItself
 from mmvae.sources import Data, as_source
 from mmvae.training.configuration import describe
 from mmvae.training.journal import METRICS_FILE, read_metrics
@@ -59,9 +61,9 @@ def report(
 ) -> Path:
     """Writes ``plots/*.png`` and ``report.html``, one page that needs no other file, into the folder of a run.
 
-    The page holds training curves, the numbers of the evaluation, plots of the posterior and of generated data, the
-    configuration, the data used, versions, hardware and the command line. What a model cannot do (a prior, decoders)
-    is left out.
+    The page holds training curves, the numbers of the evaluation, plots of the posterior, of its refinement and of
+    generated data, the configuration, the data used, versions, hardware and the command line. What a model cannot do
+    (a prior, decoders, refinement) is left out.
 
     Args:
         run: what ``fit`` returned, or its folder.
@@ -99,10 +101,15 @@ def report(
     if evaluation is not None:
         page.section("Evaluation")
         show(page, folder, evaluation_pictures(evaluation))
+        show(page, folder, gap_pictures(evaluation))
         write_scores(page, evaluation)
         page.notes(evaluation.notes if isinstance(evaluation, Evaluation) else ())
     page.section("Posterior")
     show(page, folder, posterior_pictures(model, data))
+    refined = list(refinement_pictures(model, data)) if isinstance(model, RefinesItself) else []
+    if refined:
+        page.section("Refinement")
+        show(page, folder, refined)
     if isinstance(model, Generates):
         page.section("Generation")
         show(page, folder, generation_pictures(model, data, render))

@@ -84,7 +84,8 @@ class Bound:
 
     def reconstruction(self, terms: Terms) -> Float[Tensor, "N"]:
         """Σ_m w_m E_q[log p(x_m | z)]."""
-        return weighted_sum(terms.log_likelihoods, self.weights or dict.fromkeys(terms.log_likelihoods, 1.0))
+        log_p = terms.log_likelihoods
+        return weighted_sum(log_p, {**dict.fromkeys(log_p, 1.0), **(self.weights or {})})
 
     def value(self, terms: Terms) -> Float[Tensor, "N"]:
         """The bound that terms add up to."""

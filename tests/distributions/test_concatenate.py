@@ -32,6 +32,21 @@ def test_rows_keep_their_distributions(kind: str) -> None:
     torch.testing.assert_close(whole.mean, torch.cat([part.mean for part in separate]))
 
 
+def test_draws_of_chains_stay_with_their_rows() -> None:
+    """Empirical distributions, with weights of their own: moments, draws and shapes are those of the parts."""
+    separate = [dist.Empirical(torch.randn(size, 50, 4), torch.rand(size, 50)) for size in (3, 1, 2)]
+    whole = concatenate(separate)
+    assert isinstance(whole, dist.Empirical)
+    assert whole.batch_shape == (6,)
+    assert whole.event_shape == (4,)
+    torch.testing.assert_close(whole.mean, torch.cat([part.mean for part in separate]))
+    torch.testing.assert_close(whole.variance, torch.cat([part.variance for part in separate]))
+    known = torch.cat([part._samples for part in separate])
+    draws = whole.sample(torch.Size((20,)))
+    assert draws.shape == (20, 6, 4)
+    assert (draws.unsqueeze(2) == known).all(-1).any(-1).all()  # each is one of its own row's
+
+
 def test_one_part_is_itself() -> None:
     (part, *_) = parts("Normal")
     assert concatenate([part]) is part

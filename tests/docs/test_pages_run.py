@@ -30,6 +30,15 @@ NOTEBOOKS: dict[str, dict[str, str]] = {
         r"num_samples=(20|200|500)\b": "num_samples=8",
         r"likelihood_rows=100": "likelihood_rows=8",
     },
+    "tutorials/iterative.md": {
+        **FEWER_EPOCHS,
+        r"\b4200\b": "240",
+        r"\b200\b": "40",
+        r"steps=60": "steps=3",
+        r"steps=100": "steps=4",
+        r"\[\[0, 10, 30, 60\]\]": "[[0, 3]]",
+        r"num_samples=2000": "num_samples=8",
+    },
     "tutorials/new_model.md": FEWER_EPOCHS,
     "tutorials/pyro.md": {
         r"range\(1, 21\)": "range(1, 2)",
@@ -60,7 +69,11 @@ def test_every_page_with_code_is_run(page: Path) -> None:
 def test_quick_start_of_the_readme_runs() -> None:
     readme = ROOT / "README.md"
     if code_blocks(readme):
-        run_blocks(readme, {**FEWER_EPOCHS, r"\b2000\b": "100", r"num_samples=1000": "num_samples=10"}, _given())
+        run_blocks(
+            readme,
+            {**FEWER_EPOCHS, r"\b2000\b": "100", r"num_samples=1000": "num_samples=10", r"steps=20": "steps=2"},
+            _given(),
+        )
 
 
 def _given() -> dict[str, object]:

@@ -9,7 +9,15 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
-from mmvae.posteriors import JointEncoder, JointPosterior, Mixture, MixtureOfProducts, Product
+from mmvae.posteriors import (
+    CorrectedProduct,
+    JointEncoder,
+    JointPosterior,
+    JointProduct,
+    Mixture,
+    MixtureOfProducts,
+    Product,
+)
 from mmvae.testing import PosteriorContract
 
 
@@ -21,6 +29,11 @@ class TestProduct(PosteriorContract):
 class TestProductWithPrior(PosteriorContract):
     def make_posterior(self, names: Sequence[str], latent_dim: int) -> JointPosterior:
         return Product(prior_expert=True)
+
+
+class TestCorrectedProduct(PosteriorContract):
+    def make_posterior(self, names: Sequence[str], latent_dim: int) -> JointPosterior:
+        return CorrectedProduct()
 
 
 class TestMixture(PosteriorContract):
@@ -47,8 +60,29 @@ class TestOneModality(TestMixtureOfProducts):
 
 
 class TestJointEncoder(PosteriorContract):
+    between: JointPosterior | None = None
+
     def make_posterior(self, names: Sequence[str], latent_dim: int) -> JointPosterior:
         with torch.random.fork_rng():
             torch.manual_seed(2)
             encoders: dict[str, Any] = {name: nn.Sequential(nn.Linear(4, 5), nn.Tanh()) for name in names}
-            return JointEncoder(encoders, dict.fromkeys(names, 5), latent_dim, trunk_width=6, hidden=7)
+            return JointEncoder(encoders, dict.fromkeys(names, 5), latent_dim, 6, 7, self.between)
+
+
+class TestJointEncoderOverCorrectedProducts(TestJointEncoder):
+    between = CorrectedProduct()
+
+
+class TestJointProduct(PosteriorContract):
+    prior_expert = False
+
+    def make_posterior(self, names: Sequence[str], latent_dim: int) -> JointPosterior:
+        with torch.random.fork_rng():
+            torch.manual_seed(2)
+            encoders: dict[str, Any] = {name: nn.Sequential(nn.Linear(4, 5), nn.Tanh()) for name in names}
+            features = dict.fromkeys(names, 5)
+            return JointProduct(encoders, features, latent_dim, self.prior_expert, between=Product(prior_expert=False))
+
+
+class TestJointProductWithPrior(TestJointProduct):
+    prior_expert = True
