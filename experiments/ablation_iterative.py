@@ -152,37 +152,34 @@ PAIRS = (
 """Differences that are reported seed by seed."""
 
 
-@dataclass(frozen=True)
-class Table:
-    """What one table shows: a metric, for the subsets and targets that are of interest."""
+Column = tuple[str, str, str]
+"""A metric, what is given, and the target (or "")."""
 
-    metric: str
-    title: str
-
-    def columns(self, names: Sequence[str]) -> list[tuple[str, str]]:
-        """Pairs of what is given and what is the target (or "")."""
-        given = [label(subset) for subset in powerset(names)]
-        if self.metric in ("linear_probe", "linear_probe_all"):
-            return [(each, "") for each in given]
-        if self.metric in ("coherence", "classifier_feature_fd"):
-            return [(one, other) for one in names for other in names if one != other]
-        if self.metric in GAPS:
-            return [(given[-1], "")]
-        return [(name, "") for name in names]
+BETWEEN_0_AND_1 = ("linear_probe", "linear_probe_all", "cosine", "cosine_shuffled", "coherence", "closed_share")
+GAPS = ("initial_gap", "refinement_gain", "closed_share", "amortization_gap", "approximation_gap")
 
 
-GAPS = ("amortization_gap", "refinement_gain", "refinement_gain_weighted")
-TABLES = (
-    Table("linear_probe", "Linear accuracy, 500 labels"),
-    Table("linear_probe_all", "Linear accuracy, all labels"),
-    Table("cosine", "Cosine similarity of the mean to that from all modalities"),
-    Table("cosine_shuffled", "The same between different data: the floor"),
-    Table("coherence", "Coherence of what is generated"),
-    Table("classifier_feature_fd", "Fréchet distance in the classifiers' feature space (lower is better)"),
-    Table("student_kl", "KL of the unimodal posterior from the joint one, nats"),
-    Table("amortization_gap", "Amortisation gap of the joint posterior, honest nats"),
-    Table("refinement_gain_weighted", "Gain of refinement in the bound of training, weighted nats"),
-)
+def layout(names: Sequence[str]) -> dict[str, dict[str, Column]]:
+    """The tables: by title, the columns by heading."""
+    every = [label(subset) for subset in powerset(names)]
+    across = [(one, other) for one in names for other in names if one != other]
+
+    def each(metric: str, given: Sequence[str]) -> dict[str, Column]:
+        return {one: (metric, one, "") for one in given}
+
+    def pairs(metric: str) -> dict[str, Column]:
+        return {f"{one} \N{RIGHTWARDS ARROW} {other}": (metric, one, other) for one, other in across}
+
+    return {
+        "Linear accuracy, 500 labels": each("linear_probe", every),
+        "Linear accuracy, all labels": each("linear_probe_all", every),
+        "Cosine similarity of the mean to that from all modalities": each("cosine", names),
+        "The same between different data: the floor": each("cosine_shuffled", names),
+        "Coherence of what is generated": pairs("coherence"),
+        "Fréchet distance in the classifiers' feature space (lower is better)": pairs("classifier_feature_fd"),
+        "KL of the unimodal posterior from the joint one, nats": each("student_kl", names),
+        "Gaps of the joint posterior, honest nats": {name.replace("_", " "): (name, every[-1], "") for name in GAPS},
+    }
 
 
 def modalities(task: Task) -> list[Modality]:
@@ -266,12 +263,12 @@ def finished(name: str, seed: int, arguments: Arguments) -> Evaluation:
     return Evaluation([*Evaluation.load(folder).rows, *Evaluation.load(folder / "gaps").rows])
 
 
-def cell(evaluation: Evaluation, metric: str, given: str, target: str, sign: str = "") -> str:
+def cell(evaluation: Evaluation, column: Column, sign: str = "") -> str:
     """Mean and standard deviation over the seeds."""
-    rows = evaluation.select(metric, given, target)
+    rows = evaluation.select(*column)
     if not rows:
         return ""
-    digits = 3 if abs(rows[0]["value"]) < 10 else 1
+    digits = 3 if column[0] in BETWEEN_0_AND_1 else 1
     spread = f" ± {rows[0]['sd']:.{digits}f}" if "sd" in rows[0] else ""
     return f"{rows[0]['value']:{sign}.{digits}f}{spread}"
 
@@ -279,14 +276,14 @@ def cell(evaluation: Evaluation, metric: str, given: str, target: str, sign: str
 def tables(evaluations: Mapping[str, Evaluation], names: Sequence[str], first: str, sign: str = "") -> str:
     """A Markdown table for each metric, a line for each evaluation."""
     text = ""
-    for table in TABLES:
-        columns = table.columns(names)
-        lines = [[name, *(cell(each, table.metric, *at, sign) for at in columns)] for name, each in evaluations.items()]
+    for title, columns in layout(names).items():
+        lines = [
+            [name, *(cell(each, column, sign) for column in columns.values())] for name, each in evaluations.items()
+        ]
         lines = [line for line in lines if any(line[1:])]
         if lines:
-            headings = [first, *(f"{given} → {target}" if target else given for given, target in columns)]
-            rows = [headings, ["---"] + ["---:"] * len(columns), *lines]
-            text += f"\n### {table.title}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+            rows = [[first, *columns], ["---"] + ["---:"] * len(columns), *lines]
+            text += f"\n### {title}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
     return text
 
 
@@ -311,7 +308,7 @@ def main(arguments: Arguments) -> Path:
         for name in dict.fromkeys(needed):
             console.rule(f"{name}, seed {seed}")
             run(name, seed, arguments, trained, data)
-    found = {name: [Evaluation.load(folder_of(name, seed, arguments)) for seed in arguments.seeds] for name in chosen}
+    found = {name: [finished(name, seed, arguments) for seed in arguments.seeds] for name in chosen}
     names = [each.name for each in modalities(arguments.task)]
     text = "".join(f"{note}\n" for note in notes) + f"\nMean ± standard deviation over seeds {arguments.seeds}.\n"
     text += tables({name: across_seeds(each) for name, each in found.items()}, names, "variant")
