@@ -92,7 +92,10 @@ def _refined(model: Any, subset: Subset, refiner: Refiner, batch: Batch) -> Late
     if not isinstance(model, Refinable):
         raise TypeError(f"{type(model).__name__} has no generative program, by which a posterior could be refined.")
     members = None if subset is None else canonical(subset, model.names)
-    return refiner(model, model.prepare(batch).restrict(members))
+    given = model.prepare(batch).restrict(members)
+    if given.drawn:  # what the program is to draw counts as missing here
+        given = Batch.trusted(given.data, None if given.complete else given.observed, conforms_to=given.conforms_to)
+    return refiner(model, given)
 
 
 def _joined(parts: Sequence[Latents]) -> Latents:

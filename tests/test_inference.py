@@ -191,3 +191,16 @@ def test_refinement_leaves_chance_alone(data: dict[str, torch.Tensor]) -> None:
     for refine in ("gradient", "amortized"):
         mmvae.infer(model, data, refine=refine, steps=2)  # type: ignore[arg-type]
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("refine", "steps"), [("gradient", 3), ("amortized", 3), ("hmc", 4)])
+def test_a_modality_that_is_to_be_drawn_counts_as_missing(
+    refine: Any, steps: int, data: dict[str, torch.Tensor]
+) -> None:
+    model = make("IterativeVAE")
+    batch = Batch({"a": data["a"][:2], "b": None})
+    before = torch.get_rng_state()
+    found = mmvae.infer(model, batch, refine=refine, steps=steps)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert found.subset == ("a",)
+    assert torch.equal(found.mean, mmvae.infer(model, {"a": data["a"][:2]}, refine=refine, steps=steps).mean)

@@ -22,7 +22,8 @@ Noise = Callable[[Gaussian], Tensor]
 """Draws the noise ``[K, N or 1, D]`` of one step."""
 
 _TRACE_SAMPLES = 8
-"""Draws with which the trace is measured, the same at every step, so that its rises are sharp."""
+"""The trace is measured with at least so many draws and 2 D, the same at every step: its rises are sharp, and the whole
+is exact where log-likelihoods are quadratic."""
 
 
 class Path(NamedTuple):
@@ -117,6 +118,6 @@ class Amortized(Refiner):
         with torch.no_grad():
             bound, path = model.refinement_path(batch, model.num_steps if self.steps is None else self.steps, start)
             last = path.iterates[-1]
-            noise = shared_noise(_TRACE_SAMPLES, seed=1)(last)
+            noise = shared_noise(max(_TRACE_SAMPLES, 2 * last.loc.shape[-1]), seed=1)(last)
             trace = torch.stack([bound.at(q, noise) for q in path.iterates])
         return Latents(last.distribution, batch.names, trace)

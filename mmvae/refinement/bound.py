@@ -66,6 +66,9 @@ class Bound:
         weights: w_m by name; by default 1.
         beta: KL weight.
 
+    Raises:
+        ValueError: for a weight of an unknown modality.
+
     Source: equation (1) of the specification of iterative amortized inference; the KL is in closed form.
     """
 
@@ -73,6 +76,14 @@ class Bound:
     batch: Batch
     weights: Mapping[str, float] | None = None
     beta: float | Tensor = 1.0
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.weights or {} if name not in self.model.names]
+        if unknown:
+            raise ValueError(
+                f"weights: {unknown[0]!r} is no modality of this model, which has "
+                f"{', '.join(map(repr, self.model.names))}."
+            )
 
     def terms(self, posterior: Distribution, z: Float[Tensor, "*K N D"]) -> Terms:
         """The terms of the bound, given draws of the posterior; averaged over leading dimensions of the draws."""

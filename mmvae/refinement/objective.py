@@ -43,6 +43,8 @@ class RefinedELBO(Objective):
     refinement network, L(λ_T) the decoders, and the alignment the unimodal posteriors (the students), for whom the
     refined posterior (the teacher) is a constant.
 
+    In the value of the loss L(λ_T) counts in full, as it does for the decoders.
+
     One pass through the decoders serves the loss of step t and, as its slope, the input of step t + 1; T + 1 passes in
     all.
 

@@ -35,7 +35,7 @@ NOTEBOOKS: dict[str, dict[str, str]] = {
         r"\b4200\b": "240",
         r"\b200\b": "40",
         r"steps=60": "steps=3",
-        r"steps=100": "steps=4",
+        r"steps=1[05]0": "steps=4",
         r"\[\[0, 10, 30, 60\]\]": "[[0, 3]]",
         r"num_samples=2000": "num_samples=8",
     },

@@ -55,12 +55,14 @@ def test_by_hand() -> None:
     torch.testing.assert_close(found.variance, torch.tensor([[1 / 6]]))
 
 
-def test_posteriors_wider_than_the_prior_leave_a_little_precision() -> None:
-    """Of which the exact formula would make a negative one."""
+def test_posteriors_wider_than_the_prior_count_as_wide_as_it() -> None:
+    """Of which the exact formula would make a negative precision; one by itself stays as it is."""
     loc, scale = torch.full((3, 2, 1), 0.5), torch.full((3, 2, 1), 2.0)
     found = CorrectedProduct().fuse(Experts(("a", "b", "c"), loc, scale, None, dist.Normal))
-    torch.testing.assert_close(found.variance, torch.full((2, 1), 100.0))
-    assert found.mean.isfinite().all()
+    torch.testing.assert_close(found.variance, torch.ones(2, 1))
+    torch.testing.assert_close(found.mean, torch.full((2, 1), 1.5))
+    alone = CorrectedProduct().fuse(Experts(("a",), loc[:1], scale[:1], None, dist.Normal))
+    torch.testing.assert_close(alone.variance, torch.full((2, 1), 4.0))
 
 
 def test_gradients_pass_through() -> None:

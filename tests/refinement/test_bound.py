@@ -274,3 +274,11 @@ def test_programs_of_the_caller_do_not_see_the_sites_of_the_model() -> None:
     assert [name for name, site in tracer.trace.nodes.items() if site["type"] == "sample"] == ["particles"]
     assert torch.equal(found[0].loc, expected[0].loc)
     assert torch.equal(found[1], expected[1])
+
+
+def test_weights_are_of_modalities() -> None:
+    model, batch = on_the_yardstick()
+    with pytest.raises(ValueError, match="weights: 'voice' is no modality"):
+        Bound(model, batch, {**WEIGHTS, "voice": 1.0})
+    one = batch.restrict(batch.names[:1])
+    Bound(model, one, WEIGHTS)  # those that the batch does not hold are none to complain of

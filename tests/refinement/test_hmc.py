@@ -114,3 +114,16 @@ def test_chains_start_where_they_are_told_to() -> None:
     starts = visited[(visited - 50).abs().max(-1).values < 0.01]
     assert len(starts) == 6
     assert 1.8 < ((starts - 50) / 1e-3).square().mean() < 9
+
+
+def test_a_row_is_drawn_given_what_it_has() -> None:
+    """Whatever stands under its false masks: as from a batch that does not hold these modalities."""
+    model, observed = make(), {"b": torch.tensor([True, False])}
+    noisy = {**DATA, "b": torch.where(observed["b"][:, None], DATA["b"], 1e30)}
+    refiner = HMC(4, warmup=4)
+    found = [mmvae.infer(model, each, observed=observed, refine=refiner) for each in (DATA, noisy)]
+    assert torch.equal(found[0].mean, found[1].mean)
+    alone = mmvae.infer(model, {"a": DATA["a"][1:]}, refine=refiner)
+    torch.testing.assert_close(found[0].mean[1:], alone.mean, rtol=1e-3, atol=1e-3)
+    whole = mmvae.infer(model, {name: value[:1] for name, value in DATA.items()}, refine=refiner)
+    torch.testing.assert_close(found[0].mean[:1], whole.mean, rtol=1e-3, atol=1e-3)

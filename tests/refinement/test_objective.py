@@ -11,7 +11,7 @@ from objectives.parts import Parts
 from objectives.reference import record
 from refinement.parts import in_float64
 from refinement.reference import Options, Reference
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmvae import Batch, Modality, likelihoods, models
 from mmvae.models import IterativeVAE
@@ -148,6 +148,18 @@ def test_the_terms_are_in_honest_nats() -> None:
     assert losses[0].terms == losses[1].terms
 
 
+def test_the_loss_is_the_same_where_gradients_are_switched_off() -> None:
+    """As in validation."""
+    model, batch, _ = make(2, initial_trains_decoders=True)
+    torch.manual_seed(3)
+    expected = model.loss(batch)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        found = model.loss(batch)
+    assert torch.equal(found.total, expected.total)
+    assert not found.total.requires_grad
+
+
 def test_each_encoder_runs_once_and_each_decoder_once_a_step() -> None:
     """T + 1 passes in all: one serves the loss of a step and the slope of the next."""
     model, batch, _ = make(3)
@@ -220,4 +232,3 @@ def test_incomplete_data_is_refused_by_name() -> None:
     data = Parts().make_data()
     with pytest.raises(ValueError, match=r"IterativeVAE cannot train on incomplete data.*'bits'"):
         model.loss(data, {"bits": torch.tensor([True] * 5 + [False])})
-    assert isinstance(model.refinement.gates, nn.Linear)
