@@ -118,9 +118,8 @@ def inference(config: Config) -> str:
     data = Batch(synthetic_digits(config.rows))
     ways = {
         "one modality, student": (model, {"subset": "svhn"}),
-        "all, not refined (T = 0)": (model, {"refine": mmvae.refinement.Amortized(0)}),
         "all, refined (T = 5)": (model, {}),
-        'all, `refine="amortized"` with its trace': (model, {"refine": "amortized"}),
+        'all, `refine="amortized"` (T = 5, with its trace)': (model, {"refine": "amortized"}),
         'all, `refine="gradient"`, 10 steps': (model, {"refine": "gradient", "steps": 10}),
     }
     rows = []

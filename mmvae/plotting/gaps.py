@@ -50,7 +50,8 @@ def inference_gaps(scores: Scores, ax: Axes | None = None) -> Axes:
             )
             for height, value, error in zip(heights, values, errors, strict=True):
                 end = (max(value, 0.0) + error, height)
-                ax.annotate(f"{value:.3g}", end, (4, 0), textcoords="offset points", va="center", fontsize=8)
+                text = f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
+                ax.annotate(text, end, (4, 0), textcoords="offset points", va="center", fontsize=8)
         before = [place for place, one in enumerate(given) if one in found[_BEFORE]]
         if before:
             ax.plot(

@@ -103,8 +103,8 @@ def _hmc_picture(arrays: PosteriorAgainstHMC) -> Picture:
         f"The posterior of the first datum against the true one. Given {label(arrays.subset)}, in the dimensions that "
         "move furthest from the prior. Dots are draws by Hamiltonian Monte Carlo; ellipses lie one and two standard "
         "deviations from the mean of each Gaussian. Refinement should move the ellipses onto the dots; a diagonal "
-        "Gaussian cannot tilt, and is narrower than the dots where they do. Draws and ascent know no weights, but the "
-        "network climbs the bound of training, whose weights narrow and shift its posterior. "
+        "Gaussian cannot tilt, and is narrower than the dots where they do. Draws and ascent know no weights; the "
+        "network climbs the bound of training, and where that has weights its ellipses need not meet the dots. "
         f"{len(arrays.draws)} draws, worst dimension: {diagnostics}. {verdict}",
     )
 
@@ -121,7 +121,7 @@ def _students_picture(arrays: StudentsAgainstTeacher) -> Picture:
         "Students against their teacher. A row per modality: the posterior given it alone (student) against that given "
         "all (teacher), all latent dimensions of all data in one, darker where there are more. On the dashed line they "
         "agree. A student that knows only part of what its teacher knows has means nearer to the middle, and should "
-        "be wider (above the line in scale), never surer. R² is the share of the variance of the teacher's means that "
+        "be wider (above the line in scale). R² is the share of the variance of the teacher's means that "
         "the student's explain; the ratio of scales is the geometric mean. The cosine is that of the means of the "
         "same datum; the outline is the same between different data. Only what exceeds it says something of a datum.",
     )

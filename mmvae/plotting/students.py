@@ -56,7 +56,8 @@ class StudentsAgainstTeacher:
             size: how many data points.
 
         Raises:
-            ValueError: for data of a single modality, or fewer than two points that have every modality.
+            ValueError: for data of a single modality, fewer than two points that have every modality, or posteriors
+                without a scale (point masses).
         """
         batch = complete_rows(model, spread(data, size))
         names = tuple(name for name in model.names if name in batch.names)
@@ -67,11 +68,12 @@ class StudentsAgainstTeacher:
             )
         teacher = infer(model, batch, names, progress=False)
         students = [infer(model, batch, name, progress=False) for name in names]
-        means = torch.stack([student.mean for student in students])
+        means, scales = (torch.stack([getattr(each, part) for each in students]) for part in ("mean", "scale"))
+        if bool((scales == 0).any()):
+            raise ValueError(f"{type(model).__name__}: its posteriors are point masses, which have no scale.")
         order = torch.randperm(batch.size, generator=torch.Generator().manual_seed(0)).to(means.device)
         cosine = torch.cosine_similarity(means, teacher.mean, dim=-1)
         shuffled = torch.cosine_similarity(means[:, order], teacher.mean[order.roll(1)], dim=-1)
-        scales = torch.stack([student.scale for student in students])
         return cls(names, *map(_numbers, (teacher.mean, teacher.scale, means, scales, cosine, shuffled)))
 
     @property

@@ -96,7 +96,8 @@ class Amortized(Refiner):
     ``elbo_trace`` before you trust the result, or take :class:`Gradient`, which needs no training.
 
     Args:
-        steps: T; by default as many as in training, and more are welcome.
+        steps: T; by default as many as in training. Nothing has taught the network what to do beyond those: look at
+            the trace before you take more.
 
     Raises:
         ValueError: for a number of steps below 0.

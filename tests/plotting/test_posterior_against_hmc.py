@@ -30,11 +30,11 @@ def product() -> models.MVAE:
 def test_draws_are_those_of_the_true_posterior() -> None:
     jaxtyping.config.update("jaxtyping_disable", True)
     with pyro.validation_enabled(False):
-        arrays = plot.PosteriorAgainstHMC.of(product(), DATA, row=1, hmc=HMC(50, warmup=50), ascent=Gradient(50))
+        arrays = plot.PosteriorAgainstHMC.of(product(), DATA, row=1, hmc=HMC(100), ascent=Gradient(50))
     exact = YARDSTICK.posterior({name: x[[1]] for name, x in DATA.items()})
     (kept,) = arrays.dimensions
     draws = arrays.draws[:, 0]  # [K, 2]
-    assert draws.shape == (100, 2)
+    assert draws.shape == (200, 2)
     assert arrays.r_hat < 1.1
     assert arrays.effective_sample_size > 20
     mean, covariance = exact.mean[0].numpy()[kept], exact.covariance_matrix[0].numpy()[np.ix_(kept, kept)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyro.distributions as dist
 import pytest
 import torch
 
@@ -66,6 +67,13 @@ def test_panels_show_counts_and_shares() -> None:
         assert f"{ratio:.2f}" in scales.get_title("left")
         assert sum(patch.get_height() for patch in cosines.patches[:40]) == pytest.approx(1)
         assert f"cosine {arrays.cosine[place].mean():.2f}" in cosines.get_title("left")
+
+
+def test_point_masses_have_no_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = exact_model(YARDSTICK, "MVAE")
+    monkeypatch.setattr(model, "posterior", lambda batch: dist.Delta(torch.zeros(batch.size, 2)).to_event(1))
+    with pytest.raises(ValueError, match="MVAE: its posteriors are point masses"):
+        plot.StudentsAgainstTeacher.of(model, DATA)
 
 
 def test_a_single_modality_leaves_nothing_to_compare() -> None:
