@@ -240,7 +240,9 @@ def judged(
     vae: MultimodalVAE, preset: Preset, seed: int, train: MultimodalDataset, test: MultimodalDataset, judges: Any
 ) -> Evaluation:
     """How good the latents of each subset are, and what is generated from them."""
-    return mmvae.evaluate(vae, test, METRICS, train=train, classifiers=judges, seed=seed)
+    evaluation = mmvae.evaluate(vae, test, METRICS, train=train, classifiers=judges, seed=seed)
+    evaluation.settings["data"] = list(train.notes)  # which tables repeat, also those of a later call
+    return evaluation
 
 
 def gaps(vae: MultimodalVAE, preset: Preset, seed: int, test: MultimodalDataset, of_inference: bool) -> Evaluation:
@@ -260,7 +262,8 @@ def folder_of(name: str, seed: int, arguments: Arguments) -> Path:
 def finished(name: str, seed: int, arguments: Arguments) -> Evaluation:
     """All numbers of a variant."""
     folder = folder_of(name, seed, arguments)
-    return Evaluation([*Evaluation.load(folder).rows, *Evaluation.load(folder / "gaps").rows])
+    first, second = Evaluation.load(folder), Evaluation.load(folder / "gaps")
+    return Evaluation([*first.rows, *second.rows], settings=first.settings)
 
 
 def cell(evaluation: Evaluation, column: Column, sign: str = "") -> str:
@@ -292,7 +295,6 @@ def main(arguments: Arguments) -> Path:
     console, preset = Console(), PRESETS[arguments.preset]
     chosen = [name for name, (group, _) in VARIANTS.items() if group in arguments.groups]
     needed = ["iterative", *chosen] if "students" in arguments.groups else chosen
-    notes: dict[str, None] = {preset.says: None}
     for seed in arguments.seeds:
 
         @functools.cache
@@ -301,7 +303,6 @@ def main(arguments: Arguments) -> Path:
             judges = train_classifiers(
                 train, modalities(arguments.task), steps=preset.classifier_steps, cache=arguments.out / "cache"
             )
-            notes.update(dict.fromkeys(train.notes))
             return train, test, judges
 
         trained: dict[str, MultimodalVAE] = {}
@@ -310,6 +311,8 @@ def main(arguments: Arguments) -> Path:
             run(name, seed, arguments, trained, data)
     found = {name: [finished(name, seed, arguments) for seed in arguments.seeds] for name in chosen}
     names = [each.name for each in modalities(arguments.task)]
+    of_data = [note for each in found.values() for one in each for note in one.settings.get("data", ())]
+    notes = dict.fromkeys([preset.says, *of_data])
     text = "".join(f"{note}\n" for note in notes) + f"\nMean ± standard deviation over seeds {arguments.seeds}.\n"
     text += tables({name: across_seeds(each) for name, each in found.items()}, names, "variant")
     pairs = {f"{a} minus {b}": paired_differences(found[a], found[b]) for a, b in PAIRS if a in found and b in found}

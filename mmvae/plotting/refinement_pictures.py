@@ -18,11 +18,11 @@ from mmvae.subsets import label
 
 _LOOKED_AT = 1000
 
-_TRACED, _ASCENT = 32, 30
+_TRACED, _ASCENT = 16, 30
 """Data and steps of ascent, each of which decodes every datum 32 times or more."""
 
-_FEW_DRAWS = HMC(30, warmup=40)
-"""A few thousand passes through the decoders: half a minute of one core for digits and a latent of 20."""
+_FEW_DRAWS = HMC(30, warmup=40, max_tree_depth=5)
+"""A few thousand passes through the decoders at most: half a minute of one core for digits and a latent of 20."""
 
 _TRUSTED_R_HAT = 1.1
 

@@ -3,7 +3,7 @@
 Steps and calls take turns, so that what else the machine does slows all alike. Decoder passes are counted as they are
 made; iterative amortized inference by the book needs 2 T + 1 of them in a step, JMVAE one.
 
-    python benchmarks/refinement.py --out docs/results/speed.md
+    python benchmarks/refinement_cost.py --out docs/results/speed.md
 """
 
 from __future__ import annotations
