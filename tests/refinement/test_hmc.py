@@ -127,3 +127,17 @@ def test_a_row_is_drawn_given_what_it_has() -> None:
     torch.testing.assert_close(found[0].mean[1:], alone.mean, rtol=1e-3, atol=1e-3)
     whole = mmvae.infer(model, {name: value[:1] for name, value in DATA.items()}, refine=refiner)
     torch.testing.assert_close(found[0].mean[:1], whole.mean, rtol=1e-3, atol=1e-3)
+
+
+def test_trees_are_no_deeper_than_allowed() -> None:
+    """Each draw costs at most 2 ** depth steps, each of which runs the program once."""
+    model = make()
+    batch = model.prepare(DATA)[:1]
+    runs = []
+    for depth in (1, 6):
+        drawn = record(model)
+        HMC(6, warmup=0, max_tree_depth=depth, seed=3)(model, batch)
+        runs.append(len(drawn))
+    draws = 2 * 6
+    assert runs[0] <= draws * 2 + 60  # and what each chain runs to find its first step size
+    assert runs[1] > runs[0]
