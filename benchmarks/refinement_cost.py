@@ -14,18 +14,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyro
 import torch
 import tyro
 from protocol import LATENT_DIM, digit_modalities, synthetic_digits
 from results import conditions, table, write_section
 from timing import Step, alternate
+from train_step import step_of
 
 import mmvae
 from mmvae import Batch, models
 from mmvae.models import MultimodalVAE
-
-LEARNING_RATE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -46,20 +44,6 @@ class Config:
     device: str = "cpu"
     out: Path | None = None
     """Markdown file into which the tables go; printed in any case."""
-
-
-def training_step(model: MultimodalVAE, batch_size: int) -> Step:
-    """Loss, gradient and update."""
-    batch = model.prepare(Batch(synthetic_digits(batch_size)))
-    optimiser = torch.optim.Adam(model.parameters(), LEARNING_RATE, fused=True)
-
-    def step() -> None:
-        with pyro.validation_enabled(False):
-            optimiser.zero_grad()
-            model.loss(batch).total.backward()
-            optimiser.step()
-
-    return step
 
 
 def passes(model: MultimodalVAE, step: Step) -> dict[str, int]:
@@ -89,7 +73,7 @@ def training(config: Config) -> str:
         torch.manual_seed(0)
         plain = models.JMVAE(digit_modalities(), LATENT_DIM).to(config.device)
         refined = models.IterativeVAE(digit_modalities(), LATENT_DIM, num_steps=steps).to(config.device)
-        one, other = training_step(plain, config.batch_size), training_step(refined, config.batch_size)
+        one, other = step_of(plain, config.batch_size), step_of(refined, config.batch_size)
         counts = passes(refined, other)
         timing = alternate(one, other, config.repeats, device=config.device)
         ours, theirs = (statistics.median(each) * 1e3 for each in (timing.peer, timing.ours))

@@ -5,35 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
 from torch.distributions import Distribution
 
 from mmvae.batch import Batch
 from mmvae.latents import Latents
+from mmvae.objectives.base import Trainable
 
 
 @runtime_checkable
-class Refinable(Protocol):
+class Refinable(Trainable, Protocol):
     """A probabilistic model: it has a generative program over ``"z"``, and a posterior to start from."""
-
-    weights: dict[str, float]
-    epoch: Tensor
-    names: tuple[str, ...]
-
-    @property
-    def prior(self) -> Any:
-        """Called without arguments, p(z)."""
-
-    @property
-    def experts(self) -> Any:
-        """Called on a batch, the unimodal posteriors."""
-
-    @property
-    def joint_posterior(self) -> Any:
-        """Called on a batch and the experts, a joint posterior."""
-
-    def generative(self, batch: Batch, rows: Any = None) -> Tensor:
-        """The Pyro program of p(z) Π_m p(x_m | z)."""
 
     def posterior(self, batch: Batch) -> Distribution:
         """q(z | x) given all that the batch holds."""
