@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from mmvae.subsets import Subset, canonical
 
-if TYPE_CHECKING:
-    from mmvae.modality import Modality
+
+@runtime_checkable
+class Form(Protocol):
+    """What a model asks of the data of a modality; every likelihood is one."""
+
+    hole: float
+    """A value that stands where a datum is missing and reaches no number."""
+
+    def conform(self, name: str, data: Tensor) -> Tensor:
+        """The data, ``[N, ...]``, checked and in the type that the model computes with."""
 
 
 class Batch:
@@ -24,13 +32,16 @@ class Batch:
             ``None`` in the place of data asks the Pyro program ``model(batch)`` to draw that modality; everything else
             treats it as missing.
         observed: ``{name: bool [N]}``, true where the datum is present. Names left out are observed throughout. A mask
-            without data, for a modality that is missing in every row, must be false throughout.
+            without data, for a modality that is missing in every row, must be false throughout. For data that are
+            sequences, ``[N, T, ...]``, also ``bool [N, T]``, true where a step is present; a row without any is
+            missing.
         labels: anything with N rows that belongs to the data points (classes, targets); models do not look at it
             unless they are classifiers.
 
     Attributes:
         data: ``{name: tensor [N, *shape]}``, holes filled with zeros.
         observed: ``{name: bool tensor [N]}``, one entry for each name in ``data``.
+        steps: ``{name: bool tensor [N, T]}``, one entry for each modality that was given with a mask of its steps.
         labels: tensor ``[N, ...]``, or ``None``.
         size: N.
         complete: whether every modality in ``data`` is observed in every row.
@@ -43,7 +54,7 @@ class Batch:
         TypeError: if something is no tensor or array.
     """
 
-    __slots__ = ("absent", "complete", "conforms_to", "data", "drawn", "labels", "observed", "size")
+    __slots__ = ("absent", "complete", "conforms_to", "data", "drawn", "labels", "observed", "size", "steps")
 
     def __init__(
         self,
@@ -69,8 +80,13 @@ class Batch:
         self.absent: tuple[str, ...] = tuple(name for name in observed or {} if name not in tensors)
         self.data: dict[str, Tensor] = {}
         self.observed: dict[str, Tensor] = {}
+        self.steps: dict[str, Tensor] = {}
         for name, value in tensors.items():
-            self.data[name], self.observed[name] = _fill_holes(name, value, masks[name])
+            mask = masks[name]
+            if mask is not None and mask.ndim == 2:
+                value = _without_padding(value, mask)
+                self.steps[name], mask = mask, mask.any(1)
+            self.data[name], self.observed[name] = _fill_holes(name, value, mask)
         self.labels: Tensor | None = None if labels is None else torch.as_tensor(labels)
         if self.labels is not None and len(self.labels) != self.size:
             raise ValueError(f"labels: expected {self.size} rows as in the data, got {len(self.labels)}.")
@@ -84,6 +100,7 @@ class Batch:
         observed: dict[str, Tensor] | None = None,
         labels: Tensor | None = None,
         *,
+        steps: dict[str, Tensor] | None = None,
         drawn: tuple[str, ...] = (),
         absent: tuple[str, ...] = (),
         conforms_to: object | None = None,
@@ -101,6 +118,7 @@ class Batch:
             everything = torch.ones(batch.size, dtype=torch.bool, device=first.device)
             observed = dict.fromkeys(data, everything)
         batch.observed = observed
+        batch.steps = steps or {}
         batch.labels = labels
         batch.drawn = drawn
         batch.absent = absent
@@ -111,6 +129,11 @@ class Batch:
     def names(self) -> tuple[str, ...]:
         """The modalities that the batch holds."""
         return tuple(self.data)
+
+    @property
+    def masks(self) -> dict[str, Tensor]:
+        """What is observed, as the constructor takes it: of steps where they are known, otherwise of rows."""
+        return {**self.observed, **self.steps}
 
     @property
     def device(self) -> torch.device:
@@ -126,7 +149,7 @@ class Batch:
         observed = None if self.complete else {name: mask[index] for name, mask in self.observed.items()}
         labels = None if self.labels is None else self.labels[index]
         data = {name: value[index] for name, value in self.data.items()}
-        return self._like(data, observed, labels)
+        return self._like(data, observed, labels, {name: mask[index] for name, mask in self.steps.items()})
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch on another device (itself, if it lies there already)."""
@@ -141,6 +164,7 @@ class Batch:
             {name: move(value) for name, value in self.data.items()},
             None if self.complete else {name: move(mask) for name, mask in self.observed.items()},
             None if self.labels is None else move(self.labels),
+            {name: move(mask) for name, mask in self.steps.items()},
         )
 
     def restrict(self, subset: Subset) -> Batch:
@@ -158,26 +182,26 @@ class Batch:
             )
         members = canonical(names, self.names)
         observed = None if self.complete else {name: self.observed[name] for name in members}
-        batch = self._like({name: self.data[name] for name in members}, observed, self.labels)
+        steps = {name: mask for name, mask in self.steps.items() if name in members}
+        batch = self._like({name: self.data[name] for name in members}, observed, self.labels, steps)
         if observed is not None:
             batch.complete = bool((_counts(observed) == len(members)).all())
         return batch
 
-    def conform(self, modalities: Sequence[Modality], likelihoods: Mapping[str, Any] | nn.ModuleDict) -> Batch:
-        """The batch in the form that a model of these modalities computes with: checked, and of its data types.
+    def conform(self, shapes: Mapping[str, tuple[int, ...] | None], forms: Mapping[str, Form] | nn.ModuleDict) -> Batch:
+        """The batch in the form that a model computes with: checked, and of its data types.
 
         Args:
-            modalities: of the model, whose order the result has.
-            likelihoods: ``{name: likelihood}``; each checks and casts the values it is to score.
+            shapes: of one datum of each modality of the model, in its order; ``None`` where any shape will do.
+            forms: ``{name: form}``; each checks and casts the values of its modality.
 
         Raises:
-            ValueError: for data or a mask under an unknown name, a wrong shape, values that the likelihood cannot
-                score, or a row in which nothing is observed.
-            TypeError: for a data type that the likelihood cannot score.
+            ValueError: for data or a mask under an unknown name, a wrong shape, values that the form does not take, or
+                a row in which nothing is observed.
+            TypeError: for a data type that the form does not take.
         """
-        if self.conforms_to is likelihoods:
+        if self.conforms_to is forms:
             return self
-        shapes = {modality.name: tuple(modality.shape) for modality in modalities}
         for what, names in (("data", (*self.data, *self.drawn)), ("observed", self.absent)):
             for name in names:
                 if name not in shapes:
@@ -185,37 +209,46 @@ class Batch:
                         f"{what}: {name!r} is no modality of this model, which has {', '.join(map(repr, shapes))}."
                     )
         for name, value in self.data.items():
-            if tuple(value.shape[1:]) != shapes[name]:
-                raise ValueError(_wrong_shape(name, shapes[name], tuple(value.shape)))
+            shape = shapes[name]
+            if shape is not None and tuple(value.shape[1:]) != shape:
+                raise ValueError(_wrong_shape(name, shape, tuple(value.shape)))
         if not self.complete:
             _counts(self.observed)
-        scorers: dict[str, Any] = dict(likelihoods.items())
+        known = cast("Mapping[str, Form]", dict(forms.items()))
         return Batch.trusted(
             {
-                name: scorers[name].conform(name, self._with_holes_of(name, scorers[name]))
+                name: known[name].conform(name, self._with_holes_of(name, known[name]))
                 for name in shapes
                 if name in self.data
             },
             None if self.complete else {name: self.observed[name] for name in shapes if name in self.data},
             self.labels,
+            steps={name: self.steps[name] for name in shapes if name in self.steps},
             drawn=self.drawn,
-            conforms_to=likelihoods,
+            conforms_to=forms,
         )
 
-    def _like(self, data: dict[str, Tensor], observed: dict[str, Tensor] | None, labels: Tensor | None) -> Batch:
+    def _like(
+        self,
+        data: dict[str, Tensor],
+        observed: dict[str, Tensor] | None,
+        labels: Tensor | None,
+        steps: dict[str, Tensor],
+    ) -> Batch:
         """Other tensors, of which is known what is known of these."""
-        return Batch.trusted(data, observed, labels, drawn=self.drawn, absent=self.absent, conforms_to=self.conforms_to)
+        known: dict[str, Any] = {"drawn": self.drawn, "absent": self.absent, "conforms_to": self.conforms_to}
+        return Batch.trusted(data, observed, labels, steps=steps, **known)
 
-    def _with_holes_of(self, name: str, likelihood: Any) -> Tensor:
-        """The data of a modality, with a value that the likelihood can score where a datum is missing.
+    def _with_holes_of(self, name: str, form: Form) -> Tensor:
+        """The data of a modality, with a value that its form takes where a datum is missing.
 
         Zero may have no density. The masked log-density would be dropped, but its gradient is NaN times zero.
         """
         value = self.data[name]
-        if self.complete or not likelihood.hole:
+        if self.complete or not form.hole:
             return value
         observed = self.observed[name].reshape(-1, *(1,) * (value.ndim - 1))
-        return torch.where(observed, value, torch.as_tensor(likelihood.hole, dtype=value.dtype, device=value.device))
+        return torch.where(observed, value, torch.as_tensor(form.hole, dtype=value.dtype, device=value.device))
 
     @staticmethod
     def of(data: Batch | Mapping[str, Any], observed: Mapping[str, Any] | None = None) -> Batch:
@@ -226,6 +259,9 @@ class Batch:
             both = Batch({**data.data, **dict.fromkeys(data.drawn)}, observed, data.labels)
             for name, mask in data.observed.items():
                 both.observed[name] = both.observed[name] & mask  # what was missing before holds zeros, and stays so
+            for name, mask in data.steps.items():
+                both.steps[name] = both.steps[name] & mask if name in both.steps else mask
+            both.steps = {name: mask & both.observed[name][:, None] for name, mask in both.steps.items()}
             both.complete = both.complete and data.complete
             both.absent = tuple(dict.fromkeys((*data.absent, *both.absent)))
             return both
@@ -250,7 +286,29 @@ class Batch:
         complete = all(part.complete and len(part.names) == len(data) for part in parts)
         labels = None if first.labels is None else torch.cat([part.labels for part in parts])  # type: ignore[misc]
         conforms_to = first.conforms_to if complete else None  # zeros stand in the new holes
-        return Batch.trusted(data, None if complete else observed, labels, conforms_to=conforms_to)
+        absent = tuple(dict.fromkeys(name for part in parts for name in part.absent if name not in data))
+        return Batch.trusted(
+            data,
+            None if complete else observed,
+            labels,
+            steps=_steps(parts, data),
+            absent=absent,
+            conforms_to=conforms_to,
+        )
+
+
+def _steps(parts: Sequence[Batch], data: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The masks of steps of several batches, one below the other; a batch without one has every step it observes."""
+    names = dict.fromkeys(name for part in parts for name in part.steps)
+
+    def of(part: Batch, name: str) -> Tensor:
+        if name in part.steps:
+            return part.steps[name]
+        length = data[name].shape[1]
+        observed = part.observed.get(name, torch.zeros(len(part), dtype=torch.bool, device=data[name].device))
+        return observed[:, None].expand(len(part), length)
+
+    return {name: torch.cat([of(part, name) for part in parts]) for name in names}
 
 
 def _tensor(name: str, value: Any) -> Tensor:
@@ -277,10 +335,20 @@ def _masks(observed: Mapping[str, Any], tensors: Mapping[str, Tensor], size: int
             raise ValueError(f"observed: a mask for {name!r}, but the data holds {', '.join(map(repr, tensors))}.")
         if mask.dtype != torch.bool:
             raise TypeError(f"observed: the mask of {name!r} must be boolean, got {mask.dtype}; try mask.bool().")
-        if mask.shape != (size,):
-            raise ValueError(f"observed: the mask of {name!r} must have shape ({size},), got {tuple(mask.shape)}.")
+        steps = tuple(tensors[name].shape[:2])
+        if mask.shape != (size,) and (len(steps) < 2 or tuple(mask.shape) != steps):
+            or_steps = f", or {steps} for its steps" if len(steps) == 2 else ""
+            raise ValueError(
+                f"observed: the mask of {name!r} must have shape ({size},){or_steps}, got {tuple(mask.shape)}."
+            )
         masks[name] = mask.to(tensors[name].device)
     return masks
+
+
+def _without_padding(value: Tensor, steps: Tensor) -> Tensor:
+    """Zeros at the steps that are not there."""
+    keep = steps.reshape(*steps.shape, *(1,) * (value.ndim - 2))
+    return torch.where(keep, value, torch.zeros((), dtype=value.dtype, device=value.device))
 
 
 def _fill_holes(name: str, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -105,8 +105,9 @@ def _joined(parts: Sequence[Latents]) -> Latents:
         return first
     trace = None if first.elbo_trace is None else torch.cat([part.elbo_trace for part in parts], 1)  # type: ignore[misc]
     diagnostics = {name: torch.cat([part.diagnostics[name] for part in parts]) for name in first.diagnostics}
+    codes = None if first.codes is None else torch.cat([part.codes for part in parts])  # type: ignore[misc]
     distribution = concatenate([part.distribution for part in parts])
-    return Latents(distribution, first.subset, trace, diagnostics)
+    return Latents(distribution, first.subset, trace, diagnostics, codes)
 
 
 def _batches(data: Any, observed: Any, batch_size: int, progress: bool | None, is_long: bool) -> Iterator[Batch]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.distributions import Distribution
 
@@ -16,29 +16,34 @@ class Latents:
 
     Attributes:
         distribution: q(z | x_S), of ``batch_shape [N]`` and ``event_shape [D]``; a point mass for deterministic models.
+            Latents that are sequences have the event shape ``[T, D]``.
         subset: the modalities that inference looked at, in the model's order.
         elbo_trace: where the posterior was refined step by step, the bound that was climbed, in nats, before the first
             step and after each, ``[steps + 1, N]``; otherwise ``None``.
-        diagnostics: what else is known of how good the inference is, by name, each ``[N, ...]``: ``"r_hat"`` and
-            ``"effective_sample_size"``, ``[N, D]``, of Monte Carlo chains.
+        diagnostics: what else is known of the inference, by name, each ``[N, ...]``: ``"r_hat"`` and
+            ``"effective_sample_size"``, ``[N, D]``, of Monte Carlo chains; ``"features"``, what was quantised, of
+            models with a codebook.
+        codes: of models with a codebook, which of its vectors the latents are, ``[N]`` or ``[N, T]``, -1 at steps that
+            are not there; otherwise ``None``.
     """
 
     distribution: Distribution
     subset: tuple[str, ...]
     elbo_trace: Float[Tensor, "steps N"] | None = None
     diagnostics: Mapping[str, Float[Tensor, "N *D"]] = field(default_factory=dict)
+    codes: Int64[Tensor, "N *T"] | None = None
 
     @property
-    def mean(self) -> Float[Tensor, "N D"]:
+    def mean(self) -> Float[Tensor, "N *T D"]:
         """The posterior mean of each data point."""
         return self.distribution.mean
 
     @property
-    def scale(self) -> Float[Tensor, "N D"]:
+    def scale(self) -> Float[Tensor, "N *T D"]:
         """The posterior standard deviation of each data point, per latent dimension."""
         return self.distribution.variance.sqrt()
 
-    def sample(self, num_samples: int | None = None) -> Float[Tensor, "*K N D"]:
+    def sample(self, num_samples: int | None = None) -> Float[Tensor, "*K N *T D"]:
         """Draws from the posterior: ``[num_samples, N, D]``, or one draw ``[N, D]`` without a number."""
         return self.distribution.sample(() if num_samples is None else (num_samples,))
 

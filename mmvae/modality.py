@@ -17,6 +17,16 @@ RESERVED_NAMES = frozenset({"z", "data", "total", "kl", "elbo"})
 """Names that sites, plates and loss terms use; no modality may bear one, nor that of a method of ``nn.ModuleDict``."""
 
 
+def check_name(name: object) -> None:
+    """Raises a ``TypeError`` or ``ValueError`` unless a modality can bear this name."""
+    if not isinstance(name, str):
+        raise TypeError(f"modality name: expected a string, got {name!r}.")
+    if not name or "." in name:
+        raise ValueError(f"modality name: {name!r} must be a non-empty string without a dot.")
+    if name in RESERVED_NAMES or hasattr(nn.ModuleDict, name):
+        raise ValueError(f"modality name: {name!r} is reserved; choose another.")
+
+
 @dataclass(frozen=True, eq=False)
 class Modality:
     """One kind of data a model sees, and how it is read and written.
@@ -52,12 +62,7 @@ class Modality:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str):
-            raise TypeError(f"modality name: expected a string, got {self.name!r}.")
-        if not self.name or "." in self.name:
-            raise ValueError(f"modality name: {self.name!r} must be a non-empty string without a dot.")
-        if self.name in RESERVED_NAMES or hasattr(nn.ModuleDict, self.name):
-            raise ValueError(f"modality name: {self.name!r} is reserved; choose another.")
+        check_name(self.name)
         shape = (self.shape,) if isinstance(self.shape, numbers.Integral) else tuple(self.shape)
         if not all(isinstance(size, numbers.Integral) for size in shape):
             raise TypeError(f"{self.name}: shape must be whole numbers, without the batch, got {shape}.")

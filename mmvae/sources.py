@@ -79,7 +79,7 @@ def as_source(data: Data, observed: Mapping[str, Any] | None = None, labels: Any
     """
     if isinstance(data, Batch | Mapping):
         batch = Batch.of(data, observed)
-        return InMemory(batch if labels is None else Batch(batch.data, batch.observed, labels))
+        return InMemory(batch if labels is None else Batch(batch.data, batch.masks, labels))
     if observed is not None or labels is not None:
         raise TypeError("observed and labels go with tensors; a dataset must yield its own, item by item.")
     if isinstance(data, Source):

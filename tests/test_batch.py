@@ -13,8 +13,7 @@ NAN, INF = float("nan"), float("inf")
 
 def conform(batch: Batch) -> Batch:
     scorers = {"a": likelihoods.Normal(), "b": likelihoods.Bernoulli(), "c": likelihoods.Categorical(5)}
-    modalities = [Modality("a", (2,), scorers["a"]), Modality("b", (3,), scorers["b"]), Modality("c", (), scorers["c"])]
-    return batch.conform(modalities, scorers)
+    return batch.conform({"a": (2,), "b": (3,), "c": ()}, scorers)
 
 
 def test_complete_data() -> None:
@@ -185,7 +184,7 @@ def test_data_that_does_not_conform(data: Any, error: type, message: str) -> Non
 def test_wrong_shapes_come_with_advice(shape: tuple[int, ...], given: tuple[int, ...], hint: str) -> None:
     likelihood = likelihoods.Normal()
     with pytest.raises(ValueError, match=hint):
-        Batch({"a": torch.zeros(given)}).conform([Modality("a", shape, likelihood)], {"a": likelihood})
+        Batch({"a": torch.zeros(given)}).conform({"a": shape}, {"a": likelihood})
 
 
 def test_moving_keeps_everything() -> None:

@@ -2,7 +2,15 @@
 
 from mmvae.distributions.concatenate import concatenate
 from mmvae.distributions.mixture import MixtureOfExperts, stratified_draws
+from mmvae.distributions.point_mass import point_mass
 from mmvae.distributions.product import product_of_gaussians
 from mmvae.distributions.shared_scale import SharedScaleLaplace
 
-__all__ = ["MixtureOfExperts", "SharedScaleLaplace", "concatenate", "product_of_gaussians", "stratified_draws"]
+__all__ = [
+    "MixtureOfExperts",
+    "SharedScaleLaplace",
+    "concatenate",
+    "point_mass",
+    "product_of_gaussians",
+    "stratified_draws",
+]

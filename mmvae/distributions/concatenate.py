@@ -35,6 +35,8 @@ def concatenate(distributions: Sequence[Distribution]) -> Distribution:
             concatenate([part.base_dist for part in distributions]),  # type: ignore[attr-defined]
             first.reinterpreted_batch_ndims,
         )
+    if isinstance(first, dist.Delta):
+        return dist.Delta(torch.cat([part.v for part in distributions]), event_dim=first.event_dim)  # type: ignore[attr-defined]
     if isinstance(first, dist.Normal | dist.Laplace):
         loc = torch.cat([part.loc for part in distributions])  # type: ignore[attr-defined]
         return type(first)(loc, torch.cat([part.scale for part in distributions]))  # type: ignore[attr-defined]
