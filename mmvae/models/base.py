@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
@@ -21,6 +20,7 @@ from mmvae.distributions.mixture import Family
 from mmvae.latents import Latents
 from mmvae.likelihoods import Likelihood
 from mmvae.modality import Modality
+from mmvae.models.multimodal import MultimodalModel
 from mmvae.models.networks import checked_names, make_decoders, make_encoders, make_likelihoods, resolve_weights
 from mmvae.models.parameters import expose_parameters
 from mmvae.objectives import Loss, Objective
@@ -38,7 +38,7 @@ _CACHED_ROWS = 256
 """How many latents a CPU decodes at a time, so that the activations of small networks stay in its cache."""
 
 
-class MultimodalVAE(nn.Module):
+class MultimodalVAE(MultimodalModel):
     """Modalities, a joint posterior and an objective; the models of the literature are recipes over these.
 
     The generative program is p(z) Π_m p(x_m | z) with one latent ``"z"`` of ``latent_dim`` numbers.
@@ -66,17 +66,6 @@ class MultimodalVAE(nn.Module):
         TypeError: for parts of the wrong kind, or a latent size that is no whole number.
     """
 
-    arguments: dict[str, Any]
-    epoch: Tensor
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> MultimodalVAE:
-        """Remembers the arguments of the recipe, from which a saved model is built again."""
-        model = super().__new__(cls)
-        bound = inspect.signature(cls.__init__).bind_partial(model, *args, **kwargs)
-        arguments = {name: value for name, value in bound.arguments.items() if name not in ("self", "modalities")}
-        object.__setattr__(model, "arguments", arguments)
-        return model
-
     def __init__(
         self,
         modalities: Sequence[Modality],
@@ -88,8 +77,7 @@ class MultimodalVAE(nn.Module):
         family: Family = dist.Normal,
         learned_prior_scale: bool = False,
     ) -> None:
-        super().__init__()
-        self.names = checked_names(modalities, latent_dim)
+        super().__init__(checked_names(modalities, latent_dim))
         self.modalities = tuple(modalities)
         self.latent_dim = latent_dim = int(latent_dim)
         self.weights = resolve_weights(self.modalities, weights)
@@ -101,7 +89,6 @@ class MultimodalVAE(nn.Module):
         self.joint_posterior = joint_posterior
         self.decoders = nn.ModuleDict(make_decoders(self.modalities, likelihoods, latent_dim))
         self.prior = Prior(latent_dim, family, learned_prior_scale)
-        self.register_buffer("epoch", torch.zeros(()))
         self.to(memory_format=torch.channels_last)  # convolutions are faster on it, on the CPU as on the GPU
 
     # The Pyro programs.
@@ -176,23 +163,8 @@ class MultimodalVAE(nn.Module):
 
     # Inference and generation.
 
-    def infer(
-        self, batch: Batch | Mapping[str, Any], subset: Subset = None, observed: Mapping[str, Any] | None = None
-    ) -> Latents:
-        """The posterior of each datum given a subset of its modalities; the plain computation on one batch.
-
-        Args:
-            batch: N data points.
-            subset: one name, several in any order, or ``None`` for all that is observed.
-            observed: ``{name: bool [N]}``, beside the data or in the batch.
-
-        Returns:
-            The latents. A row of which some members of the subset are missing is inferred from the others.
-
-        Raises:
-            ValueError: if the batch does not hold the subset, or a row has no member of it.
-        """
-        batch = self.prepare(batch, observed).restrict(self._members(subset))
+    def latents(self, batch: Batch) -> Latents:
+        """q(z | x) given all that a batch holds, which must conform; what :meth:`infer` gives."""
         return Latents(self.posterior(batch), batch.names)
 
     def posterior(self, batch: Batch) -> Distribution:
@@ -318,31 +290,23 @@ class MultimodalVAE(nn.Module):
 
     # Help for the above.
 
-    def prepare(self, data: Batch | Mapping[str, Any], observed: Mapping[str, Any] | None = None) -> Batch:
-        """Data as a batch in this model's order and types, checked, on the model's device.
-
-        Raises:
-            ValueError: for anything that the model cannot compute with; the message names the modality.
-            TypeError: for data of the wrong kind.
-        """
-        return Batch.of(data, observed).conform(self.modalities, self.likelihoods).to(self.device)
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of one datum of each modality."""
+        return {modality.name: tuple(modality.shape) for modality in self.modalities}
 
     @property
-    def device(self) -> torch.device:
-        """Where the model's weights lie."""
-        return self.epoch.device
-
-    def _members(self, subset: Subset) -> tuple[str, ...] | None:
-        """The subset in the model's order, so that an unknown name is reported as such; ``None`` stays."""
-        return None if subset is None else canonical(subset, self.names)
+    def forms(self) -> nn.ModuleDict:
+        """The likelihoods check and cast what they are to score."""
+        return self.likelihoods
 
     def _observation(self, name: str, z: Tensor) -> Distribution:
         """p(x_m | z); leading dimensions of ``z`` are flattened for the decoder and restored after it."""
         likelihood = self._likelihood(name)
-        shape = likelihood.parameter_shape(self._shapes[name])
+        shape = likelihood.parameter_shape(self.shapes[name])
         parameters = self._decode(name, z).reshape(*z.shape[:-1], *shape)
         distribution = likelihood(parameters)
-        return distribution.to_event(len(self._shapes[name]) - len(distribution.event_shape))
+        return distribution.to_event(len(self.shapes[name]) - len(distribution.event_shape))
 
     def _decode(self, name: str, z: Float[Tensor, "*P D"]) -> Tensor:
         """The decoder's output, ``[prod(P), *parameter_shape]``; on the CPU a few batches at a time."""
@@ -358,13 +322,9 @@ class MultimodalVAE(nn.Module):
 
     def _chunk(self, batch: Batch, posterior: Distribution) -> int:
         """How many draws of the whole batch fit in a chunk."""
-        sizes = [math.prod(self._likelihood(name).parameter_shape(self._shapes[name])) for name in batch.names]
+        sizes = [math.prod(self._likelihood(name).parameter_shape(self.shapes[name])) for name in batch.names]
         components = posterior.num_components if isinstance(posterior, MixtureOfExperts) else 1
         return max(1, _CHUNK_NUMBERS // (batch.size * max(*sizes, components * self.latent_dim)))
 
     def _likelihood(self, name: str) -> Likelihood:
         return cast("Likelihood", self.likelihoods[name])
-
-    @property
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        return {modality.name: tuple(modality.shape) for modality in self.modalities}
