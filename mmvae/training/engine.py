@@ -3,17 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mmvae.batch import Batch
+from mmvae.training.learning_rate import Schedule
 from mmvae.training.settings import Settings
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 """Makes an optimiser for parameters, as ``functools.partial(torch.optim.SGD, lr=0.1)`` does."""
+
+
+@runtime_checkable
+class HasInnerSteps(Protocol):
+    """A model of which some networks are fitted on the side, some steps before each step of the others.
+
+    Estimators of mutual information are such: their own loss fits them, and the model's loss only reads them.
+    """
+
+    inner_steps: int
+    inner_lr: float
+
+    def inner_parameters(self) -> Iterable[nn.Parameter]:
+        """The weights of those networks, which the main optimiser leaves alone."""
+
+    def inner_inputs(self, batch: Batch) -> Any:
+        """What they are fitted on; run once per batch, without gradients."""
+
+    def inner_loss(self, inputs: Any) -> Tensor:
+        """The scalar that they minimise."""
+
+
+@runtime_checkable
+class HasParts(Protocol):
+    """A model whose gradients are clipped part by part."""
+
+    def gradient_parts(self) -> Iterable[Iterable[nn.Parameter]]:
+        """The weights of each part."""
+
+
+class _InnerModule(nn.Module):
+    """The inner loss of a model as a forward pass."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Any) -> Tensor:
+        return self.model.inner_loss(inputs)
 
 
 class _LossModule(nn.Module):
@@ -56,6 +96,11 @@ class Engine:
         self._settings = settings
         self._module: Any = None
         self._optimizer: Any = None
+        self._inner_module: Any = None
+        self._inner_optimizer: Any = None
+        self._schedule: Schedule | None = None
+        self._base_rates: list[float] = []
+        self._parts: list[list[nn.Parameter]] | None = None
         self._plain: nn.Module = nn.Identity()
         self.rank: int = self._fabric.global_rank
         self.world: int = self._fabric.world_size
@@ -66,34 +111,84 @@ class Engine:
         """Whether this is the process that writes and shows."""
         return self.rank == 0
 
-    def setup(self, model: Any, make_optimizer: MakeOptimizer | None) -> None:
-        """Moves a model to the device and makes its optimiser, by default AdamW (Adam where nothing decays)."""
+    def setup(self, model: Any, make_optimizer: MakeOptimizer | None, schedule: Schedule | None = None) -> None:
+        """Moves a model to the device and makes its optimiser, by default AdamW (Adam where nothing decays).
+
+        Args:
+            model: to train.
+            make_optimizer: makes another optimiser from the parameters.
+            schedule: of the learning rate.
+
+        Raises:
+            ValueError: if no parameter requires a gradient.
+        """
         model.to(self.device)
-        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        inner = list(model.inner_parameters()) if isinstance(model, HasInnerSteps) else []
+        ids = {id(parameter) for parameter in inner}
+        parameters = [each for each in model.parameters() if each.requires_grad and id(each) not in ids]
         if not parameters:
             raise ValueError("the model has no parameter that requires a gradient: there is nothing to train.")
-        if make_optimizer is None:
-            # The fused kernel unscales gradients itself, which Fabric's clipping in float16 cannot do.
-            fused = self._settings.precision != "16-mixed" and self.device.type in ("cpu", "cuda")
-            optimizer: Optimizer = torch.optim.AdamW(
-                parameters, self._settings.lr, weight_decay=self._settings.weight_decay, fused=fused
-            )
-        else:
-            optimizer = make_optimizer(parameters)
+        optimizer = self._default_optimizer(parameters) if make_optimizer is None else make_optimizer(parameters)
         self._plain = _LossModule(model)
         self._module, self._optimizer = self._fabric.setup(self._plain, optimizer)
+        self._schedule = schedule
+        self._base_rates = [group["lr"] for group in optimizer.param_groups]
+        self._parts = None
+        if isinstance(model, HasParts):
+            self._parts = [[each for each in part if each.requires_grad] for part in model.gradient_parts()]
+        if inner:
+            inner_optimizer = torch.optim.Adam(inner, model.inner_lr)
+            self._inner_module, self._inner_optimizer = self._fabric.setup(_InnerModule(model), inner_optimizer)
 
-    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """One step of the optimiser on the loss of a batch; the loss and its terms, not waited for."""
+    def step(self, batch: Batch, done: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step of the optimiser on the loss of a batch; the loss and its terms, not waited for.
+
+        Args:
+            batch: to learn from.
+            done: the share of the training that is done, for the schedule.
+        """
+        if self._schedule is not None:
+            factor = self._schedule(done)
+            for group, rate in zip(self._optimizer.param_groups, self._base_rates, strict=True):
+                group["lr"] = rate * factor
+        if self._inner_module is not None:
+            self._fit_inner(batch)
         self._optimizer.zero_grad(set_to_none=True)
         loss, terms = self._module(batch)
         self._fabric.backward(loss)
         if self._settings.max_grad_norm is not None:
-            self._fabric.clip_gradients(
-                self._module, self._optimizer, max_norm=self._settings.max_grad_norm, error_if_nonfinite=False
-            )
+            self._clip(self._settings.max_grad_norm)
         self._optimizer.step()
         return loss.detach(), terms
+
+    def _fit_inner(self, batch: Batch) -> None:
+        """The inner steps that go before a step on this batch."""
+        model: Any = self._plain.model
+        with torch.no_grad(), self._fabric.autocast():
+            inputs = model.inner_inputs(batch)
+        for _ in range(model.inner_steps):
+            self._inner_optimizer.zero_grad(set_to_none=True)
+            self._fabric.backward(self._inner_module(inputs))
+            self._inner_optimizer.step()
+
+    def _clip(self, max_norm: float) -> None:
+        """Scales the gradients down to a norm, those of each part by themselves where the model names parts."""
+        if self._parts is None:
+            self._fabric.clip_gradients(self._module, self._optimizer, max_norm=max_norm, error_if_nonfinite=False)
+            return
+        for part in self._parts:
+            torch.nn.utils.clip_grad_norm_(part, max_norm)
+
+    def _default_optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
+        # The fused kernel unscales gradients itself, which Fabric's clipping in float16 cannot do.
+        fused = self._settings.precision != "16-mixed" and self.device.type in ("cpu", "cuda")
+        decay = self._settings.weight_decay
+        if decay == 0:
+            return torch.optim.AdamW(parameters, self._settings.lr, weight_decay=0.0, fused=fused)
+        matrices = [each for each in parameters if each.ndim > 1]
+        vectors = [each for each in parameters if each.ndim <= 1]  # biases, norms, tokens: they do not decay
+        groups = [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+        return torch.optim.AdamW([group for group in groups if group["params"]], self._settings.lr, fused=fused)
 
     def evaluate(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch and its terms, without gradients; no other process is waited for."""
@@ -118,15 +213,19 @@ class Engine:
         self._fabric.barrier()
 
     def state(self) -> dict[str, Any]:
-        """The state of the optimiser, and that of the loss scale of float16."""
+        """The state of the optimisers, and that of the loss scale of float16."""
+        inner = {} if self._inner_optimizer is None else {"inner": self._inner_optimizer.state_dict()}
         return {
             "optimizer": self._optimizer.state_dict(),
             "scale": dict(self._fabric.strategy.precision.state_dict()),
+            **inner,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Takes up a state that :meth:`state` gave."""
         self._optimizer.load_state_dict(state["optimizer"])
+        if self._inner_optimizer is not None:
+            self._inner_optimizer.load_state_dict(state["inner"])
         self._fabric.strategy.precision.load_state_dict(state["scale"])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from mmvae.training.engine import Engine, MakeOptimizer
 from mmvae.training.feed import Feed, split
 from mmvae.training.folder import existing_run, start_run
 from mmvae.training.journal import Journal
+from mmvae.training.learning_rate import Schedule
 from mmvae.training.loop import Loop
 from mmvae.training.randomness import derived_seed, randomness_kept, seed_generators
 from mmvae.training.run import Run
@@ -43,6 +44,7 @@ def fit(
     lr: float = 1e-3,
     weight_decay: float = 0.0,
     optimizer: MakeOptimizer | None = None,
+    schedule: Schedule | None = None,
     max_grad_norm: float | None = None,
     validation: Data | float | None = None,
     patience: int | None = None,
@@ -64,7 +66,8 @@ def fit(
     continues with ``resume=True``: on the CPU bit for bit as if it had never stopped, from the middle of an epoch too.
 
     **Which weights.** With ``validation``, the model and ``model.safetensors`` hold the weights of the epoch of the
-    highest validation ELBO, otherwise the latest. The checkpoint always has the latest.
+    best validation score, otherwise the latest. The score is the ELBO; of classifiers the task's loss; of models that
+    have neither, their loss. The checkpoint always has the latest.
 
     **Ctrl-C** is granted after the current step: a checkpoint is written, the model gets its weights as above, and
     ``KeyboardInterrupt`` is raised, so that a script stops; catch it to go on with the model as it is. A second
@@ -82,14 +85,17 @@ def fit(
         epochs: how often to go through the data, in all; a run that is resumed does what is left of them.
         batch_size: rows of a step, on each device.
         lr: learning rate.
-        weight_decay: decoupled, as in AdamW.
+        weight_decay: decoupled, as in AdamW; of matrices, not of biases, norms and tokens.
         optimizer: makes another optimiser than AdamW from the parameters, as
             ``functools.partial(torch.optim.SGD, lr=0.1)`` does; ``lr`` and ``weight_decay`` are then not used.
-        max_grad_norm: gradients are scaled down to this norm.
+        schedule: of the learning rate, from the share of the training that is done to a factor, such as
+            :func:`mmvae.training.warmup_cosine`; by default it stays. A run with a schedule is resumed with the same
+            number of epochs.
+        max_grad_norm: gradients are scaled down to this norm, part by part for models that name parts.
         validation: other data, or the fraction of the data to hold out (chosen by the seed); looked at after each
             epoch, always with the same random draws.
-        patience: stop when the validation ELBO has not risen for this many epochs.
-        restore_best: with validation, keep the weights of its highest ELBO. The ELBO is in honest nats: where weights
+        patience: stop when the validation score has not improved for this many epochs.
+        restore_best: with validation, keep the weights of its best score. The ELBO is in honest nats: where weights
             of modalities or of the KL lead training elsewhere, ``False`` keeps the latest weights instead.
         seed: of the order of the data and of all draws.
         out: folder of the run.
@@ -125,7 +131,8 @@ def fit(
         batch_size=batch_size,
         lr=lr,
         weight_decay=weight_decay,
-        optimizer="AdamW" if optimizer is None else _optimizer_name(optimizer),
+        optimizer="AdamW" if optimizer is None else _name(optimizer),
+        schedule="constant" if schedule is None else _name(schedule),
         max_grad_norm=max_grad_norm,
         patience=patience,
         restore_best=restore_best,
@@ -153,7 +160,7 @@ def fit(
             if engine.is_main and state is None:
                 start_run(folder, model, training)
             engine.barrier()
-        engine.setup(model, optimizer)
+        engine.setup(model, optimizer, schedule)
         loop = Loop(model, engine, *_feeds(parts, engine, settings), settings, Checkpoints(folder))
         journal = Journal(folder if engine.is_main else None, [] if state is None else state["rows"])
         stack.callback(journal.close)
@@ -223,9 +230,9 @@ def _placed(source: Source, device: torch.device) -> Source:
     return InMemory(source.whole.to(device))
 
 
-def _optimizer_name(make: MakeOptimizer) -> str:
-    """The optimiser in words that are the same at each run."""
-    if isinstance(make, functools.partial):
-        keywords = ", ".join(f"{name}={value!r}" for name, value in sorted(make.keywords.items()))
-        return f"{make.func.__qualname__}({keywords})"
-    return str(getattr(make, "__qualname__", type(make).__qualname__))
+def _name(part: Callable[..., Any]) -> str:
+    """An optimiser or a schedule in words that are the same at each run."""
+    if isinstance(part, functools.partial):
+        keywords = ", ".join(f"{name}={value!r}" for name, value in sorted(part.keywords.items()))
+        return f"{part.func.__qualname__.lstrip('_')}({keywords})"
+    return str(getattr(part, "__qualname__", type(part).__qualname__))

@@ -143,7 +143,8 @@ class Loop:
             self._settled = False
             batch = next(batches)
             self._set_epoch(self._epoch + self._step / self._feed.steps)
-            loss, terms = self._engine.step(batch)
+            done = (self._epoch + self._step / self._feed.steps) / self._settings.epochs
+            loss, terms = self._engine.step(batch, done)
             self._means.add(self._step, batch.size, loss, terms)
             self._step += 1
             self._seconds = time.perf_counter() - started

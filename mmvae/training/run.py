@@ -19,7 +19,7 @@ class Run:
         path: the folder, or ``None`` if nothing was written.
         metrics: a row for each epoch and split: ``epoch`` (from 1), ``split`` ("train" or "validation"), ``loss``, one
             entry for each term of the loss (nats, mean per datum), ``seconds``.
-        best_epoch: with validation, the epoch of the highest ELBO, whose weights the model holds unless it was told not
+        best_epoch: with validation, the epoch of the best score, whose weights the model holds unless it was told not
             to restore them.
     """
 
@@ -48,8 +48,11 @@ class Run:
 
 
 def score(row: Row) -> float:
-    """What validation compares, higher is better: the ELBO, or for a model without one the negative loss."""
-    return row["elbo"] if "elbo" in row else -row["loss"]
+    """What validation compares, higher is better: the ELBO; of a classifier the negative loss of its task.
+
+    A model that has neither is judged by its loss.
+    """
+    return row["elbo"] if "elbo" in row else -row["task"] if "task" in row else -row["loss"]
 
 
 def best_epoch(rows: list[Row]) -> int | None:

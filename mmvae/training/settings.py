@@ -22,6 +22,7 @@ class Settings:
     lr: float = 1e-3
     weight_decay: float = 0.0
     optimizer: str = "AdamW"
+    schedule: str = "constant"
     max_grad_norm: float | None = None
     patience: int | None = None
     restore_best: bool = True
@@ -53,5 +54,7 @@ class Settings:
 
     def fixed(self) -> dict[str, Any]:
         """The settings that cannot change when a run is resumed, since its numbers depend on them."""
-        names = ("batch_size", "lr", "weight_decay", "optimizer", "max_grad_norm", "seed", "precision", "devices")
+        names = ["batch_size", "lr", "weight_decay", "optimizer", "max_grad_norm", "seed", "precision", "devices"]
+        if self.schedule != "constant":  # a schedule is one over all epochs
+            names += ["schedule", "epochs"]
         return {name: getattr(self, name) for name in names}

@@ -234,18 +234,20 @@ def test_gradients_are_clipped(new_model, data):
 
 
 def test_weight_decay_is_decoupled(new_model, data):
-    """With no learning from the loss of a parameter, each step multiplies it by 1 - lr * decay."""
+    """With no learning from the loss of a matrix, each step multiplies it by 1 - lr * decay; vectors do not decay."""
     model = new_model()
-    model.register_parameter("idle", torch.nn.Parameter(torch.ones(3)))
+    model.register_parameter("idle", torch.nn.Parameter(torch.ones(3, 1)))
+    model.register_parameter("idle_vector", torch.nn.Parameter(torch.ones(3)))
     inner = model.objective
 
     def with_idle(owner, batch):
         loss = inner(owner, batch)
-        return type(loss)(loss.total + 0.0 * owner.idle.sum(), loss.terms)
+        return type(loss)(loss.total + 0.0 * (owner.idle.sum() + owner.idle_vector.sum()), loss.terms)
 
     model.objective = with_idle
     quiet(model, data, epochs=1, batch_size=20, lr=0.1, weight_decay=0.5)
-    torch.testing.assert_close(model.idle.detach(), torch.full((3,), 0.95**2))
+    torch.testing.assert_close(model.idle.detach(), torch.full((3, 1), 0.95**2))
+    assert torch.equal(model.idle_vector.detach(), torch.ones(3))
 
 
 def test_frozen_weights_stay(model, data):
