@@ -19,7 +19,7 @@ _YOURS = "yours"
 """Marks what the description cannot rebuild: code of the user's."""
 
 Description = dict[str, Any]
-"""JSON: the class of a model, its arguments and its modalities."""
+"""JSON: the class of a model, its arguments and, where they are more than names in these, its modalities."""
 
 
 def describe(model: Any) -> Description:
@@ -33,11 +33,10 @@ def describe(model: Any) -> Description:
     """
     kind = type(model)
     cls: Any = kind.__name__ if _is_public(kind, models) else {_YOURS: _path(kind)}
-    return {
-        "class": cls,
-        "arguments": _encoded_arguments(kind, model.arguments, ("modalities",)),
-        "modalities": [_describe_modality(modality) for modality in model.modalities],
-    }
+    description = {"class": cls, "arguments": _encoded_arguments(kind, model.arguments)}
+    if hasattr(model, "modalities"):
+        description["modalities"] = [_describe_modality(modality) for modality in model.modalities]
+    return description
 
 
 def rebuild(description: Description) -> Any:
@@ -54,8 +53,10 @@ def rebuild(description: Description) -> Any:
             f"for training, and hand it over: mmvae.load(path, model=vae)."
         )
     recipe = _named(models, description["class"], "model")
-    modalities = [_rebuild_modality(modality) for modality in description["modalities"]]
-    return recipe(modalities, **{name: _decode(value) for name, value in description["arguments"].items()})
+    arguments = {name: _decode(value) for name, value in description["arguments"].items()}
+    if "modalities" in description:
+        arguments["modalities"] = [_rebuild_modality(modality) for modality in description["modalities"]]
+    return recipe(**arguments)
 
 
 def user_parts(description: Any, place: str = "") -> Iterator[str]:
@@ -159,11 +160,11 @@ def _rebuild_network(description: Description | None) -> Any:
     return functools.partial(cls, *map(_decode, description["positional"]), **arguments)
 
 
-def _encoded_arguments(cls: type, given: Mapping[str, Any], left_out: tuple[str, ...] = ()) -> Description:
+def _encoded_arguments(cls: type, given: Mapping[str, Any]) -> Description:
     """The arguments of a constructor as JSON, with the defaults of those that were not given."""
     parameters = inspect.signature(cls).parameters.values()
     defaults = {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
-    return {name: _encode(value) for name, value in {**defaults, **given}.items() if name not in left_out}
+    return {name: _encode(value) for name, value in {**defaults, **given}.items()}
 
 
 def _encode(value: Any) -> Any:
@@ -178,6 +179,8 @@ def _encode(value: Any) -> Any:
         return {"schedule": "LinearWarmup", "end": value.end, "epochs": value.epochs, "start": value.start}
     if isinstance(value, list | tuple):
         return [_encode(item) for item in value]
+    if isinstance(value, nn.Module) and _is_public(type(value), mmvae.nn) and hasattr(value, "arguments"):
+        return {"network": type(value).__name__, "arguments": _encoded_arguments(type(value), value.arguments)}
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {key: _encode(item) for key, item in value.items()}
     return {_YOURS: _path(value)}
@@ -189,6 +192,9 @@ def _decode(value: Any) -> Any:
     if isinstance(value, dict):
         if value.get("schedule") == "LinearWarmup":
             return LinearWarmup(value["end"], value["epochs"], value["start"])
+        if set(value) == {"network", "arguments"}:
+            arguments = {key: _decode(item) for key, item in value["arguments"].items()}
+            return _named(mmvae.nn, value["network"], "network")(**arguments)
         return {key: _decode(item) for key, item in value.items()}
     return value
 
