@@ -194,3 +194,40 @@ def test_moving_keeps_everything() -> None:
     assert moved.device.type == "meta"
     assert moved.drawn == ("b",)
     assert moved.labels is not None
+
+
+def test_masks_of_steps() -> None:
+    """Steps that are not there hold zeros, whatever stood in them; a row without any is missing."""
+    data = torch.arange(12.0).reshape(3, 2, 2)
+    data[0, 1], data[1] = NAN, INF
+    steps = torch.tensor([[True, False], [False, False], [True, True]])
+    batch = Batch({"a": data, "b": torch.zeros(3)}, {"a": steps}, labels=[0, 1, 2])
+    assert batch.data["a"].tolist() == [[[0.0, 1.0], [0.0, 0.0]], [[0.0, 0.0]] * 2, [[8.0, 9.0], [10.0, 11.0]]]
+    assert batch.observed["a"].tolist() == [True, False, True]
+    assert not batch.complete
+    assert torch.equal(batch.steps["a"], steps)
+    assert set(batch.steps) == {"a"}
+    for same in (batch[[2, 0]], batch.to("meta"), batch.restrict(["b", "a"])):
+        assert set(same.steps) == {"a"}
+    assert torch.equal(batch[[2, 0]].steps["a"], steps[[2, 0]])
+    assert batch.restrict("b").steps == {}
+    assert torch.equal(Batch(batch.data, batch.masks).steps["a"], steps)
+
+
+def test_masks_of_steps_meet_masks_of_rows() -> None:
+    steps = torch.tensor([[True, False], [True, True]])
+    batch = Batch({"a": torch.ones(2, 2), "b": torch.ones(2)}, {"a": steps})
+    both = Batch.of(batch, {"a": [True, False]})
+    assert both.observed["a"].tolist() == [True, False]
+    assert both.steps["a"].tolist() == [[True, False], [False, False]]
+    twice = Batch.of(batch, {"a": torch.tensor([[True, True], [False, True]])})
+    assert twice.steps["a"].tolist() == [[True, False], [False, True]]
+    joined = Batch.cat([batch, Batch({"a": torch.ones(1, 2)}), Batch({"b": torch.ones(1)})])
+    assert joined.steps["a"].tolist() == [*steps.tolist(), [True, True], [False, False]]
+    with pytest.raises(ValueError, match=r"must have shape \(2,\), or \(2, 2\) for its steps, got \(2, 3\)"):
+        Batch({"a": torch.ones(2, 2)}, {"a": torch.ones(2, 3, dtype=torch.bool)})
+
+
+def test_what_is_absent_is_remembered_when_batches_are_joined() -> None:
+    batch = Batch({"a": torch.ones(2)}, {"b": [False, False]})
+    assert Batch.cat([batch, batch]).absent == ("b",)

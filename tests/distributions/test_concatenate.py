@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.distributions import Distribution
 
-from mmvae.distributions import MixtureOfExperts, concatenate
+from mmvae.distributions import MixtureOfExperts, concatenate, point_mass
 
 
 def parts(kind: str) -> list[Distribution]:
@@ -55,3 +55,17 @@ def test_one_part_is_itself() -> None:
 def test_unknown_kinds_are_refused() -> None:
     with pytest.raises(TypeError, match="Gamma"):
         concatenate([dist.Gamma(torch.ones(2), 1.0)] * 2)
+
+
+@pytest.mark.parametrize("event", [(3,), (4, 3)])
+def test_point_masses(event: tuple[int, ...]) -> None:
+    """All mass at the latent: its mean, without variance; latents that are sequences keep their steps."""
+    z = torch.randn(5, *event)
+    whole = concatenate([point_mass(z[:2]), point_mass(z[2:])])
+    assert whole.batch_shape == (5,)
+    assert whole.event_shape == event
+    assert torch.equal(whole.mean, z)
+    assert torch.equal(whole.sample(), z)
+    assert (whole.variance == 0).all()
+    assert (whole.log_prob(z) == 0).all()
+    assert (whole.log_prob(z + 1) == -torch.inf).all()
