@@ -11,6 +11,7 @@ import mmvae
 
 ROOT = Path(mmvae.__file__).parent
 FLOORS = [
+    "files",
     "subsets",
     "modality",
     "batch",
@@ -31,7 +32,7 @@ FLOORS = [
     "testing",
     "cli",
 ]
-GROUND = {"subsets", "modality", "batch", "sources", "latents"}
+GROUND = {"files", "subsets", "modality", "batch", "sources", "latents"}
 
 
 def room(path: Path) -> str:

@@ -1,44 +1,67 @@
-"""Data: readers, pairing by label, missingness tables, datasets that hand out whole batches, rendered digits."""
+"""Data: readers, pairing by label, missingness tables, noise, datasets that hand out whole batches, rendered digits."""
 
 from mmvae.data.cub_files import cub_captions
 from mmvae.data.cub_task import cub, cub_vocabulary
 from mmvae.data.cub_words import CaptionVocabulary
 from mmvae.data.dataset import MultimodalDataset
 from mmvae.data.digits import mnist_svhn_text, mnist_usps_text, polymnist_or_form
+from mmvae.data.image_files import ImageFiles
+from mmvae.data.image_text import ImageText
 from mmvae.data.images import LabelledImages, SourceNotFound, data_root
 from mmvae.data.missingness import Missingness
+from mmvae.data.noise import Noisy, add_noise, feature_statistics, mask_features, mask_tokens
 from mmvae.data.overlay import polymnist, polymnist_form
+from mmvae.data.paired_sequences import PairedSequences, paired_sequences
 from mmvae.data.pairing import pair_by_label, pair_images
+from mmvae.data.read_food101 import food101
+from mmvae.data.read_hateful_memes import hateful_memes
+from mmvae.data.read_mm_imdb import mm_imdb
+from mmvae.data.read_snli_ve import snli_ve
 from mmvae.data.readers import mnist, svhn, svhn_sample, usps
 from mmvae.data.rendered import rendered_digits
 from mmvae.data.rows import Rows, Sampler
 from mmvae.data.text import ALPHABET, DigitWords, decode, encode
+from mmvae.data.tokenizer import Tokenizer
 
 __all__ = [
     "ALPHABET",
     "CaptionVocabulary",
     "DigitWords",
+    "ImageFiles",
+    "ImageText",
     "LabelledImages",
     "Missingness",
     "MultimodalDataset",
+    "Noisy",
+    "PairedSequences",
     "Rows",
     "Sampler",
     "SourceNotFound",
+    "Tokenizer",
+    "add_noise",
     "cub",
     "cub_captions",
     "cub_vocabulary",
     "data_root",
     "decode",
     "encode",
+    "feature_statistics",
+    "food101",
+    "hateful_memes",
+    "mask_features",
+    "mask_tokens",
+    "mm_imdb",
     "mnist",
     "mnist_svhn_text",
     "mnist_usps_text",
     "pair_by_label",
     "pair_images",
+    "paired_sequences",
     "polymnist",
     "polymnist_form",
     "polymnist_or_form",
     "rendered_digits",
+    "snli_ve",
     "svhn",
     "svhn_sample",
     "usps",

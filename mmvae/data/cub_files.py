@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,17 +110,6 @@ def cub_captions(root: Path | str | None, train: bool) -> list[tuple[str, ...]]:
         ValueError: if it is damaged.
     """
     return _read_caption_file(_find(None if root is None else Path(root), [_caption_file(train)]))
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Has a file written under a temporary name first, so that no reader meets half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.tmp")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _find(root: Path | None, names: Sequence[str]) -> Path:

@@ -13,8 +13,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from mmvae.data.cub_files import Bird, write_whole
+from mmvae.data.cub_files import Bird
 from mmvae.data.images import SourceNotFound
+from mmvae.files import write_whole
 
 SIZE = 64
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from mmvae.data.cub_files import write_whole
+from mmvae.files import write_whole
 
 PAD, END, UNKNOWN = range(3)
 _SPECIAL = ("<pad>", "<end>", "<unknown>")

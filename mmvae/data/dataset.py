@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from mmvae.batch import Batch
-from mmvae.data.missingness import joined_masks
 from mmvae.data.rows import Rows, Sampler, Stored
 from mmvae.data.streams import derive_seed, stream
+from mmvae.data.tables import checked_index, common_size, joined_masks
+from mmvae.subsets import canonical
 
 
 class MultimodalDataset(Dataset[Any]):
@@ -77,8 +78,8 @@ class MultimodalDataset(Dataset[Any]):
                 raise TypeError(f"{modality}: expected a tensor, Rows or a Sampler, got {type(source).__name__}.")
         self.names: tuple[str, ...] = tuple(sources)
         self.labels: Tensor | None = labels
-        self._index = _checked_index(dict(index or {}), self._rows, self._samplers)
-        self._size = _common_size(self._rows, self._index, labels)
+        self._index = checked_index(dict(index or {}), self._rows, self._samplers)
+        self._size = common_size(self._rows, self._index, labels)
         self.shapes: dict[str, tuple[int, ...]] = {
             modality: self._rows[modality].shape if modality in self._rows else self._probe(modality)
             for modality in self.names
@@ -214,6 +215,25 @@ class MultimodalDataset(Dataset[Any]):
         masked._hide(observed)
         return masked
 
+    def restrict(self, names: str | Sequence[str]) -> MultimodalDataset:
+        """The dataset with these modalities alone.
+
+        Raises:
+            ValueError: for an unknown name, and if a row is left without any modality; choose others by subset() first.
+        """
+        part = self._copy()
+        part.names = canonical(names, self.names)
+
+        def kept(table: Mapping[str, Any] | None) -> dict[str, Any]:
+            return {name: value for name, value in (table or {}).items() if name in part.names}
+
+        part._rows, part._samplers = kept(self._rows), kept(self._samplers)
+        part._index, part._generators = kept(self._index), kept(part._generators)
+        part.shapes, part.sources_used = kept(self.shapes), kept(self.sources_used)
+        part.observed = None
+        part._hide(kept(self.observed))
+        return part
+
     def drawn_once(self) -> MultimodalDataset:
         """The dataset with every sampler drawn once and kept, so that two looks see the same: for evaluation.
 
@@ -278,32 +298,3 @@ class MultimodalDataset(Dataset[Any]):
             return tuple(self._samplers[name].draw(present, torch.Generator()).shape[1:])
         except IndexError as error:
             raise ValueError(f"{name}: the sampler cannot draw for the labels {present.tolist()}: {error}.") from error
-
-
-def _checked_index(
-    index: dict[str, Tensor], rows: Mapping[str, Rows], samplers: Mapping[str, Sampler]
-) -> dict[str, Tensor]:
-    for name, table in index.items():
-        if name in samplers:
-            raise ValueError(f"{name}: a sampler draws from the labels and takes no index.")
-        if name not in rows:
-            raise ValueError(f"index: a table for {name!r}, but the dataset has {', '.join(map(repr, rows))}.")
-        if table.dtype != torch.int64 or table.ndim != 1:
-            raise TypeError(f"{name}: the index must be int64 of shape [N], got {table.dtype} {tuple(table.shape)}.")
-        if len(table) and not 0 <= int(table.min()) <= int(table.max()) < len(rows[name]):
-            raise ValueError(f"{name}: the index must lie in 0..{len(rows[name]) - 1}, the rows of the base data.")
-    return index
-
-
-def _common_size(rows: Mapping[str, Rows], index: Mapping[str, Tensor], labels: Tensor | None) -> int:
-    sizes = {name: len(index[name]) if name in index else len(base) for name, base in rows.items()}
-    if labels is not None:
-        sizes["labels"] = len(labels)
-    if not sizes:
-        raise ValueError("no data: name at least one modality.")
-    if len(set(sizes.values())) > 1:
-        raise ValueError(f"unequal numbers of data points: {sizes}; pair the base data with index=, or trim it.")
-    size = next(iter(sizes.values()))
-    if size == 0:
-        raise ValueError("no data: every modality has zero data points.")
-    return size

@@ -5,22 +5,22 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from mmvae.data.arrays import read_npz
-from mmvae.data.streams import stream
+from mmvae.data.missingness_draws import Rate, draw_at_rates, draw_by_type, losing
+from mmvae.files import write_whole
 
-Rate = float | Mapping[int, float]
-"""The share of rows in which a modality is missing: one for all rows, or one for each label."""
+RATES = tuple(step / 10 for step in range(11))
+"""The rates of a curve: 0 to 100 % in steps of 10."""
 
 _FORMAT = "mmvae missingness table, version 1"
 
@@ -34,6 +34,7 @@ class Missingness:
         rates: by modality, the rate of missing data that was asked for, in all rows or by label.
         seed: of the draw.
         labels_hash: of the labels by which the table was drawn; ``None`` if it was drawn without looking at them.
+        kind: the modalities of which an incomplete row lost one, joined by "+", if the table was drawn by type.
 
     Example:
         >>> table = Missingness.draw(1000, {"image": 0.5, "text": 0.2}, seed=0)
@@ -45,6 +46,7 @@ class Missingness:
     rates: Mapping[str, Rate]
     seed: int
     labels_hash: str | None = None
+    kind: str | None = None
 
     @classmethod
     def draw(cls, rows: int | Int64[Tensor, "N"], rates: Mapping[str, Rate], seed: int = 0) -> Missingness:
@@ -72,19 +74,88 @@ class Missingness:
             raise ValueError("missingness: rates by label need the labels of the rows, in the place of their number.")
         if not len(labels):
             raise ValueError("missingness: a table needs at least one row.")
-        names = sorted(rates)
-        classes, inverse = labels.cpu().unique(return_inverse=True)
-        groups = classes.tolist() if by_label else [0]
-        keep = torch.tensor([[1.0 - _rate(rates, name, group) for name in names] for group in groups]).double()
-        independent = torch.stack([_independent(row, names) for row in keep])  # [classes, M]
-        group_of = inverse if by_label else torch.zeros_like(inverse)
-        observed = _draw(independent[group_of], names, seed)
+        observed = draw_at_rates(labels.cpu() if by_label else torch.zeros(len(labels), dtype=torch.int64), rates, seed)
         return cls(
             {name: observed[name] for name in rates},
             {name: dict(rate) if isinstance(rate, Mapping) else float(rate) for name, rate in rates.items()},
             seed,
             _hash_labels(labels) if by_label else None,
         )
+
+    @classmethod
+    def by_type(
+        cls,
+        rows: int,
+        rate: float,
+        kind: str | Collection[str],
+        names: Collection[str] = ("image", "text"),
+        seed: int = 0,
+    ) -> Missingness:
+        """A table in which a share of the rows is incomplete: the protocol of missing-aware prompts.
+
+        ``int(rows * rate)`` rows, drawn without replacement, lose one modality each, and no row loses more. Under the
+        type ``"text"`` they all lose the text, under ``"image"`` the image, under ``"both"`` one half of them each; an
+        odd number leaves one more row without text. With more than two modalities a type is any of them, several (which
+        share the incomplete rows as equally as may be; what is left over goes to the last ones in alphabetical order),
+        or ``"all"``.
+
+        Tables of one type, size and seed are nested: what is missing at one rate is missing at every higher one.
+
+        Args:
+            rows: N.
+            rate: share of incomplete rows, in [0, 1].
+            kind: the type.
+            names: all modalities; their order does not matter.
+            seed: types draw independently of each other.
+
+        Raises:
+            ValueError: for a rate outside [0, 1], an unknown type, fewer than two modalities, or no rows.
+
+        Source: Lee et al. 2023 (multimodal prompting with missing modalities), the protocol of their code.
+
+        Example:
+            >>> table = Missingness.by_type(7799, 0.7, "both")
+            >>> {name: int((~mask).sum()) for name, mask in table.observed.items()}
+            {'image': 2729, 'text': 2730}
+        """
+        if rows < 1:
+            raise ValueError("missingness: a table needs at least one row.")
+        if not 0 <= rate <= 1:
+            raise ValueError(f"missingness: the share of incomplete rows lies in [0, 1], got {rate!r}.")
+        losers = losing(kind, names)
+        lost = draw_by_type(rows, rate, losers, seed)
+        everything = torch.ones(rows, dtype=torch.bool)
+        return cls(
+            {name: lost.get(name, everything) for name in names},
+            {name: rate / len(losers) if name in losers else 0.0 for name in names},
+            seed,
+            kind="+".join(losers),
+        )
+
+    @classmethod
+    def curve(
+        cls,
+        rows: int,
+        kind: str | Collection[str],
+        names: Collection[str] = ("image", "text"),
+        rates: Sequence[float] = RATES,
+        seed: int = 0,
+    ) -> dict[float, Missingness]:
+        """By rate, a table of this type (:meth:`by_type`), each of which misses whatever those of lower rates miss.
+
+        So a metric over the rates is a smooth curve. At rate 1 a modality is missing in every row.
+
+        Args:
+            rows: N.
+            kind: the modality that goes missing, or another type.
+            names: all modalities.
+            rates: by default 0 to 100 % in steps of 10.
+            seed: of all the draws.
+
+        Raises:
+            ValueError: as :meth:`by_type`.
+        """
+        return {rate: cls.by_type(rows, rate, kind, names, seed) for rate in rates}
 
     @classmethod
     def stored(
@@ -95,21 +166,35 @@ class Missingness:
         Raises:
             ValueError: if the file is damaged, or holds the table of other rows, rates or another seed.
         """
+        return cls.draw(rows, rates, seed).kept_in(path)
+
+    def kept_in(self, path: Path | str) -> Missingness:
+        """The table in this file; this one is saved there first, if there is no such file.
+
+        So a table is drawn once, and is the same for all who name the file, whatever becomes of the generators:
+        ``Missingness.by_type(1000, 0.7, "text").kept_in("tables/text-70.npz")``.
+
+        Raises:
+            ValueError: if the file is damaged, or holds a table that was drawn otherwise: of other rows, rates or type,
+                by other labels or another seed.
+        """
         path = Path(path)
         if not path.exists():
-            cls.draw(rows, rates, seed).save(path)
-        table = cls.load(path)
-        size = len(rows) if isinstance(rows, Tensor) else rows
-        expected = {name: dict(rate) if isinstance(rate, Mapping) else float(rate) for name, rate in rates.items()}
-        found = (len(table), dict(table.rates), table.seed)
-        if found != (size, expected, seed):
+            self.save(path)
+        table = self.load(path)
+        found, asked = table._drawn_by(), self._drawn_by()
+        if found != asked:
             raise ValueError(
-                f"missingness: {path} holds the table of (rows, rates, seed) {found}, but {(size, expected, seed)} "
-                f"is asked for; use another path."
+                f"missingness: {path} holds the table of (rows, rates, seed, type) {found}, but {asked} is asked for; "
+                f"use another path."
             )
-        if table.labels_hash is not None and isinstance(rows, Tensor) and table.labels_hash != _hash_labels(rows):
+        if table.labels_hash != self.labels_hash:
             raise ValueError(f"missingness: {path} was drawn by other labels than these; use another path.")
         return table
+
+    def at(self, rows: Int64[Tensor, "n"]) -> dict[str, Bool[Tensor, "n"]]:
+        """The masks of n data points that stand for these rows, as several texts of one film do for that film."""
+        return {name: mask[rows] for name, mask in self.observed.items()}
 
     def __len__(self) -> int:
         return len(next(iter(self.observed.values())))
@@ -124,19 +209,12 @@ class Missingness:
 
     def save(self, path: Path | str) -> None:
         """Writes the table (.npz: one bit per entry, and a description in JSON) in one step."""
-        path = Path(path)
         description = {**self._description(list(self.observed)), "hash": self.hash}
         buffer = io.BytesIO()
         masks = {f"observed_{place}": _packed(mask) for place, mask in enumerate(self.observed.values())}
         # mypy takes the starred arrays for the keyword allow_pickle of the signature
         np.savez_compressed(buffer, description=np.array(_json(description)), **masks)  # type: ignore[arg-type]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_bytes(buffer.getvalue())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(Path(path), lambda temporary: temporary.write_bytes(buffer.getvalue()))
 
     @classmethod
     def load(cls, path: Path | str) -> Missingness:
@@ -161,7 +239,8 @@ class Missingness:
                 name: {int(label): value for label, value in rate.items()} if isinstance(rate, dict) else rate
                 for name, rate in description["rates"].items()
             }
-            table = cls(observed, rates, description["seed"], description["labels_hash"])
+            kind = description.get("kind")  # the first tables had none
+            table = cls(observed, rates, description["seed"], description["labels_hash"], kind)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"missingness: {path} is damaged or no missingness table: {error}.") from error
         if table.hash != description["hash"]:
@@ -170,6 +249,7 @@ class Missingness:
 
     def _description(self, names: Sequence[str]) -> dict[str, object]:
         rates = {name: self.rates[name] for name in names}
+        kind = {} if self.kind is None else {"kind": self.kind}
         return {
             "format": _FORMAT,
             "names": list(names),
@@ -180,89 +260,11 @@ class Missingness:
             },
             "seed": self.seed,
             "labels_hash": self.labels_hash,
+            **kind,
         }
 
-
-def joined_masks(
-    first: Mapping[str, Tensor] | None,
-    second: Mapping[str, Tensor],
-    names: Sequence[str],
-    size: int,
-    device: torch.device,
-) -> dict[str, Tensor] | None:
-    """Masks that are true where both are; ``None`` if nothing is missing.
-
-    Raises:
-        ValueError: for an unknown name or a mask of the wrong size, and if a row is left without any modality.
-        TypeError: for a mask that is not boolean.
-    """
-    everything = torch.ones(size, dtype=torch.bool, device=device)
-    masks = dict.fromkeys(names, everything) if first is None else dict(first)
-    for name, mask in second.items():
-        if name not in masks:
-            raise ValueError(f"observed: a mask for {name!r}, but the dataset has {', '.join(map(repr, names))}.")
-        if mask.dtype != torch.bool:
-            raise TypeError(f"observed: the mask of {name!r} must be boolean, got {mask.dtype}; try mask.bool().")
-        if mask.shape != (size,):
-            raise ValueError(f"observed: the mask of {name!r} must have shape ({size},), got {tuple(mask.shape)}.")
-        masks[name] = masks[name] & mask.to(device)
-    table = torch.stack([masks[name] for name in names])
-    empty = ~table.any(0)
-    if bool(empty.any()):
-        raise ValueError(
-            f"observed: {int(empty.sum())} rows (the first is {int(empty.nonzero()[0])}) have no modality at all; "
-            f"leave them out with subset()."
-        )
-    return None if bool(table.all()) else masks
-
-
-def _rate(rates: Mapping[str, Rate], name: str, label: int) -> float:
-    rate = rates[name]
-    if isinstance(rate, Mapping):
-        if label not in rate:
-            raise ValueError(f"{name}: no rate for the label {label}; it has rates for {sorted(rate)}.")
-        rate = rate[label]
-    if not 0 <= rate <= 1:
-        raise ValueError(f"{name}: the rate of missing data lies in [0, 1], got {rate!r}.")
-    return float(rate)
-
-
-def _independent(keep: Float64[Tensor, "M"], names: Sequence[str]) -> Float64[Tensor, "M"]:
-    """Chances k'_m of independent draws that, given that at least one modality is kept, keep k_m of each on average.
-
-    With P the probability that the independent draws lose everything, the condition leaves k'_m / (1 - P), so
-    k'_m = (1 - P) k_m, and P solves P = prod_m (1 - (1 - P) k_m). The right side is convex in P and equal to 1 at
-    P = 1: there is one root below 1 if more than one modality is kept per row on average, sum_m k_m > 1, and at
-    exactly 1 the root and P = 1 meet.
-    """
-    if keep.sum() < 1 - 1e-6:
-        raise ValueError(
-            f"missingness: these rates keep {float(keep.sum()):.3g} modalities per row (of "
-            f"{', '.join(map(repr, names))}), but every row keeps at least one; lower a rate."
-        )
-    low, high = 0.0, 1.0 - 1e-9
-    for _ in range(60):  # bisection to the precision of float64
-        middle = (low + high) / 2
-        if float((1 - (1 - middle) * keep).prod()) > middle:
-            low = middle
-        else:
-            high = middle
-    return (1 - low) * keep
-
-
-def _draw(keep: Float64[Tensor, "N M"], names: Sequence[str], seed: int) -> dict[str, Tensor]:
-    """Independent draws, given that at least one is kept: one modality after the other, without rejection."""
-    observed: dict[str, Tensor] = {}
-    none_yet = torch.ones(len(keep), dtype=torch.bool)
-    log_missing = torch.log1p(-keep)
-    for place, name in enumerate(names):
-        # As long as nothing was kept, something among the rest must be; the last one left is kept for certain.
-        some_of_the_rest = -torch.expm1(log_missing[:, place:].sum(1))
-        forced = keep[:, place] / some_of_the_rest if place + 1 < len(names) else torch.ones_like(some_of_the_rest)
-        uniform = torch.rand(len(keep), generator=stream(seed, "missing", name), dtype=torch.float64)
-        observed[name] = uniform < torch.where(none_yet, forced, keep[:, place])
-        none_yet &= ~observed[name]
-    return observed
+    def _drawn_by(self) -> tuple[int, Mapping[str, Rate], int, str | None]:
+        return len(self), dict(self.rates), self.seed, self.kind
 
 
 def _packed(mask: Tensor) -> np.ndarray:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import uuid
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from torch import Tensor
 from mmvae.data import rendered_plain, rendered_street
 from mmvae.data.rendered_draws import Draws
 from mmvae.data.rendered_glyphs import glyph_atlas
+from mmvae.files import write_whole
 
 Style = Literal["plain", "street"]
 
@@ -79,8 +78,8 @@ def rendered_digits(
     path = Path(cache) / f"rendered-{style}-{_key(digits, seed)}.npz"
     kept = _read(path, (len(digits), *_LOOKS[style].shape))
     if kept is None:
-        kept = _render(digits, _LOOKS[style], seed)
-        _write(path, kept)
+        images = kept = _render(digits, _LOOKS[style], seed)
+        write_whole(path, lambda partial: _save(partial, images))
     return kept
 
 
@@ -126,13 +125,6 @@ def _read(path: Path, shape: tuple[int, ...]) -> UInt8[Tensor, "N C H W"] | None
     return torch.from_numpy(images) if images.shape == shape and images.dtype == np.uint8 else None
 
 
-def _write(path: Path, images: UInt8[Tensor, "N C H W"]) -> None:
-    """Under a temporary name first, so that no reader meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.tmp")
-    try:
-        with open(partial, "wb") as file:
-            np.savez(file, images=images.numpy())  # noise does not compress
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+def _save(path: Path, images: UInt8[Tensor, "N C H W"]) -> None:
+    with open(path, "wb") as file:  # numpy adds .npz to a name that lacks it
+        np.savez(file, images=images.numpy())  # noise does not compress

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mmvae.files import write_whole
+
 _STATE = "state"
 """The entry of a file's metadata that holds, as JSON, what is no tensor."""
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text file; a kill at any moment leaves the old file or the new one, never half of one."""
-    _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file of bytes, atomically."""
-    _replace(path, lambda temporary: temporary.write_bytes(content))
+    write_whole(path, lambda temporary: temporary.write_bytes(content))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -48,7 +49,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """Writes named tensors as safetensors, atomically."""
     # Cloned, since safetensors refuses tensors that share memory, as tied weights do.
     owned = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    _replace(path, lambda temporary: save_file(owned, temporary, metadata=dict(metadata or {})))
+    write_whole(path, lambda temporary: save_file(owned, temporary, metadata=dict(metadata or {})))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -92,18 +93,6 @@ def read_state(path: Path) -> dict[str, Any]:
         return state
     except (KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is damaged: its state is incomplete ({error}).") from error
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        write(temporary)
-        with open(temporary, "rb+") as file:  # on the disk before the name points to it
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _pack(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:

@@ -187,6 +187,24 @@ def test_masks_join_what_is_missing_already():
     assert plain().with_observed({"image": labels() >= 0}).everything().complete
 
 
+def test_some_modalities_of_a_dataset_alone():
+    observed = {"image": labels() > 4, "vector": labels() < 7}
+    whole = with_text().with_observed(observed)
+    part = whole.restrict(("text", "vector"))
+    assert part.names == ("vector", "text")
+    assert part.shapes == {"vector": (3,), "text": (8,)}
+    assert part.labels is whole.labels
+    batch = part.everything()
+    assert torch.equal(batch.observed["vector"], observed["vector"])
+    assert equal(batch, whole.everything().restrict(("vector", "text")))  # the same draws of words
+    assert whole.names == ("image", "vector", "text")
+    with pytest.raises(ValueError, match=r"20 rows \(the first is 0\) have no modality at all"):
+        whole.restrict("image")
+    assert whole.subset((labels() > 4).nonzero().flatten()).restrict("image").everything().complete
+    with pytest.raises(ValueError, match="unknown modality 'sound'"):
+        whole.restrict("sound")
+
+
 def test_base_rows_that_are_nan_throughout_count_as_missing():
     data = base()
     data["vector"][4] = torch.nan
