@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmvae import Batch, Modality, likelihoods
+from mmvae import Batch, likelihoods
 
 NAN, INF = float("nan"), float("inf")
 
