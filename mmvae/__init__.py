@@ -10,6 +10,7 @@ from mmvae.batch import Batch
 from mmvae.inference import infer
 from mmvae.latents import Latents
 from mmvae.modality import Modality
+from mmvae.nn.codebook import toc
 
 if TYPE_CHECKING:
     from mmvae import data, evaluation, testing, training
@@ -41,6 +42,7 @@ __all__ = [
     "report",
     "save",
     "testing",
+    "toc",
     "training",
 ]
 
