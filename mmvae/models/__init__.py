@@ -1,11 +1,37 @@
 """Models: short recipes of modalities x joint posterior x objective."""
 
 from mmvae.models.base import MultimodalVAE
+from mmvae.models.classifier import MultimodalClassifier
+from mmvae.models.cmpt import CMPT
+from mmvae.models.dcid import DCID
+from mmvae.models.fcid import FCID
+from mmvae.models.frozen_classifier import FrozenEncoderClassifier
 from mmvae.models.iterative import IterativeVAE
 from mmvae.models.jmvae import JMVAE
+from mmvae.models.late_fusion import LateFusion
+from mmvae.models.masked_reconstruction import MaskedReconstruction
 from mmvae.models.mmvae import MMVAE
+from mmvae.models.molt import MoLT
 from mmvae.models.mopoe import MoPoE
+from mmvae.models.multimodal import MultimodalModel
 from mmvae.models.mvae import MVAE
 from mmvae.models.mvtcae import MVTCAE
 
-__all__ = ["JMVAE", "MMVAE", "MVAE", "MVTCAE", "IterativeVAE", "MoPoE", "MultimodalVAE"]
+__all__ = [
+    "CMPT",
+    "DCID",
+    "FCID",
+    "JMVAE",
+    "MMVAE",
+    "MVAE",
+    "MVTCAE",
+    "FrozenEncoderClassifier",
+    "IterativeVAE",
+    "LateFusion",
+    "MaskedReconstruction",
+    "MoLT",
+    "MoPoE",
+    "MultimodalClassifier",
+    "MultimodalModel",
+    "MultimodalVAE",
+]

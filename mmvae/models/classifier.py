@@ -59,7 +59,7 @@ class MultimodalClassifier(MultimodalModel):
         checked_task(task, num_classes)
         self.num_classes, self.task, self.modality_dropout = num_classes, task, modality_dropout
         self.encoders = nn.ModuleDict({name: self.adopt(wrap_encoder(each)) for name, each in encoders.items()})
-        self._forms = {name: _Inputs(self.encoder(name)) for name in self.names}
+        self._forms = {name: EncoderInputs(self.encoder(name)) for name in self.names}
 
     # What a recipe must say, and may say otherwise.
 
@@ -160,7 +160,7 @@ class MultimodalClassifier(MultimodalModel):
         return {name: self.encoder(name).shape for name in self.names}
 
     @property
-    def forms(self) -> Mapping[str, _Inputs]:
+    def forms(self) -> Mapping[str, EncoderInputs]:
         """The encoders' inputs."""
         return self._forms
 
@@ -176,7 +176,7 @@ class MultimodalClassifier(MultimodalModel):
         return {name: batch.observed.get(name, nothing) for name in self.names}
 
 
-class _Inputs:
+class EncoderInputs:
     """What an encoder takes: numbers of its type."""
 
     hole = 0.0

@@ -68,4 +68,4 @@ def task_loss(logits: Float[Tensor, "N C"], labels: Tensor, task: Task) -> Tenso
 def share_right(logits: Float[Tensor, "N C"], labels: Tensor, task: Task) -> Tensor:
     """The share of data, or of their labels, that are predicted rightly; labels at a threshold of one half."""
     right = (logits > 0) == labels.bool() if task == "multi-label" else logits.argmax(-1) == labels
-    return right.to(logits.dtype).mean()
+    return right.float().mean()
