@@ -1,0 +1,162 @@
+"""MaskedReconstruction: an encoder of tokens learns from data without labels, by what it cannot see of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mmvae.batch import Batch
+from mmvae.distributions import point_mass
+from mmvae.latents import Latents
+from mmvae.models.classifier import EncoderInputs
+from mmvae.models.multimodal import MultimodalModel
+from mmvae.models.names import checked_modality_names
+from mmvae.nn.tokens.base import joined_mask
+from mmvae.nn.tokens.blocks import Transformer, attention_mask
+from mmvae.nn.tokens.own import OwnEncoder, learned_vectors
+from mmvae.nn.tokens.vit import ViT
+from mmvae.objectives import Loss
+
+
+class MaskedReconstruction(MultimodalModel):
+    """Pretrains one of the library's own token encoders: hidden patches or ids are predicted from those that show.
+
+    The encoder runs on the tokens that show and on no other. A small decoder then reads its class token, with a learned
+    mask token at each place that is hidden, and predicts the pixels or the id there. Nothing else of the encoder
+    reaches it, so that the class token, which classifiers read, learns to sum a datum up.
+
+    Training needs no labels. Afterwards :attr:`encoder` goes, frozen, into a classifier.
+
+    Args:
+        encoders: ``{name: encoder}``, of exactly one modality: an ``nn.ViT`` or ``nn.TextTransformer``. Copied.
+        ratio: the share of the valid tokens of each datum that is hidden, at least one of them.
+        decoder_depth: blocks of the decoder, which is thrown away.
+
+    Attributes:
+        latent_dim: D, the width of the class token.
+
+    Raises:
+        ValueError: for another number of modalities, or a ratio that hides nothing or everything.
+        TypeError: for an encoder that is none of the library's own.
+
+    Source: He et al. 2022, "Masked autoencoders are scalable vision learners", which encodes what shows alone; Devlin
+    et al. 2019 for ids. That the decoder reads the class token alone is this library's.
+    """
+
+    takes_steps = True
+
+    def __init__(self, encoders: Mapping[str, nn.Module], *, ratio: float = 0.5, decoder_depth: int = 1) -> None:
+        super().__init__(checked_modality_names(encoders, "encoders"))
+        if len(self.names) != 1:
+            raise ValueError(
+                f"encoders: one encoder is pretrained at a time, got {', '.join(map(repr, self.names))}; make a model "
+                f"for each."
+            )
+        (given,) = encoders.values()
+        if not isinstance(given, OwnEncoder):
+            raise TypeError(
+                f"{self.names[0]}: expected one of the library's own encoders, nn.ViT or nn.TextTransformer, got "
+                f"{type(given).__name__}."
+            )
+        if not 0 < ratio < 1:
+            raise ValueError(f"ratio: expected a share between 0 and 1, got {ratio}.")
+        self.ratio = ratio
+        encoder = copy.deepcopy(given)
+        self.encoders = nn.ModuleDict({self.names[0]: encoder})
+        self._forms = {self.names[0]: EncoderInputs(encoder)}
+        self.latent_dim = dim = encoder.dim
+        length, outputs = _sizes(encoder)
+        self.mask_token = learned_vectors(dim)
+        self.positions = learned_vectors(1 + length, dim)
+        self.decoder = Transformer(dim, decoder_depth, encoder.arguments["heads"], 2.0, 0.0)
+        self.head = nn.Linear(dim, outputs)
+
+    @property
+    def encoder(self) -> OwnEncoder:
+        """What is pretrained."""
+        (encoder,) = self.encoders.values()
+        assert isinstance(encoder, OwnEncoder)
+        return encoder
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...] | None]:
+        """Of one datum."""
+        return {self.names[0]: self.encoder.shape}
+
+    @property
+    def forms(self) -> Mapping[str, EncoderInputs]:
+        """The encoder's inputs."""
+        return self._forms
+
+    def latents(self, batch: Batch) -> Latents:
+        """A point mass at the class token of each datum, of which nothing is hidden."""
+        (name,) = self.names
+        output = self.encoder(batch.data[name], batch.steps.get(name))
+        return Latents(point_mass(output.cls), batch.names)
+
+    def loss(self, batch: Batch | Mapping[str, Any], observed: Mapping[str, Any] | None = None) -> Loss:
+        """The error of what is predicted of the hidden tokens, which are drawn anew at each call.
+
+        Args:
+            batch: N data points.
+            observed: ``{name: bool [N, T]}``, which tokens there are, beside the data or in the batch.
+
+        Returns:
+            ``.total``, a scalar to call ``backward()`` on; ``.terms``: ``"reconstruction"``, the same: the mean squared
+            error of a number of a hidden patch, or the cross-entropy of a hidden id in nats.
+        """
+        batch = self.prepare(batch, observed)
+        (name,) = self.names
+        data = batch.data[name]
+        valid = self._valid(data, batch.steps.get(name))
+        hidden = hide(valid, self.ratio)
+        predicted = self.head(self._decode(self._encode(data, valid & ~hidden), hidden)[hidden])
+        if isinstance(self.encoder, ViT):
+            error = functional.mse_loss(predicted, self.encoder.patches(data)[hidden])
+        else:
+            error = functional.cross_entropy(predicted, data[hidden])
+        return Loss(error, {"reconstruction": error})
+
+    def _valid(self, data: Tensor, steps: Tensor | None) -> Bool[Tensor, "N n"]:
+        """Which tokens of each datum there are."""
+        size = (len(data), len(self.positions) - 1)
+        valid = joined_mask(self.encoder.name, steps, self.encoder.valid(data), size)
+        return torch.ones(size, dtype=torch.bool, device=data.device) if valid is None else valid
+
+    def _encode(self, data: Tensor, showing: Bool[Tensor, "N n"]) -> Float[Tensor, "N d"]:
+        """The class token that the encoder makes of the tokens that show."""
+        embedded = self.encoder.embedding(data)
+        showing = functional.pad(showing, (1, 0), value=True)  # the class token
+        first = showing.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, : int(showing.sum(1).max())]
+        mask = showing.gather(1, first)
+        some = embedded.gather(1, first[..., None].expand(-1, -1, embedded.shape[-1]))
+        return self.encoder.run(some, None if bool(mask.all()) else mask)[0][:, 0]
+
+    def _decode(self, class_token: Float[Tensor, "N d"], hidden: Bool[Tensor, "N n"]) -> Float[Tensor, "N n d"]:
+        """What the decoder makes of the class token at each place, of which those count that are hidden."""
+        masks = self.mask_token.expand(*hidden.shape, -1)
+        tokens = torch.cat([class_token[:, None], masks], 1) + self.positions
+        return self.decoder(tokens, attention_mask(functional.pad(hidden, (1, 0), value=True)))[0][:, 1:]
+
+
+def hide(valid: Bool[Tensor, "N n"], ratio: float) -> Bool[Tensor, "N n"]:
+    """A random choice of the valid tokens of each row: this share of them, rounded, but one at least."""
+    counts = valid.sum(1, keepdim=True)
+    wanted = (ratio * counts).round().clamp(min=1).minimum(counts)
+    noise = torch.rand(valid.shape, device=valid.device).masked_fill(~valid, 2.0)
+    return noise.argsort(1).argsort(1) < wanted
+
+
+def _sizes(encoder: OwnEncoder) -> tuple[int, int]:
+    """How many tokens a datum has, and how many numbers are predicted of each."""
+    assert encoder.shape is not None
+    if isinstance(encoder, ViT):
+        patches = encoder.patches(torch.zeros(1, *encoder.shape))
+        return patches.shape[1], patches.shape[2]
+    return encoder.shape[0], encoder.arguments["vocabulary"]

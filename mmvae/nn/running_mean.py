@@ -1,0 +1,37 @@
+"""The mean of what passed by in training."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+_SLOWEST = 0.01
+"""The share that a batch has of the mean at least: in the long run the mean is over the last hundred batches or so."""
+
+
+class RunningMean(nn.Module):
+    """The mean of vectors, kept in a buffer: of all so far, and of the latest where there were many.
+
+    Args:
+        dim: d, of the vectors.
+
+    Attributes:
+        mean: ``[d]``, zeros before the first update.
+        count: of the vectors so far.
+    """
+
+    mean: Tensor
+    count: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("count", torch.zeros(()))
+
+    @torch.no_grad()
+    def update(self, vectors: Float[Tensor, "N d"]) -> None:
+        """Takes vectors in."""
+        if len(vectors):
+            self.count += len(vectors)
+            self.mean.lerp_(vectors.mean(0).to(self.mean.dtype), (len(vectors) / self.count).clamp(min=_SLOWEST))
