@@ -180,7 +180,8 @@ def _encode(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_encode(item) for item in value]
     if isinstance(value, nn.Module) and _is_public(type(value), mmvae.nn) and hasattr(value, "arguments"):
-        return {"network": type(value).__name__, "arguments": _encoded_arguments(type(value), value.arguments)}
+        arguments: Any = value.arguments
+        return {"network": type(value).__name__, "arguments": _encoded_arguments(type(value), arguments)}
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {key: _encode(item) for key, item in value.items()}
     return {_YOURS: _path(value)}
