@@ -17,10 +17,12 @@ _THRESHOLD = 0.01
 def active_units(context: Context) -> Iterator[Row]:
     """Latent dimensions whose posterior mean varies over the data by more than 0.01, per subset.
 
+    Of latents that are sequences, each step has dimensions of its own.
+
     Source: Burda et al. 2016, "Importance weighted autoencoders", section 5.2.
     """
     for subset in context.each_subset("active units"):
-        means = context.inferred(subset).mean
+        means = context.inferred(subset).flat
         if len(means) < 2:
             context.note(f"active_units: left out for {label(subset)}, which a single data point has.")
             continue

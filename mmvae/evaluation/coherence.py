@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from mmvae.evaluation.context import Context
-from mmvae.evaluation.generation import generator_of, readings, real_readings
+from mmvae.evaluation.generation import generator_of, no_judges, prior_of, readings, real_readings
 from mmvae.evaluation.results import Row, Unavailable, make_row
 
 
@@ -38,6 +38,7 @@ def joint_coherence(context: Context) -> Iterator[Row]:
     Source: Shi et al. 2019, section 4.2.
     """
     generator_of(context)
+    prior_of(context)
     names = _classified(context)
     if len(names) < 2:
         raise Unavailable("with fewer than two classifiers there is nothing to agree on")
@@ -49,6 +50,7 @@ def classifier_accuracy(context: Context) -> Iterator[Row]:
     """Accuracy of the classifiers on the evaluated data itself: the ceiling of coherence, and a check of the judge."""
     if context.labels is None:
         raise Unavailable("the data has no class labels (one integer for each data point)")
+    generator_of(context)
     for name in _classified(context):
         rows = context.rows((name,)) if name in context.names else ()
         if len(rows):
@@ -63,7 +65,7 @@ def _classified(context: Context) -> tuple[str, ...]:
         Unavailable: if none has.
     """
     if not context.classifiers:
-        raise Unavailable("there are no classifiers; pass classifiers=, or labelled training data as train=")
+        raise Unavailable(no_judges(context))
     without = [name for name in context.model.names if name not in context.classifiers]
     if without:
         context.note(f"coherence: without {', '.join(without)}, for which there is no classifier.")

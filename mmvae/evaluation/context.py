@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from mmvae.batch import Batch
+from mmvae.evaluation.abilities import Evaluated, Predicts
+from mmvae.evaluation.inferred import Inferred, joined
 from mmvae.evaluation.results import Unavailable
 from mmvae.inference import infer
-from mmvae.latents import Latents
-from mmvae.modality import Modality
 from mmvae.sources import Source
-from mmvae.subsets import Subset, label
+from mmvae.subsets import label
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -27,66 +26,6 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _BLOCK = 2048
 """Rows whose latents are drawn with one seed. It is no setting, since draws would depend on it."""
-
-
-@runtime_checkable
-class Evaluated(Protocol):
-    """What every metric needs of a model."""
-
-    modalities: Sequence[Modality]
-    names: tuple[str, ...]
-    training: bool
-
-    def infer(self, batch: Any, subset: Subset = None, observed: Any = None) -> Latents:
-        """The posterior of one batch."""
-
-    def eval(self) -> Any:
-        """Evaluation mode."""
-
-    def train(self, mode: bool = True) -> Any:
-        """Training mode."""
-
-    def modules(self) -> Iterator[nn.Module]:
-        """The model and its parts."""
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Its weights."""
-
-
-@runtime_checkable
-class Weighs(Protocol):
-    """A model with densities: it can weigh draws of its posterior."""
-
-    def log_weights(self, batch: Any, subset: Subset = None, num_samples: int = 1000) -> Tensor:
-        """log p(x_S, z_k) - log q(z_k | x_S), ``[K, N]``."""
-
-
-@runtime_checkable
-class Generates(Protocol):
-    """A model that makes data from latents, and from nothing."""
-
-    def generate(self, latents: Latents, num_samples: int | None = None) -> dict[str, Tensor]:
-        """Data of every modality."""
-
-    def sample(self, num_samples: int) -> dict[str, Tensor]:
-        """Data from draws of the prior."""
-
-
-@dataclass(frozen=True, eq=False)
-class Inferred:
-    """The latents of those data points that have every member of a subset.
-
-    Attributes:
-        rows: which data points, int64 ``[n]`` on the CPU.
-        mean: posterior means ``[n, D]``, on the CPU.
-        draw: one draw from each posterior, ``[n, D]``, on the CPU.
-        point_mass: whether the posterior is deterministic.
-    """
-
-    rows: Int64[Tensor, "n"]
-    mean: Float[Tensor, "n D"]
-    draw: Float[Tensor, "n D"]
-    point_mass: bool
 
 
 class Context:
@@ -159,8 +98,13 @@ class Context:
         """The data points that have every member of the subset."""
         return rows_with(self.data if data is None else data, subset)
 
-    def inferred(self, subset: tuple[str, ...]) -> Inferred:
-        """The latents of the evaluated data, given a subset."""
+    @property
+    def incomplete(self) -> bool:
+        """Whether some data point lacks a modality that others have."""
+        return not all(bool(self.data.observed[name].all()) for name in self.names)
+
+    def inferred(self, subset: tuple[str, ...] | None) -> Inferred:
+        """The latents of the evaluated data given a subset; or, for ``None``, given whatever each data point has."""
         return self.once(("inferred", subset), lambda: self._infer(self.data, subset, "data"))
 
     def inferred_train(self, subset: tuple[str, ...]) -> Inferred:
@@ -190,6 +134,17 @@ class Context:
             else:
                 self.note(f"{label(subset)}: left out, since no data point has all of it.")
 
+    def alone(self, least: int = 2) -> tuple[str, ...]:
+        """The modalities that are subsets to report on by themselves, and that some data point has.
+
+        Raises:
+            Unavailable: if there are fewer than ``least``.
+        """
+        names = tuple(subset[0] for subset in self.subsets if len(subset) == 1 and len(self.rows(subset)))
+        if len(names) < least:
+            raise Unavailable(f"it needs {least} single modalities among the subsets, and there are {len(names)}")
+        return names
+
     def reseed(self, *words: object) -> None:
         """Sets the seed of the draws that follow, from the evaluation's seed and these words; tuples are unordered."""
         seed = self.derived_seed(*words)
@@ -204,22 +159,37 @@ class Context:
         digest = hashlib.sha256("\0".join([str(self.seed), *parts]).encode()).digest()
         return int.from_bytes(digest[:8], "big") >> 2
 
-    def _infer(self, data: Batch, subset: tuple[str, ...], which: str) -> Inferred:
-        rows = self.rows(subset, data)
-        means, draws, point_mass = [], [], False
+    def _infer(self, data: Batch, subset: tuple[str, ...] | None, which: str) -> Inferred:
+        members = self.names if subset is None else subset
+        rows = self.rows(members, data) if subset is not None else rows_with_any(data, members)
+        parts: list[Inferred] = []
         for number, block in enumerate(rows.split(_BLOCK)):
-            batch = data[block.to(data.device)].restrict(subset)
+            batch = data[block.to(data.device)].restrict(members)
             latents = infer(self.model, batch, subset, batch_size=self.batch_size, progress=False)
+            logits = self.model.predict(latents).float().cpu() if isinstance(self.model, Predicts) else None
             self.reseed("draw", which, subset, number)
-            means.append(latents.mean.cpu())
-            draws.append(latents.sample().cpu())
-            point_mass = is_point_mass(latents.distribution)
-        return Inferred(rows, torch.cat(means).float(), torch.cat(draws).float(), point_mass)
+            parts.append(
+                Inferred(
+                    block,
+                    latents.mean.float().cpu(),
+                    latents.sample().float().cpu(),
+                    is_point_mass(latents.distribution),
+                    None if latents.codes is None else latents.codes.cpu(),
+                    logits,
+                )
+            )
+        return joined(parts)
 
 
 def rows_with(data: Batch, subset: Iterable[str]) -> Int64[Tensor, "n"]:
     """The rows of a batch in which every member of the subset is observed, on the CPU."""
     present = torch.stack([data.observed[name] for name in subset]).all(0)
+    return present.nonzero().flatten().cpu()
+
+
+def rows_with_any(data: Batch, names: Iterable[str]) -> Int64[Tensor, "n"]:
+    """The rows of a batch in which some of these modalities is observed, on the CPU."""
+    present = torch.stack([data.observed[name] for name in names]).any(0)
     return present.nonzero().flatten().cpu()
 
 

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mmvae.evaluation.abilities import Samples
 from mmvae.evaluation.context import Context
-from mmvae.evaluation.generation import generated, generator_of, readings, real, real_readings
+from mmvae.evaluation.generation import generated, generator_of, no_judges, readings, real, real_readings
 from mmvae.evaluation.inception import Inception
 from mmvae.evaluation.results import Row, make_row
 
@@ -26,7 +27,9 @@ def frechet(context: Context) -> Iterator[Row]:
     Source: Heusel et al. 2017.
     """
     generator_of(context)
-    sources: list[tuple[str, ...] | None] = [None, *(each for each in context.subsets if len(context.rows(each)))]
+    sources: list[tuple[str, ...] | None] = [each for each in context.subsets if len(context.rows(each))]
+    if isinstance(context.model, Samples):
+        sources.insert(0, None)
     if context.inception_weights is not None:
         yield from _inception(context, sources)
     else:
@@ -34,10 +37,7 @@ def frechet(context: Context) -> Iterator[Row]:
     if context.classifiers:
         yield from _by_classifiers(context, sources)
     else:
-        context.note(
-            "classifier_feature_fd: left out, since there are no classifiers; pass classifiers=, or labelled training "
-            "data as train=."
-        )
+        context.note(f"classifier_feature_fd: left out, since {no_judges(context)}.")
 
 
 def frechet_distance(

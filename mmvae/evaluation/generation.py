@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import pyro.distributions as dist
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from mmvae.distributions import point_mass
+from mmvae.evaluation.abilities import Describes, Generates, Samples
 from mmvae.evaluation.classifiers import Featured
-from mmvae.evaluation.context import Context, Generates, device_of
+from mmvae.evaluation.context import Context, device_of
 from mmvae.evaluation.results import Unavailable
 from mmvae.latents import Latents
 
@@ -39,17 +40,19 @@ def generated(context: Context, subset: tuple[str, ...] | None) -> Iterator[dict
     a subset, from draws of the prior.
 
     Raises:
-        Unavailable: for a model that does not generate.
+        Unavailable: for a model that does not generate or, without a subset, has no prior.
     """
-    model = generator_of(context)
     if subset is None:
+        prior = prior_of(context)
         for number, start in enumerate(range(0, context.prior_samples, _PRIOR_BLOCK)):
             context.reseed("prior", number)
-            yield model.sample(min(_PRIOR_BLOCK, context.prior_samples - start))
+            yield prior.sample(min(_PRIOR_BLOCK, context.prior_samples - start))
         return
-    for z in context.inferred(subset).draw.split(context.batch_size):
-        at_draw = dist.Delta(z.to(context.device), event_dim=1)
-        yield model.generate(Latents(at_draw, subset))
+    model, found = generator_of(context), context.inferred(subset)
+    for places in torch.arange(len(found.rows)).split(context.batch_size):
+        codes = None if found.codes is None else found.codes[places].to(context.device)
+        at_draw = point_mass(found.draw[places].to(context.device))
+        yield model.generate(Latents(at_draw, subset, codes=codes))
 
 
 def generator_of(context: Context) -> Generates:
@@ -59,8 +62,25 @@ def generator_of(context: Context) -> Generates:
         Unavailable: if it does not.
     """
     if not isinstance(context.model, Generates):
-        raise Unavailable(f"{type(context.model).__name__} does not generate (it has no generate and sample)")
+        raise Unavailable(f"{type(context.model).__name__} does not generate (it has no method generate)")
     return context.model
+
+
+def prior_of(context: Context) -> Samples:
+    """The model, if it has a prior.
+
+    Raises:
+        Unavailable: if it has none.
+    """
+    if not isinstance(context.model, Samples):
+        raise Unavailable(f"{type(context.model).__name__} has no prior to draw from (it has no method sample)")
+    return context.model
+
+
+def no_judges(context: Context) -> str:
+    """Why there are no classifiers, and what to do."""
+    trainable = ", or labelled training data as train=" if isinstance(context.model, Describes) else ""
+    return f"there are no classifiers; pass classifiers={trainable}"
 
 
 def readings(context: Context, subset: tuple[str, ...] | None) -> dict[str, Reading]:

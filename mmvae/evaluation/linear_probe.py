@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -15,6 +15,9 @@ from mmvae.evaluation.context import Context, class_labels
 from mmvae.evaluation.results import Row, Unavailable, make_row
 from mmvae.subsets import label
 
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
+
 _FEW = 500
 _MAX_ITERATIONS = 1000
 
@@ -23,7 +26,8 @@ def linear_probe(context: Context) -> Iterator[Row]:
     """Accuracy of logistic regression on posterior means, per subset; one classifier for each.
 
     Rows ``linear_probe`` (fitted on 500 training points drawn with replacement) and ``linear_probe_all`` (fitted on
-    all training points of the evaluation). Both are scored on all evaluated data points that have the subset.
+    all training points of the evaluation). Both are scored on all evaluated data points that have the subset. Latents
+    that are sequences are read step after step, as one long vector.
 
     Source: Sutter et al. 2021, the protocol of the published code (which drops the last, incomplete batch; this does
     not).
@@ -38,7 +42,7 @@ def linear_probe(context: Context) -> Iterator[Row]:
             if len(classes[chosen].unique()) < 2:
                 context.note(f"{metric}: left out for {label(subset)}, whose training points are all of one class.")
                 continue
-            predicted, note = fit_predict(train.mean[chosen], classes[chosen], test.mean, context.seed)
+            predicted, note = fit_predict(train.flat[chosen], classes[chosen], test.flat, context.seed)
             accuracy = float((predicted == labels[test.rows]).double().mean())
             error = math.sqrt(accuracy * (1 - accuracy) / len(test.rows))
             extras: dict[str, Any] = {"n": len(test.rows), "n_train": len(chosen), "note": note}
@@ -72,13 +76,27 @@ def fit_predict(
         queries: to predict for.
         seed: ``random_state``.
     """
+    probe, note = fit_logistic(features, classes, seed)
+    return torch.as_tensor(probe.predict(queries.numpy())), note
+
+
+def fit_logistic(
+    features: Float[Tensor, "T D"], classes: Int64[Tensor, "T"], seed: int, strength: float = 1.0
+) -> tuple[LogisticRegression, str | None]:
+    """Scikit-learn's logistic regression, and a note if it did not converge.
+
+    Args:
+        features: to fit on.
+        classes: of ``features``.
+        seed: ``random_state``.
+        strength: C, the inverse of the weight of the penalty.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    probe = LogisticRegression(solver="lbfgs", max_iter=_MAX_ITERATIONS, random_state=seed)
+    probe = LogisticRegression(C=strength, solver="lbfgs", max_iter=_MAX_ITERATIONS, random_state=seed)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         probe.fit(features.numpy(), classes.numpy())
     stopped = any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
-    predicted = torch.as_tensor(probe.predict(queries.numpy()))
-    return predicted, f"not converged after {_MAX_ITERATIONS} iterations" if stopped else None
+    return probe, f"not converged after {_MAX_ITERATIONS} iterations" if stopped else None

@@ -20,14 +20,22 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Row = dict[str, Any]
-"""``metric``, ``given`` (a subset's label, or ""), ``target`` (a modality, or ""), ``value``, and optional extras."""
+"""``metric``, ``given`` (a subset as a label, "observed" or ""), ``target`` (a modality or ""), ``value``, extras."""
 
 KEYS = ("metric", "given", "target", "value")
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
+OBSERVED = "observed"
+"""In the place of a subset: whatever each data point has, in data of which some is missing."""
+
+
 class Unavailable(Exception):
     """Raised by a metric that the model or the data does not allow; its message becomes a note."""
+
+
+class OtherKind(Unavailable):
+    """Raised by a metric that is about models of another kind; a note only where the metric was asked for by name."""
 
 
 def make_row(

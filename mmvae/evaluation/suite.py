@@ -11,17 +11,24 @@ import torch
 from torch import nn
 
 from mmvae.batch import Batch
+from mmvae.evaluation.abilities import Describes, Evaluated
 from mmvae.evaluation.active_units import active_units
+from mmvae.evaluation.canonical import canonical_correlation
+from mmvae.evaluation.classification import classification
 from mmvae.evaluation.classifiers import train_classifiers
+from mmvae.evaluation.codebook import codebook
 from mmvae.evaluation.coherence import classifier_accuracy, coherence, joint_coherence
-from mmvae.evaluation.context import Context, Evaluated, class_labels, device_of, gather, observed_names
+from mmvae.evaluation.context import Context, class_labels, device_of, gather, observed_names
 from mmvae.evaluation.cosine import cosine
 from mmvae.evaluation.frechet import frechet
 from mmvae.evaluation.gaps import inference_gaps
 from mmvae.evaluation.importance import conditional_log_likelihood, elbo, log_likelihood
 from mmvae.evaluation.linear_probe import linear_probe
-from mmvae.evaluation.results import Evaluation, Row, Unavailable
+from mmvae.evaluation.results import Evaluation, OtherKind, Row, Unavailable
+from mmvae.evaluation.retrieval import retrieval
 from mmvae.evaluation.students import students
+from mmvae.evaluation.transfer import transfer
+from mmvae.modality import Modality
 from mmvae.sources import Data, Source, as_source
 from mmvae.subsets import Subset, canonical, label, powerset
 
@@ -32,23 +39,29 @@ Metric = Callable[[Context], Iterable[Row]]
 """Gives the rows of one metric (see :func:`mmvae.evaluation.make_row`); raises :class:`Unavailable` where it cannot."""
 
 METRICS: dict[str, Metric] = {
+    "classification": classification,
     "linear_probe": linear_probe,
     "cosine": cosine,
+    "canonical_correlation": canonical_correlation,
     "elbo": elbo,
     "log_likelihood": log_likelihood,
     "conditional_log_likelihood": conditional_log_likelihood,
     "active_units": active_units,
+    "codebook": codebook,
     "classifier_accuracy": classifier_accuracy,
     "coherence": coherence,
     "joint_coherence": joint_coherence,
     "frechet": frechet,
+    "retrieval": retrieval,
+    "transfer": transfer,
     "students": students,
     "inference_gaps": inference_gaps,
 }
 """The metrics of the library, by name."""
 
-COSTLY = ("students", "inference_gaps")
-"""Metrics that are computed only where they are asked for by name: they infer or decode many times over."""
+COSTLY = ("retrieval", "transfer", "students", "inference_gaps")
+"""Metrics that are computed only where they are asked for by name: they compare all data with all, fit many
+classifiers, or infer or decode many times over."""
 
 _MOST_WITH_POWERSET = 4
 _JUDGED = ("coherence", "joint_coherence", "frechet")
@@ -74,7 +87,8 @@ def evaluate(
     """How good a model's inference and generation are, as rows of numbers.
 
     A data point counts for a subset if it has every member of it; ``n`` says how many did. What the model or the data
-    does not allow is left out, and :attr:`Evaluation.notes` says why. The model, its mode and the state of random
+    does not allow is left out, and :attr:`Evaluation.notes` says why; what is about models of another kind, such as the
+    codebook of a model without one, is passed over unless it was asked for. The model, its mode and the state of random
     number generators are as before afterwards.
 
     Args:
@@ -149,7 +163,8 @@ def evaluate(
             try:
                 rows.extend({"metric": name, "given": "", "target": ""} | row for row in metric(context))
             except Unavailable as reason:
-                context.note(f"{name}: left out, since {reason}.")
+                if metrics is not None or not isinstance(reason, OtherKind):
+                    context.note(f"{name}: left out, since {reason}.")
     settings = {"model": type(model).__name__, "modalities": list(names), "seed": seed, **sizes}
     return Evaluation(rows, context.notes, settings | {"n": data.size})
 
@@ -195,14 +210,14 @@ def default_subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
 def _trained(
     model: Evaluated, source: Source | None, train: Batch | None, data: Batch, seed: int, cache: str | Path | None
 ) -> Mapping[str, nn.Module]:
-    """Classifiers trained on the training data; none, if it has no classes."""
-    if source is None or train is None:
+    """Classifiers trained on the training data; none, if it has no classes, or nobody says what the data are."""
+    if source is None or train is None or not isinstance(model, Describes):
         return {}
+    modalities = [each for each in model.modalities if isinstance(each, Modality)]
     known = [labels for labels in (class_labels(train), class_labels(data)) if labels is not None]
     if class_labels(train) is None:
         return {}
     num_classes = int(torch.cat(known).max()) + 1
-    modalities = model.modalities
     return train_classifiers(
         source, modalities, seed=seed, num_classes=num_classes, device=device_of(model), cache=cache
     )

@@ -19,7 +19,15 @@ class MetricName(NamedTuple):
     better: int
 
 
+_COUNTS = {1: "one modality", 2: "two modalities", 3: "three modalities", 4: "four modalities"}
+
 _METRICS = {
+    "accuracy": MetricName("Accuracy", "Share of data whose class the model predicts rightly.", 1),
+    "f1_micro": MetricName("F1 (micro)", "Of all labels together, each predicted above a probability of one half.", 1),
+    "f1_macro": MetricName("F1 (macro)", "Mean over classes or labels of their F1.", 1),
+    "auroc": MetricName(
+        "AUROC", "How often a datum with the label gets a higher score than one without; the mean over labels.", 1
+    ),
     "linear_probe": MetricName(
         "Linear probe (few labels)", "Accuracy of a linear classifier that was fitted on a few posterior means.", 1
     ),
@@ -30,6 +38,11 @@ _METRICS = {
         "Cosine", "Similarity of the posterior mean to that from all modalities of the same datum.", 1
     ),
     "cosine_shuffled": MetricName("Cosine, shuffled", "The same between different data: what chance gives.", 0),
+    "canonical_correlation": MetricName(
+        "Canonical correlation",
+        "Mean canonical correlation of the latents from two single modalities of the same datum.",
+        1,
+    ),
     "elbo": MetricName("ELBO (nats)", "Evidence lower bound of the modalities of the subset.", 1),
     "log_likelihood": MetricName(
         "Log-likelihood (nats)", "Importance-sampled log p of the modalities of the subset, per datum.", 1
@@ -39,6 +52,24 @@ _METRICS = {
     ),
     "active_units": MetricName(
         "Active units", "Latent dimensions whose posterior mean varies over the data by more than 0.01.", 0
+    ),
+    "codebook_usage": MetricName("Codes in use", "Share of the codebook that occurs.", 0),
+    "codebook_perplexity": MetricName(
+        "Perplexity of the codes", "How many codes are in use, if all were used equally.", 0
+    ),
+    **{
+        f"codebook_owned_by_{count}": MetricName(
+            f"Codes owned by {_COUNTS[count]}", "Share of the codes in use that so many modalities use.", 0
+        )
+        for count in _COUNTS
+    },
+    "codebook_agreement": MetricName(
+        "Agreement of codes", "Share of data with the same code from one modality and from the other.", 1
+    ),
+    "codebook_nmi": MetricName("Codes and classes (NMI)", "Normalised mutual information of code and class.", 1),
+    "codebook_purity": MetricName("Purity of codes", "Share of data in the most common class of their code.", 1),
+    "codebook_divergence": MetricName(
+        "Divergence of codes (nats)", "Jensen-Shannon divergence between the modalities' codes of the same class.", -1
     ),
     "classifier_accuracy": MetricName(
         "Accuracy of the judges", "Of the classifiers on real data: the ceiling of coherence.", 0
@@ -55,6 +86,25 @@ _METRICS = {
         -1,
     ),
     "fid": MetricName("FID", "Fréchet distance between Inception features of generated and of real images.", -1),
+    "retrieval_r1": MetricName("Retrieval R@1", "Share of queries whose first item is of their class.", 1),
+    "retrieval_r5": MetricName("Retrieval R@5", "Share of queries with an item of their class among the first 5.", 1),
+    "retrieval_r10": MetricName(
+        "Retrieval R@10", "Share of queries with an item of their class among the first 10.", 1
+    ),
+    "retrieval_map": MetricName("Retrieval mAP", "Mean average precision over the whole gallery.", 1),
+    "retrieval_episode_r1": MetricName(
+        "Retrieval R@1, one item of each class", "Share of queries whose first item is of their class.", 1
+    ),
+    "retrieval_episode_r3": MetricName(
+        "Retrieval R@3, one item of each class", "Share of queries with the item of their class among the first 3.", 1
+    ),
+    "transfer": MetricName(
+        "Transfer", "Accuracy on the target of a classifier that was fitted on the latents of the given modality.", 1
+    ),
+    "transfer_mean": MetricName("Transfer, mean", "Over all ordered pairs of different modalities.", 1),
+    "transfer_ratio": MetricName(
+        "Transfer, ratio", "Accuracy over that of the target's own classifier, the mean over all pairs.", 1
+    ),
     "amortization_gap": MetricName(
         "Amortisation gap (nats)",
         "By how much the best Gaussian for each datum has a higher ELBO than the posterior of the model.",

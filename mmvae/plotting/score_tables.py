@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from mmvae.evaluation.results import OBSERVED
 from mmvae.plotting.metric_names import metric_name
 from mmvae.plotting.page import Cell, Page, number
 from mmvae.plotting.scores import Row, Scores, rows_of
@@ -140,5 +141,6 @@ def _in_order(rows: list[Row], key: str) -> list[Any]:
 
 
 def _by_size(rows: list[Row]) -> list[str]:
-    """Labels of subsets, those of few members first, the prior last."""
-    return sorted(_in_order(rows, "given"), key=lambda one: one.count("+") if one else math.inf)
+    """Labels of subsets, those of few members first; then whatever is observed, and the prior last."""
+    last = {OBSERVED: 1, "": 2}
+    return sorted(_in_order(rows, "given"), key=lambda one: (last.get(one, 0), one.count("+")))
