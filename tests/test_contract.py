@@ -146,7 +146,8 @@ def test_importing_is_light() -> None:
     code = (
         "import sys, mmvae; from mmvae import Modality, likelihoods, models; "
         "heavy = {'torchvision', 'matplotlib', 'lightning', 'transformers', 'sklearn', 'tensorboard', "
-        "'mmvae.training', 'mmvae.evaluation', 'mmvae.plotting', 'mmvae.testing'}; print(sorted(heavy & set(sys.modules)))"
+        "'mmvae.training', 'mmvae.evaluation', 'mmvae.plotting', 'mmvae.testing'}; "
+        "print(sorted(heavy & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from mmvae.batch import Batch
 from mmvae.models.classifier import MultimodalClassifier, Shown
+from mmvae.nn.fusion.slots import make_fusion, of_width
 from mmvae.nn.lora import add_lora, merge_lora
 from mmvae.nn.proxies import ProxyHead
-from mmvae.nn.slots import make_fusion, of_width
 from mmvae.nn.tokens import EncoderOutput, Frozen, TokenEncoder
 from mmvae.objectives.task import Task
 

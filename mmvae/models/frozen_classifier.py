@@ -12,7 +12,7 @@ from torch import Tensor
 from mmvae.batch import Batch
 from mmvae.models.classifier import MultimodalClassifier
 from mmvae.models.feature_cache import Features, FeatureWriter, Fingerprint, place_of, read
-from mmvae.nn.latent_tuning import valid_tokens
+from mmvae.nn.fusion.latent_tuning import valid_tokens
 from mmvae.nn.tokens import Frozen, Precomputed, TokenEncoder, encoder_facts
 from mmvae.sources import Data, Source, as_source
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from mmvae.batch import Batch
 from mmvae.models.classifier import Shown
 from mmvae.models.frozen_classifier import FrozenEncoderClassifier
+from mmvae.nn.fusion.slots import make_fusion, of_width
 from mmvae.nn.running_mean import RunningMean
-from mmvae.nn.slots import make_fusion, of_width
 from mmvae.nn.tokens import EncoderOutput, TokenEncoder
 from mmvae.objectives.task import Task
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from mmvae.batch import Batch
 from mmvae.models.classifier import Shown
 from mmvae.models.frozen_classifier import FrozenEncoderClassifier
-from mmvae.nn.bilinear import BilinearPooling
 from mmvae.nn.cca import CCALoss, CCANorm, canonical_correlations
-from mmvae.nn.latent_fusion import Fusion, make_latent_fusion
-from mmvae.nn.latent_tuning import LatentTuning, Pool, TunedLatents, paired_layers, valid_tokens
-from mmvae.nn.layer_mean import LayerMean, Mix
-from mmvae.nn.stand_in import StandIn, dummy_datum
+from mmvae.nn.fusion.bilinear import BilinearPooling
+from mmvae.nn.fusion.latent_fusion import Fusion, make_latent_fusion
+from mmvae.nn.fusion.latent_tuning import LatentTuning, Pool, TunedLatents, paired_layers, valid_tokens
+from mmvae.nn.fusion.layer_mean import LayerMean, Mix
+from mmvae.nn.fusion.stand_in import StandIn, dummy_datum
 from mmvae.nn.tokens import EncoderOutput
 from mmvae.objectives.task import Task
 

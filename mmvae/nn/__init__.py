@@ -1,15 +1,21 @@
 """Networks: encoders from data to features, decoders from latents to likelihood parameters, and heads."""
 
-from mmvae.nn.bilinear import BilinearPooling
 from mmvae.nn.cca import CCALoss, canonical_correlations, cca_loss
 from mmvae.nn.codebook import CLUB, CrossCPC, Kept, Quantised, Quantiser, code_matching, info_nce
 from mmvae.nn.codes import CodesDecoder, CodesEncoder
 from mmvae.nn.conv import ConvDecoder, ConvEncoder
 from mmvae.nn.default import default_decoder, default_encoder
+from mmvae.nn.fusion import (
+    BilinearPooling,
+    ConcatFusion,
+    LatentTuning,
+    LatentTuningBlock,
+    LayerMean,
+    TransformerFusion,
+    TunedLatents,
+    paired_layers,
+)
 from mmvae.nn.heads import LaplaceHead, NormalHead
-from mmvae.nn.latent_fusion import ConcatFusion, TransformerFusion
-from mmvae.nn.latent_tuning import LatentTuning, LatentTuningBlock, TunedLatents, paired_layers
-from mmvae.nn.layer_mean import LayerMean
 from mmvae.nn.lora import LowRank, add_lora, merge_lora
 from mmvae.nn.mlp import MLP, MLPDecoder, MLPEncoder
 from mmvae.nn.mnist_svhn_text import (

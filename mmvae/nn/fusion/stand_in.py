@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mmvae.nn.latent_tuning import valid_tokens
+from mmvae.nn.fusion.latent_tuning import valid_tokens
 from mmvae.nn.tokens.base import TokenEncoder
 
 
