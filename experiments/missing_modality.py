@@ -2,8 +2,8 @@
 
     python experiments/missing_modality.py --task street --preset laptop --out runs/missing_modality
 
-The encoders are the library's own small transformers, pretrained on the labels of one modality each (on images that
-nothing else sees) and frozen; the data is noisy, so that one modality alone leaves doubt and a missing one costs
+The encoders are the library's own small transformers, pretrained on one modality each (on images that nothing else
+sees) and frozen; the data is noisy, so that one modality alone leaves doubt and a missing one costs
 something. Every method sees the same encoders, data and missingness tables, over several seeds. What an earlier call
 with the same folder finished is read, not run again.
 """
@@ -19,7 +19,7 @@ import tyro
 from missing.digits import MODALITIES, Size, Task, read
 from missing.measuring import Results, Setting, classify
 from missing.methods import METHODS, PROBE, Group
-from missing.training import Training, predictor, pretrained, probe, train
+from missing.training import Pretraining, Training, predictor, pretrained, probe, train
 from rich.console import Console
 from torch import Tensor
 
@@ -52,7 +52,7 @@ PRESETS = {
         "labelled rows; compare methods with each other, not with papers.",
         size=Size(pretraining=12_000, train=1_500, test=2_000),
         pretraining_epochs=6,
-        epochs=20,
+        epochs=12,
         tables=3,
     ),
     "full": Preset(
@@ -75,6 +75,8 @@ class Arguments:
     """Seconds, an hour on two cores, or what a GPU is for."""
     groups: tuple[Group, ...] = ("methods",)
     """The methods side by side, and the ablations of MoLT and of CMPT."""
+    pretraining: Pretraining = "labels"
+    """What encoders learn from: the labels of their modality, or what is hidden of it (masked reconstruction)."""
     trainings: tuple[Training, ...] = ("complete", "incomplete")
     """Train on complete rows, or on rows of which 70 % lack a modality."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -87,6 +89,11 @@ class Arguments:
     """"auto", "cpu" or "cuda"."""
 
 
+def root_of(arguments: Arguments) -> Path:
+    """Where everything of a task and its encoders is kept."""
+    return arguments.out / f"{arguments.task}-{arguments.pretraining}"
+
+
 def names_of(arguments: Arguments) -> list[str]:
     """The methods that are asked for and suit the task."""
     modalities = MODALITIES[arguments.task]
@@ -97,16 +104,19 @@ def names_of(arguments: Arguments) -> list[str]:
 def setting_of(name: str, training: Training, seed: int, arguments: Arguments) -> Setting:
     """Where a method's numbers are kept."""
     slug = "".join(letter if letter.isalnum() else "-" for letter in name.lower())
-    return Setting(name, training, seed, arguments.out / arguments.task / training / slug / f"seed{seed}")
+    return Setting(name, training, seed, root_of(arguments) / training / slug / f"seed{seed}")
 
 
 def run_seed(seed: int, arguments: Arguments, console: Console) -> tuple[Tensor, tuple[str, ...]]:
     """Everything of one seed that no earlier call finished; the labels of the test data, and notes."""
-    preset, root, device = PRESETS[arguments.preset], arguments.out / arguments.task, arguments.device
+    preset, root, device = PRESETS[arguments.preset], root_of(arguments), arguments.device
     splits = read(arguments.task, preset.size, arguments.data, arguments.out / "cache", seed)
-    kept = arguments.out / "encoders" / ("usps" if arguments.task == "usps" else "street")  # "three" shares those
+    digits = "usps" if arguments.task == "usps" else "street"  # of which "three" has one more
+    kept = arguments.out / "encoders" / arguments.pretraining / digits
     encoders = {
-        name: pretrained(name, splits, preset.pretraining_epochs, seed, device, kept / f"{name}-seed{seed}")
+        name: pretrained(
+            name, splits, arguments.pretraining, preset.pretraining_epochs, seed, device, kept / f"{name}-{seed}"
+        )
         for name in MODALITIES[arguments.task]
     }
     for training in arguments.trainings:
@@ -142,7 +152,7 @@ def pictures(setting: Setting, model: Any, test: Batch) -> None:
 def main(arguments: Arguments) -> Path:
     """Runs what is asked for; writes figures and ``tables.md``, whose path it gives back."""
     console, preset = Console(), PRESETS[arguments.preset]
-    root = arguments.out / arguments.task
+    root = root_of(arguments)
     labels: dict[int, Tensor] = {}
     notes = dict.fromkeys([preset.says])
     for seed in arguments.seeds:

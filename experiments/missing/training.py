@@ -19,6 +19,7 @@ from mmvae.data import ALPHABET, Missingness
 from mmvae.nn import TextTransformer, ViT, canonical_correlations
 from mmvae.subsets import powerset
 
+Pretraining = Literal["labels", "masked"]
 Training = Literal["complete", "incomplete"]
 Predict = Callable[[Batch, Any], Tensor]
 """From data and a subset to classes, ``[N]``."""
@@ -31,10 +32,15 @@ MAKERS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def pretrained(name: str, splits: Splits, epochs: int, seed: int, device: str, out: Path) -> nn.Module:
-    """An encoder that was trained to read the digit off its modality alone."""
+def pretrained(
+    name: str, splits: Splits, pretraining: Pretraining, epochs: int, seed: int, device: str, out: Path
+) -> nn.Module:
+    """An encoder that learned from its modality alone: to read the digit, or to fill in what is hidden of a datum."""
     torch.manual_seed(seed)
-    model = models.LateFusion({name: MAKERS[name]()}, CLASSES, freeze=False)
+    encoder = {name: MAKERS[name]()}
+    model: Any = models.MaskedReconstruction(encoder)
+    if pretraining == "labels":
+        model = models.LateFusion(encoder, CLASSES, freeze=False)
     longer = 2 if name == "svhn" else 1  # street digits take longer to learn
     mmvae.fit(
         model,
@@ -49,7 +55,8 @@ def pretrained(name: str, splits: Splits, epochs: int, seed: int, device: str, o
         out=out,
         resume=True,
     )
-    return model.cpu().encoder(name)
+    model.cpu()
+    return model.encoder(name) if pretraining == "labels" else model.encoder
 
 
 def incomplete(batch: Batch, seed: int) -> Batch:
