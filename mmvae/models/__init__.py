@@ -3,6 +3,7 @@
 from mmvae.models.base import MultimodalVAE
 from mmvae.models.classifier import MultimodalClassifier
 from mmvae.models.cmpt import CMPT
+from mmvae.models.codebook import CodebookModel
 from mmvae.models.dcid import DCID
 from mmvae.models.fcid import FCID
 from mmvae.models.frozen_classifier import FrozenEncoderClassifier
@@ -25,6 +26,7 @@ __all__ = [
     "MMVAE",
     "MVAE",
     "MVTCAE",
+    "CodebookModel",
     "FrozenEncoderClassifier",
     "IterativeVAE",
     "LateFusion",

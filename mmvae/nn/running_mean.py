@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 _SLOWEST = 0.01
@@ -30,8 +30,9 @@ class RunningMean(nn.Module):
         self.register_buffer("count", torch.zeros(()))
 
     @torch.no_grad()
-    def update(self, vectors: Float[Tensor, "N d"]) -> None:
-        """Takes vectors in."""
-        if len(vectors):
-            self.count += len(vectors)
-            self.mean.lerp_(vectors.mean(0).to(self.mean.dtype), (len(vectors) / self.count).clamp(min=_SLOWEST))
+    def update(self, vectors: Float[Tensor, "N *T d"], valid: Bool[Tensor, "N *T"] | None = None) -> None:
+        """Takes vectors in, those alone that are valid; nothing changes where there are none."""
+        taken = vectors.flatten(0, -2) if valid is None else vectors[valid]
+        if len(taken):
+            self.count += len(taken)
+            self.mean.lerp_(taken.mean(0).to(self.mean.dtype), (len(taken) / self.count).clamp(min=_SLOWEST))

@@ -13,7 +13,7 @@ from docs.blocks import ROOT
 import mmvae
 
 DOCS = ROOT / "docs"
-BASES = {"FrozenEncoderClassifier", "MultimodalClassifier", "MultimodalModel", "MultimodalVAE"}
+BASES = {"CodebookModel", "FrozenEncoderClassifier", "MultimodalClassifier", "MultimodalModel", "MultimodalVAE"}
 REFERENCE = "\n".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "reference").glob("*.md")))
 
 

@@ -13,7 +13,6 @@ import mmvae
 from mmvae import Batch
 from mmvae.models import LateFusion
 from mmvae.nn import TextTransformer, TokenEncoder, ViT
-from mmvae.nn.running_mean import RunningMean
 from mmvae.testing import InferenceContract
 
 SIZES: dict[str, Any] = {"depth": 2, "heads": 2}
@@ -107,18 +106,6 @@ def test_means_are_taken_in_training_alone_and_saved(tmp_path: Path) -> None:
     again = mmvae.load(mmvae.save(model, tmp_path))
     text = {"text": make_data()["text"]}
     assert torch.equal(mmvae.infer(again, text).mean, mmvae.infer(model, text).mean)
-
-
-def test_a_running_mean_follows_the_latest_in_the_long_run() -> None:
-    mean, values = RunningMean(2), torch.randn(40, 2)
-    for part in values.split([7, 13, 20]):
-        mean.update(part)
-    torch.testing.assert_close(mean.mean, values.mean(0))
-    mean.update(values[:0])
-    torch.testing.assert_close(mean.mean, values.mean(0))
-    for _ in range(1000):
-        mean.update(torch.ones(5, 2))
-    torch.testing.assert_close(mean.mean, torch.ones(2), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("freeze", [True, False])

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmvae.nn import PatchSteps, SequenceEncoder
-from mmvae.nn.sequences import CoarseEncoder, ConvStem, RunningMean, StepDecoder, StepEncoder, StepReadout
+from mmvae.nn.sequences import CoarseEncoder, ConvStem, StepDecoder, StepEncoder, StepReadout
 
 VALID = torch.tensor([[True, True, True, True], [True, False, False, True], [False, False, False, False]])
 
@@ -126,25 +126,3 @@ def test_readout_makes_as_many_steps_as_it_has_met() -> None:
     torch.testing.assert_close(readout(vectors, 2), readout(vectors)[:, :2])
     assert not torch.allclose(readout(vectors)[:, 0], readout(vectors)[:, 1])
     assert StepReadout(4, 3, most=9, hidden=8, length=6)(vectors).shape == (2, 6, 3)
-
-
-def test_running_mean_is_the_mean_of_the_first_batches() -> None:
-    running = RunningMean(3)
-    batches = torch.randn(5, 2, 4, 3)
-    for batch in batches:
-        running.update(batch)
-    torch.testing.assert_close(running.mean, batches.mean((0, 1, 2)))
-    before = running.mean.clone()
-    running.update(torch.ones(2, 4, 3), torch.zeros(2, 4, dtype=torch.bool))
-    assert torch.equal(running.mean, before)
-    assert running.batches == 5
-    running.batches.fill_(1000)
-    running.update(torch.ones(3, 4, 3), VALID)
-    torch.testing.assert_close(running.mean, 0.99 * before + 0.01)
-
-
-def test_running_mean_looks_at_what_is_there() -> None:
-    running = RunningMean(2)
-    vectors = torch.randn(3, 4, 2)
-    running.update(vectors, VALID)
-    torch.testing.assert_close(running.mean, vectors[VALID].mean(0))
