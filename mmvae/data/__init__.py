@@ -1,5 +1,6 @@
 """Data: readers, pairing by label, missingness tables, noise, datasets that hand out whole batches, rendered digits."""
 
+from mmvae.data.clip_features import ClipFeatures
 from mmvae.data.cub_files import cub_captions
 from mmvae.data.cub_task import cub, cub_vocabulary
 from mmvae.data.cub_words import CaptionVocabulary
@@ -13,10 +14,13 @@ from mmvae.data.noise import Noisy, add_noise, feature_statistics, mask_features
 from mmvae.data.overlay import polymnist, polymnist_form
 from mmvae.data.paired_sequences import PairedSequences, paired_sequences
 from mmvae.data.pairing import pair_by_label, pair_images
+from mmvae.data.read_ave import ave
+from mmvae.data.read_avvp import avvp
 from mmvae.data.read_food101 import food101
 from mmvae.data.read_hateful_memes import hateful_memes
 from mmvae.data.read_mm_imdb import mm_imdb
 from mmvae.data.read_snli_ve import snli_ve
+from mmvae.data.read_vggsound_avel import vggsound_avel
 from mmvae.data.readers import mnist, svhn, svhn_sample, usps
 from mmvae.data.rendered import rendered_digits
 from mmvae.data.rows import Rows, Sampler
@@ -26,6 +30,7 @@ from mmvae.data.tokenizer import Tokenizer
 __all__ = [
     "ALPHABET",
     "CaptionVocabulary",
+    "ClipFeatures",
     "DigitWords",
     "ImageFiles",
     "ImageText",
@@ -39,6 +44,8 @@ __all__ = [
     "SourceNotFound",
     "Tokenizer",
     "add_noise",
+    "ave",
+    "avvp",
     "cub",
     "cub_captions",
     "cub_vocabulary",
@@ -65,4 +72,5 @@ __all__ = [
     "svhn",
     "svhn_sample",
     "usps",
+    "vggsound_avel",
 ]
