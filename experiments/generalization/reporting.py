@@ -1,0 +1,143 @@
+"""Tables and figures of what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from generalization.measuring import RANDOM_DRAWS, SHARES
+from generalization.tasks import FINE, Task
+from tables import markdown, mean_and_spread
+
+import mmvae
+from mmvae import Batch
+from mmvae.evaluation import Evaluation
+
+Found = Mapping[str, Sequence[Evaluation]]
+"""By arm, an evaluation for each seed."""
+ARROW = "\N{RIGHTWARDS ARROW}"
+
+
+def values(found: Sequence[Evaluation], metric: str, given: str = "", target: str = "") -> list[float]:
+    """One number of an arm, for each seed that has it."""
+    rows = [row for each in found for row in each.select(metric, given, target)]
+    return [row["value"] for row in rows]
+
+
+def of_pairs(found: Found, metric: str, title: str, pairs: Sequence[tuple[str, str]]) -> str:
+    """A column for each ordered pair, then their mean, seed by seed."""
+    lines = {}
+    for name, each in found.items():
+        cells = [values(each, metric, *pair) for pair in pairs]
+        known = [cell for cell in cells if cell]
+        means = [float(np.mean(seed)) for seed in zip(*known, strict=True)] if known else []
+        lines[name] = [*(mean_and_spread(cell) for cell in cells), mean_and_spread(means)]
+    return markdown(title, "arm", [*(f"{a} {ARROW} {b}" for a, b in pairs), "mean"], lines)
+
+
+def of_names(found: Found, title: str, columns: Mapping[str, tuple[str, str, str]], digits: int = 3) -> str:
+    """A column for each metric."""
+    lines = {
+        name: [mean_and_spread(values(each, *column), digits) for column in columns.values()]
+        for name, each in found.items()
+    }
+    return markdown(title, "arm", list(columns), lines)
+
+
+def tables(task: Task, measured: Found, kept: Found) -> str:
+    """All of them, in Markdown."""
+    names = (*FINE[task], "text")
+    across = [(one, other) for one in names for other in names if one != other]
+    home = [(one, one) for one in names]
+    text = of_pairs(measured, "transfer", "Transfer: logistic head, all labels", across)
+    text += of_pairs(measured, "transfer", "The same head at home", home)
+    text += of_pairs(measured, "transfer_10_labels", "Transfer: ten labels of each class", across)
+    text += of_pairs(measured, "transfer_step_head", "Transfer: the head of the authors' code", across)
+    fine = [(one, other) for one in FINE[task] for other in FINE[task]]
+    text += of_pairs(measured, "transfer_steps", "Event of each step", fine)
+    text += of_pairs(measured, "retrieval_r1", "Retrieval of the class, R@1, ties at their expectation", across)
+    text += of_pairs(measured, "retrieval_map", "Retrieval of the class, mean average precision", across)
+    text += of_pairs(measured, "coherence", "Zero-shot generation: the class that classifiers see", across)
+    owners = {f"owned by {count}": (f"codebook_owned_by_{count}", "", "") for count in (1, 2, 3)}
+    of_codebook = {
+        "usage": ("codebook_usage", "", ""),
+        "perplexity": ("codebook_perplexity", "", ""),
+        **owners,
+        "agreement of all": ("codebook_agreement", "+".join(names), ""),
+        **{f"NMI, {name}": ("codebook_nmi", "", name) for name in names},
+        "divergence, nats": ("codebook_divergence", "", ""),
+    }
+    text += of_names(measured, "The codebook, test data", of_codebook)
+    cost = {"parameters": ("parameters", "", ""), "ms per step, median": ("milliseconds_per_step", "", "")}
+    return text + of_names(measured, "Cost", cost, digits=0) + toc_tables(kept)
+
+
+def toc_tables(kept: Found) -> str:
+    """Transfer at each number of kept dimensions, and the choice by validation at home."""
+    text = ""
+    chosen = {}
+    for name, each in kept.items():
+        if not each[0].rows:
+            continue
+        ways = dict.fromkeys(row["given"].rpartition(" ")[0] for row in each[0].rows if " " in row["given"])
+        grouped = dict.fromkeys("random" if way.startswith("random") else way for way in ways)
+        lines = {}
+        for way in grouped:
+            members = [one for one in ways if one == way or (way == "random" and one.startswith("random"))]
+            cells = []
+            for share in SHARES:
+                by_seed = zip(*(values(each, "toc", f"{one} {share:g}") for one in members), strict=False)
+                cells.append(mean_and_spread([float(np.mean(seed)) for seed in by_seed]))
+            lines[way] = cells
+        columns = [f"{share:.0%}" for share in SHARES]
+        text += markdown(f"TOC on {name}: mean transfer by share of dimensions kept", "chosen by", columns, lines)
+        chosen[name] = choice(each)
+    columns = ["without TOC", "with TOC", "difference", "share chosen"]
+    return text + markdown("TOC, its share chosen on the sources' validation data", "arm", columns, chosen)
+
+
+def choice(found: Sequence[Evaluation]) -> list[str]:
+    """What TOC gives if its share is chosen on validation data at home, the smallest of shares that are as good."""
+    without = values(found, "toc", "everything")
+    given, shares = [], []
+    for each in found:
+        known = [share for share in SHARES if each.select("toc", f"both {share:g}")]
+        best = max(known, key=lambda share: (each.value("toc_validation", f"both {share:g}"), -share))
+        given.append(each.value("toc", f"both {best:g}"))
+        shares.append(best)
+    gains = [one - other for one, other in zip(given, without, strict=True)]
+    return [*map(mean_and_spread, (without, given)), mean_and_spread(gains, sign="+"), mean_and_spread(shares, 2)]
+
+
+def curves(kept: Found, folders: Mapping[str, Path]) -> None:
+    """TOC's curve of each arm, with the scores of the first seed's codebook."""
+    for name, each in kept.items():
+        if not each[0].rows:
+            continue
+        model = mmvae.load(folders[name])
+        width = model.codebook.shape[1]
+        accuracy: dict[str, dict[int, list[float]]] = {}
+        for way in ("both", "similarity", "variance", "random", "lowest"):
+            members = [f"random {draw}" for draw in range(RANDOM_DRAWS)] if way == "random" else [way]
+            found = {
+                round(share * width): [value for one in members for value in values(each, "toc", f"{one} {share:g}")]
+                for share in SHARES
+            }
+            accuracy[way] = {kept: numbers for kept, numbers in found.items() if numbers}
+        known = {way: numbers for way, numbers in accuracy.items() if numbers}
+        figure = mmvae.plot.toc_curve(mmvae.plot.TOCCurve.of(model, known))
+        figure.savefig(folders[name] / "toc.png", dpi=150)
+
+
+def matrices(measured: Found, path: Path) -> None:
+    """Source by target, means over the seeds, the arms side by side."""
+    means = {name: mmvae.evaluation.across_seeds(each) for name, each in measured.items()}
+    mmvae.plot.transfer_matrix(means).savefig(path, dpi=150)
+
+
+def figures(model: Any, test: Batch, folder: Path) -> None:
+    """How modalities use the codes."""
+    if hasattr(model, "codebook"):
+        mmvae.plot.code_usage(mmvae.plot.CodeUsage.of(model, test)).savefig(folder / "code_usage.png", dpi=150)

@@ -1,0 +1,90 @@
+"""The experiment with codebooks runs end to end, on data it makes, and does not repeat what is done."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+import mmvae
+from mmvae.distributions import point_mass
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+pytestmark = pytest.mark.filterwarnings("ignore:canonical correlations")  # of so few rows
+
+
+@pytest.fixture(scope="module")
+def experiment() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(EXPERIMENTS))
+    try:
+        yield importlib.import_module("cross_modal_generalization")
+    finally:
+        sys.path.remove(str(EXPERIMENTS))
+
+
+def ran(experiment: ModuleType, tmp_path_factory: pytest.TempPathFactory, task: str, names: tuple[str, ...]) -> Any:
+    """The tables of a smoke run of some arms, and its arguments."""
+    some = {name: arm for name, arm in experiment.ARMS.items() if name in names}
+    arguments = experiment.Arguments(
+        task=task,
+        preset="smoke",
+        seeds=(0,),
+        data=tmp_path_factory.mktemp("nothing"),
+        out=tmp_path_factory.mktemp("runs"),
+        device="cpu",
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "ARMS", some)
+        for module in ("generalization.measuring", "generalization.reporting"):
+            patch.setattr(importlib.import_module(module), "SHARES", (1.0, 0.25))
+            patch.setattr(importlib.import_module(module), "RANDOM_DRAWS", 2)
+        text = experiment.main(arguments).read_text()
+        written = {file: file.stat().st_mtime_ns for file in arguments.out.rglob("evaluation.json")}
+        assert experiment.main(arguments).read_text() == text
+        assert {file: file.stat().st_mtime_ns for file in arguments.out.rglob("evaluation.json")} == written
+    return text, arguments.out / task
+
+
+@pytest.mark.slow
+def test_digits(experiment: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> None:
+    text, root = ran(experiment, tmp_path_factory, "usps", ("FCID", "MVTCAE"))
+    assert "rendered small digits" in text  # what stands for the files that are not there
+    for heading in ("Transfer: logistic head", "Retrieval of the class, R@1", "Zero-shot generation", "TOC on FCID"):
+        assert heading in text
+    assert "| MVTCAE |" in text
+    for picture in ("transfer.png", "fcid/seed0/toc.png", "fcid/seed0/code_usage.png"):
+        assert (root / picture).stat().st_size > 1000
+    assert mmvae.load(root / "fcid" / "seed0").names == ("mnist", "usps", "text")
+
+
+@pytest.mark.slow
+def test_sequences(experiment: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> None:
+    text, _ = ran(experiment, tmp_path_factory, "sequences", ("FCID", "MoPoE"))
+    assert "Event of each step" in text
+    assert text.count("| MoPoE |") > 4
+
+
+def test_every_arm_builds(experiment: ModuleType) -> None:
+    tasks = importlib.import_module("generalization.tasks")
+    splits = tasks.sequences(tasks.Size(20, 20, 20), seed=0)
+    for name, arm in experiment.ARMS.items():
+        assert arm.make("sequences", splits).names == ("audio", "video", "text"), name
+
+
+def test_random_dimensions_keep_what_they_name(experiment: ModuleType) -> None:
+    measuring = importlib.import_module("generalization.measuring")
+    codebook = torch.randn(8, 6)
+    latents = mmvae.Latents(point_mass(codebook[[3, 1]]), ("a",), codes=torch.tensor([3, 1]))
+    readers = measuring.kept_dimensions(codebook, 0.5, seed=0)
+    for name in ("both", "lowest", "random 2"):
+        read = readers[name]
+        torch.testing.assert_close(read(latents), codebook[[3, 1]][:, read.dims])
+    everything = measuring.kept_dimensions(codebook, 1.0, seed=0)["principal components"](latents)
+    torch.testing.assert_close(torch.dist(*everything), torch.dist(*codebook[[3, 1]]))  # a rotation
