@@ -142,7 +142,7 @@ def pictures(setting: Setting, model: Any, test: Batch) -> None:
     """The latents of each subset in the plane, and for CMPT where class tokens and proxies look."""
     setting.folder.mkdir(parents=True, exist_ok=True)
     some = test[torch.arange(min(600, test.size))]
-    figures = {"latents": mmvae.plot.latent_map(mmvae.plot.LatentMap.of(model, some, method="tsne"))}
+    figures = {"latents": mmvae.plot.latent_map(mmvae.plot.LatentMeans.of(model, some, method="tsne"))}
     if isinstance(model, models.CMPT):
         figures["attention"] = mmvae.plot.attention_maps(mmvae.plot.AttentionMaps.of(model, test[torch.arange(1)]))
     for name, figure in figures.items():

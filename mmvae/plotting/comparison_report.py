@@ -7,19 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmvae.evaluation.abilities import Generates, Predicts, Samples
 from mmvae.plotting.cells import Render
 from mmvae.plotting.generation import CrossGeneration
-from mmvae.plotting.inputs import Generates
 from mmvae.plotting.metric_names import metric_name
+from mmvae.plotting.model_tables import sizes
 from mmvae.plotting.page import Page, number
-from mmvae.plotting.pictures import Picture, cross_picture, evaluation_pictures, show
+from mmvae.plotting.pictures import Picture, cross_picture, evaluation_pictures, show, transfer_pictures
 from mmvae.plotting.provenance import provenance
 from mmvae.plotting.score_tables import best_of, mean_cross_coherence, write_comparison
 from mmvae.plotting.scores import Scores, comparison, per_subset, rows_of
 from mmvae.sources import Data
 from mmvae.training.storage import write_text
 
-_COMPARED = ("coherence", "log_likelihood", "linear_probe_all")
+_COMPARED = ("coherence", "log_likelihood", "linear_probe_all", "accuracy", "f1_macro")
 
 
 def comparison_report(
@@ -36,7 +37,8 @@ def comparison_report(
     """Writes ``plots/*.png`` and ``report.html``, one page on several models, into a folder.
 
     The page holds a table for each metric with the best value of each row in bold, plots of the main metrics, the
-    coherence of each model, and what each generates from the same data.
+    coherence of each model, transfer between modalities, and what each model generates from the same data. Models may
+    be of different families: each is in the tables and plots of what was measured of it.
 
     Args:
         folder: made if it is not there.
@@ -72,6 +74,8 @@ def comparison_report(
     page.notes(notes)
     links = {name: os.path.relpath(path, folder) for name, path in (reports or {}).items()}
     _write_overview(page, evaluations, links)
+    if models:
+        _write_models(page, models)
     pictures = _metric_pictures(evaluations)
     if pictures:
         page.section("Main metrics")
@@ -84,6 +88,10 @@ def comparison_report(
         for place, name in enumerate(coherent, 1):
             page.heading(name)
             show(page, folder, evaluation_pictures(evaluations[name], f"coherence_{place}", name))
+    transferred = list(transfer_pictures(evaluations))
+    if transferred:
+        page.section("Transfer")
+        show(page, folder, transferred)
     if models and data is not None:
         page.section("Generation")
         for place, (name, model) in enumerate(models.items(), 1):
@@ -118,6 +126,18 @@ def _write_overview(page: Page, evaluations: Mapping[str, Scores], links: Mappin
         "best is bold; names lead to reports."
     )
     page.table(["model", *(metric_name(metric).name for metric in columns)], rows, caption, best, links)
+
+
+def _write_models(page: Page, models: Mapping[str, Any]) -> None:
+    """A line per model: what it is, how large it is, and what it does."""
+    page.heading("Models")
+    abilities = {"classifies": Predicts, "generates": Generates, "has a prior": Samples}
+    rows: list[list[str]] = []
+    for name, model in models.items():
+        every, learning = sizes(model)
+        does = ["yes" if isinstance(model, ability) else "no" for ability in abilities.values()]
+        rows.append([name, type(model).__name__, f"{every:,}", f"{learning:,}", *does])
+    page.table(["model", "class", "parameters", "of which learn", *abilities], rows)
 
 
 def _summaries(evaluations: Mapping[str, Scores], metric: str) -> dict[str, float]:

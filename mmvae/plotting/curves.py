@@ -1,4 +1,4 @@
-"""Training curves: the loss, the ELBO and its terms over epochs."""
+"""Training curves: the loss and its terms over epochs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mmvae.plotting.style import INK, PALETTE, axes_or_new, new_figure, style, tidy
+from mmvae.plotting.terms import describe_term
 from mmvae.training.journal import read_metrics
 
 Metrics = Sequence[Mapping[str, Any]] | str | Path
@@ -19,7 +20,6 @@ Metrics = Sequence[Mapping[str, Any]] | str | Path
 
 _NOT_CURVES = ("epoch", "split", "seconds")
 _DASHES = {"train": "-", "validation": "--"}
-_HEADINGS = {"loss": "Training loss", "elbo": "ELBO", "kl": "KL from the prior"}
 
 
 def metrics_rows(metrics: Metrics) -> list[Mapping[str, Any]]:
@@ -35,18 +35,19 @@ def metrics_rows(metrics: Metrics) -> list[Mapping[str, Any]]:
 
 
 def term_names(metrics: Metrics) -> list[str]:
-    """What was recorded, the loss first, then the ELBO, then the other terms as they come."""
+    """What was recorded, the loss first, then the ELBO (of classifiers the accuracy), then the others as they come."""
     names = dict.fromkeys(name for row in metrics_rows(metrics) for name in row if name not in _NOT_CURVES)
-    first = [name for name in ("loss", "elbo") if name in names]
+    first = [name for name in ("loss", "elbo", "accuracy") if name in names]
     return first + [name for name in names if name not in first]
 
 
 def elbo_curve(metrics: Metrics, term: str = "elbo", ax: Axes | None = None) -> Axes:
-    """One recorded term over epochs: training solid, validation dashed, nats per datum.
+    """One recorded term over epochs: training solid, validation dashed.
 
     Args:
         metrics: rows as in a run's ``metrics``, or the path of its ``metrics.csv``.
-        term: a column of the metrics: ``"loss"``, ``"elbo"``, ``"kl"``, a modality.
+        term: a column of the metrics: ``"loss"``, ``"elbo"``, ``"kl"``, a modality; ``"accuracy"`` of classifiers,
+            ``"perplexity"`` of codebooks.
         ax: to draw on; by default those of a new figure.
 
     Raises:
@@ -56,7 +57,7 @@ def elbo_curve(metrics: Metrics, term: str = "elbo", ax: Axes | None = None) -> 
     names = term_names(rows)
     if term not in names:
         raise ValueError(f"metrics: no column {term!r}; there are {', '.join(map(repr, names))}.")
-    ax = axes_or_new(ax)
+    ax, heading = axes_or_new(ax), describe_term(term, names)
     with style():
         for split, dash in _DASHES.items():
             points = [(row["epoch"], row[term]) for row in rows if row["split"] == split and term in row]
@@ -65,8 +66,8 @@ def elbo_curve(metrics: Metrics, term: str = "elbo", ax: Axes | None = None) -> 
                 colour = PALETTE[0] if split == "train" else INK
                 marker = "o" if len(points) == 1 else None  # a line of one point would not show
                 ax.plot(epochs, values, linestyle=dash, color=colour, marker=marker, markersize=4, label=split)
-        ax.set_title(_HEADINGS.get(term, term))
-        ax.set(xlabel="epoch", ylabel="nats per datum")
+        ax.set_title(heading.heading)
+        ax.set(xlabel="epoch", ylabel=heading.unit)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
         ax.margins(x=0.03)
         tidy(ax)
@@ -74,7 +75,9 @@ def elbo_curve(metrics: Metrics, term: str = "elbo", ax: Axes | None = None) -> 
 
 
 def elbo_curves(metrics: Metrics, terms: Sequence[str] | None = None) -> Figure:
-    """The loss, the ELBO and its terms over epochs, a panel each: training solid, validation dashed.
+    """The loss and its terms over epochs, a panel each: training solid, validation dashed.
+
+    Of variational models the terms are the ELBO and its parts; of others, what their ``loss`` names.
 
     Args:
         metrics: rows as in a run's ``metrics``, or the path of its ``metrics.csv``.
@@ -93,6 +96,7 @@ def elbo_curves(metrics: Metrics, terms: Sequence[str] | None = None) -> Figure:
     columns = min(3, len(chosen))
     lines = math.ceil(len(chosen) / columns)
     figure = new_figure(2.6 * columns if columns > 1 else 4.4, 2.1 * lines + 0.3 if columns > 1 else 3.2)
+    units = [describe_term(term, term_names(rows)).unit for term in chosen]
     with style():
         panels = figure.subplots(lines, columns, squeeze=False).flatten()
         for term, ax in zip(chosen, panels, strict=False):
@@ -100,10 +104,11 @@ def elbo_curves(metrics: Metrics, terms: Sequence[str] | None = None) -> Figure:
         for place, ax in enumerate(panels):
             if place >= len(chosen):
                 ax.set_visible(False)
-            elif place % columns:
+            elif place % columns and units[place] == units[place - 1]:
                 ax.set_ylabel("")
             if place + columns < len(chosen):
                 ax.set_xlabel("")
+        figure.align_ylabels()
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=2)
     return figure

@@ -12,9 +12,10 @@ from jaxtyping import Bool, Shaped
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mmvae.evaluation.abilities import Generates, Samples
 from mmvae.inference import infer
 from mmvae.plotting.cells import Cells, Render, blank
-from mmvae.plotting.inputs import Generates, chosen_subsets, class_labels, distinct_rows, evaluating, inferable, spread
+from mmvae.plotting.inputs import chosen_subsets, class_labels, distinct_rows, evaluating, inferable, require, spread
 from mmvae.plotting.style import INK, MUTED, bare, new_figure, style
 from mmvae.sources import Data
 from mmvae.subsets import Subset, label
@@ -64,7 +65,7 @@ class CrossGeneration:
         Raises:
             TypeError: for a model that does not generate.
         """
-        _require_generator(model)
+        require(model, Generates, "does not generate; this plot needs a model with generate()")
         pool = spread(data, _POOL)
         batch = pool[distinct_rows(class_labels(pool), pool.size, rows).tolist()]
         chosen = chosen_subsets(model, batch, subsets)
@@ -166,9 +167,9 @@ class PriorSamples:
             seed: of the draws.
 
         Raises:
-            TypeError: for a model that does not generate.
+            TypeError: for a model without a prior.
         """
-        _require_generator(model)
+        require(model, Samples, "has no prior to draw from; this plot needs a model with sample()")
         with evaluating(model, seed):
             return cls(_arrays(model.sample(num_samples)))
 
@@ -202,11 +203,6 @@ def prior_samples(arrays: PriorSamples, render: Render | None = None, columns: i
         bare(ax)
         ax.set(xlim=(0, columns), ylim=(height, 0), aspect="equal")
     return figure
-
-
-def _require_generator(model: Any) -> None:
-    if not isinstance(model, Generates):
-        raise TypeError(f"{type(model).__name__} does not generate; this plot needs a model with decoders.")
 
 
 def _arrays(data: dict[str, Any], first: bool = False) -> dict[str, np.ndarray]:

@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch.distributions import Distribution, Independent
 
 from mmvae.batch import Batch
+from mmvae.evaluation.context import is_point_mass
+from mmvae.evaluation.inferred import mean_over_steps
 from mmvae.inference import infer
 from mmvae.latents import Latents
 from mmvae.nn.mode import mode
@@ -30,15 +32,10 @@ class HasPrior(Protocol):
         """p(z), of batch shape ``[]`` and event shape ``[D]``."""
 
 
-@runtime_checkable
-class Generates(Protocol):
-    """A model that turns latents into data."""
-
-    def generate(self, latents: Latents, num_samples: int | None = None) -> dict[str, torch.Tensor]:
-        """Data of every modality."""
-
-    def sample(self, num_samples: int) -> dict[str, torch.Tensor]:
-        """Data from the prior."""
+def require(model: Any, ability: type, lack: str) -> None:
+    """Raises a ``TypeError`` that says what a model lacks, unless it has the ability."""
+    if not isinstance(model, ability):
+        raise TypeError(f"{type(model).__name__} {lack}.")
 
 
 def spread(data: Data, size: int) -> Batch:
@@ -116,6 +113,8 @@ def complete_rows(model: Any, batch: Batch) -> Batch:
 def moments(model: Any, batch: Batch, subset: tuple[str, ...]) -> Moments:
     """The first two moments of q(z | x_S) for every row that has a member of the subset.
 
+    Of latents that are sequences, those of the mean over the steps that are there, which are independent given x_S.
+
     Raises:
         ValueError: if no row has one.
     """
@@ -124,13 +123,27 @@ def moments(model: Any, batch: Batch, subset: tuple[str, ...]) -> Moments:
         raise ValueError(f"subset {'+'.join(subset)}: no row of the data has a member of it; leave the subset out.")
     latents = infer(model, batch if bool(rows.all()) else batch[rows.nonzero().flatten()], subset, progress=False)
     kept = rows.cpu().numpy()
+    steps = steps_there(latents)
 
     def fill(values: torch.Tensor) -> np.ndarray:
         full = np.full((batch.size, values.shape[-1]), np.nan)
-        full[kept] = values.detach().double().cpu().numpy()
+        full[kept] = values.detach().cpu().numpy()
         return full
 
-    return Moments(fill(latents.mean), fill(latents.scale), kept, is_gaussian(latents.distribution))
+    mean, variance = (mean_over_steps(each, steps) for each in (latents.mean, latents.distribution.variance))
+    scale = (variance / steps.reshape(len(steps), -1).sum(1, keepdim=True).clamp(min=1)).sqrt()
+    return Moments(fill(mean), fill(scale), kept, is_gaussian(latents.distribution))
+
+
+def steps_there(latents: Latents) -> Bool[torch.Tensor, "N *T"]:
+    """Which steps of latents that are sequences are there; one a row for others."""
+    there = torch.ones(latents.mean.shape[:-1], dtype=torch.bool, device=latents.mean.device)
+    return there if latents.codes is None else there & (latents.codes >= 0)
+
+
+def is_deterministic(model: Any, batch: Batch) -> bool:
+    """Whether the posteriors of a model are point masses, by that of the first row."""
+    return is_point_mass(infer(model, batch[:1], progress=False).distribution)
 
 
 def is_gaussian(distribution: Distribution) -> bool:
@@ -146,8 +159,7 @@ def prior_of(model: Any) -> Distribution:
     Raises:
         TypeError: if the model has none.
     """
-    if not isinstance(model, HasPrior):
-        raise TypeError(f"{type(model).__name__} has no prior; this plot needs a probabilistic model.")
+    require(model, HasPrior, "has no prior; this plot needs a probabilistic model")
     with torch.no_grad():
         return model.prior()
 

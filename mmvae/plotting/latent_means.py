@@ -41,7 +41,7 @@ class LatentMeans:
         subsets: S of them.
         points: ``[S, N, 2]``, NaN where a row has no member of the subset.
         labels: ``[N]``, or ``None``.
-        marked: rows whose posterior is drawn as an ellipse; none unless the map is linear.
+        marked: rows whose posterior is drawn as an ellipse; none unless the map is linear and posteriors have a scale.
         covariances: of those rows' posteriors, ``[S, P, 2, 2]``, projected by the map.
         prior: the prior's covariance, ``[2, 2]``, projected likewise, or ``None``.
         axes_names: what the two dimensions are.
@@ -67,7 +67,7 @@ class LatentMeans:
         marked: int = 5,
         seed: int = 0,
     ) -> LatentMeans:
-        """The posterior means of a model.
+        """The posterior means of a model; of latents that are sequences, the mean over the steps that are there.
 
         Args:
             model: any model that infers.
@@ -76,7 +76,7 @@ class LatentMeans:
             method: ``"pca"``, fitted on the means given all modalities; ``"tsne"``, on the means of all subsets
                 together; or ``"umap"``, fitted as ``"pca"`` is, which needs the package umap-learn.
             size: how many data points to show, evenly spread.
-            marked: for how many of them to show the posterior's standard deviation (PCA only).
+            marked: for how many of them to show the posterior's standard deviation (PCA only, and no point masses).
             seed: of t-SNE and UMAP.
 
         Raises:
@@ -95,7 +95,8 @@ class LatentMeans:
             return cls(chosen, points, labels, np.empty(0, int), np.empty((len(chosen), 0, 2, 2)), None, axes_names)
         joint = moments(model, batch, batch.names).mean
         axes, shares = principal_axes(joint)
-        rows = distinct_rows(labels, batch.size, marked)
+        has_scale = any((each.scale[each.rows] > 0).any() for each in inferred)
+        rows = distinct_rows(labels, batch.size, marked) if has_scale else np.empty(0, int)
         variances = np.stack([each.scale[rows] for each in inferred]) ** 2  # [S, P, D]
         prior = None
         if isinstance(model, HasPrior):

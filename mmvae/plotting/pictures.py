@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
+from mmvae.evaluation.abilities import Samples
 from mmvae.plotting.calibration import AggregateCalibration, aggregate_calibration
 from mmvae.plotting.cells import Render
 from mmvae.plotting.curves import elbo_curves, term_names
 from mmvae.plotting.generation import CrossGeneration, PriorSamples, cross_generation, prior_samples
-from mmvae.plotting.inputs import HasPrior
+from mmvae.plotting.inputs import HasPrior, spread
+from mmvae.plotting.latent_map import latent_map
 from mmvae.plotting.latent_means import LatentMeans, latent_means
 from mmvae.plotting.page import Page
 from mmvae.plotting.posteriors import KLPerDimension, PosteriorOfDatum, kl_per_dimension, posterior_of_datum
 from mmvae.plotting.scores import Scores, coherence_heatmap, rows_of
 from mmvae.plotting.style import new_figure, style, to_png
+from mmvae.plotting.transfer import transfer_matrix
 from mmvae.sources import Data
 from mmvae.subsets import label
 from mmvae.training.storage import write_bytes
 
 _MOST_CALIBRATED = 4
+_MAPPED, _FEWEST_MAPPED = 300, 4
+"""Data points of a map of neighbours, which takes seconds, and how many it needs."""
 
 
 class Picture(NamedTuple):
@@ -51,13 +56,22 @@ def show(page: Page, folder: Path, pictures: Iterable[Picture]) -> None:
 
 def training_pictures(metrics: list[dict[str, Any]]) -> Iterator[Picture]:
     """The curves of a run."""
+    if "elbo" in term_names(metrics):
+        what = (
+            "Each panel is one term, in nats per datum. The ELBO is the sum of the modalities' expected "
+            "log-likelihoods minus the KL from the prior, without any weight; the loss carries the weights of the "
+            "modalities and of the KL."
+        )
+    else:
+        what = (
+            "Each panel is one term, without its weight; the loss is their weighted sum. Some terms are only watched: "
+            "they are no part of it."
+        )
     yield Picture(
         "elbo_curves",
         elbo_curves(metrics),
         f"Curves over epochs of {', '.join(term_names(metrics))}.",
-        "Training and validation. Each panel is one term, in nats per datum. The ELBO is the sum of the modalities' "
-        "expected log-likelihoods minus the KL from the prior, without any weight; the loss carries the weights of "
-        "the modalities and of the KL. A validation curve that turns back while training goes on shows overfitting.",
+        f"Training and validation. {what} A validation curve that turns back while training goes on shows overfitting.",
     )
 
 
@@ -79,6 +93,29 @@ def evaluation_pictures(scores: Scores, name: str = "coherence", of: str = "") -
             f"Coherence{' of ' + of if of else ''}. Share of generated data in the class of what was given; rows: what "
             "inference looked at, columns: what was generated. Numbers in italics are reconstructions of a modality "
             "that was given; the others are what cross-modal generation is judged by.",
+        )
+
+
+def transfer_pictures(evaluations: Mapping[str, Scores]) -> Iterator[Picture]:
+    """Transfer between modalities as heat maps side by side, of the models for which it was measured.
+
+    Args:
+        evaluations: by the name of the model.
+    """
+    found = {name: [row for row in rows_of(each) if row["metric"] == "transfer"] for name, each in evaluations.items()}
+    found = {name: rows for name, rows in found.items() if rows}
+    if found:
+        pairs = "; ".join(
+            ", ".join([name, *(f"{row['given']} to {row['target']} {row['value']:.2f}" for row in rows)])
+            for name, rows in found.items()
+        )
+        yield Picture(
+            "transfer",
+            transfer_matrix(found),
+            f"Heat maps of transfer between modalities. {pairs}.",
+            "Transfer between modalities. Accuracy of a classifier that was fitted on the latents of one modality "
+            "(rows) and tested on those of another (columns). Numbers in italics: tested on the modality it was fitted "
+            "on, which is what the others in its column are held against.",
         )
 
 
@@ -121,6 +158,34 @@ def posterior_pictures(model: Any, data: Data) -> Iterator[Picture]:
         yield _calibration_picture(model, data, kl.subsets)
 
 
+def latent_pictures(model: Any, data: Data) -> Iterator[Picture]:
+    """Where the latents of a model whose posteriors are points lie, given each subset."""
+    means = LatentMeans.of(model, data)
+    subsets = ", ".join(map(label, means.subsets))
+    colours = " Colours are labels." if means.labels is not None else ""
+    yield Picture(
+        "latent_means",
+        latent_means(means),
+        f"Scatter plots of latents in two dimensions, one panel for each of {subsets}.",
+        f"Latents by subset. The axes are the principal components of the latents given all modalities, the same in "
+        f"every panel, so positions compare; of sequences, the mean over their steps.{colours} Look for classes that "
+        "stay apart, and stay where they are, when modalities are missing.",
+    )
+    few = spread(data, _MAPPED)
+    if few.size < _FEWEST_MAPPED:
+        return
+    alone = [name for name in model.names if name in few.names and bool(few.observed[name].any())]
+    mapped = LatentMeans.of(model, few, alone, method="tsne")
+    yield Picture(
+        "latent_map",
+        latent_map(mapped),
+        f"t-SNE map of the latents given {', '.join(alone)} alone.",
+        f"Latents of single modalities in one map of neighbours (t-SNE).{colours} Markers are what was given. Where "
+        "modalities agree, markers of all kinds lie together in the islands of their class; islands of one marker are "
+        "what a modality says in a way of its own. Distances between islands, and their sizes, mean nothing.",
+    )
+
+
 def _calibration_picture(model: Any, data: Data, subsets: list[tuple[str, ...]]) -> Picture:
     """The single modalities and the whole, or the whole alone where that would be too many panels."""
     shown = subsets if len(subsets) <= _MOST_CALIBRATED else subsets[-1:]
@@ -147,9 +212,9 @@ def _calibration_picture(model: Any, data: Data, subsets: list[tuple[str, ...]])
 
 
 def generation_pictures(model: Any, data: Data, render: Render | None) -> Iterator[Picture]:
-    """What a model generates from each subset, and from the prior."""
+    """What a model generates from each subset, and from the prior if it has one."""
     yield cross_picture(CrossGeneration.of(model, data), render)
-    if isinstance(model, HasPrior):
+    if isinstance(model, Samples):
         samples = PriorSamples.of(model)
         yield Picture(
             "prior_samples",

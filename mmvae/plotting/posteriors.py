@@ -154,6 +154,7 @@ class PosteriorOfDatum:
 
         Raises:
             IndexError: for a row that the data does not have.
+            ValueError: for posteriors without a scale (point masses).
         """
         source = as_source(data)
         if not -len(source) <= row < len(source):
@@ -163,6 +164,8 @@ class PosteriorOfDatum:
         inferred = [moments(model, batch, subset) for subset in chosen]
         mean = np.concatenate([each.mean for each in inferred])  # [S, D]
         scale = np.concatenate([each.scale for each in inferred])
+        if (scale == 0).any():
+            raise ValueError(f"{type(model).__name__}: its posteriors are point masses, which have no scale.")
         prior = prior_of(model).stddev.double().cpu().numpy() if isinstance(model, HasPrior) else None
         width = np.ones(mean.shape[1]) if prior is None else prior
         with np.errstate(divide="ignore"):

@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from mmvae.evaluation import Evaluation
+from mmvae.evaluation.abilities import Generates, Predicts
+from mmvae.evaluation.results import Unavailable
+from mmvae.nn.codebook.dimensions import HasCodebook
 from mmvae.plotting.cells import Render
-from mmvae.plotting.curves import term_names
-from mmvae.plotting.inputs import Generates, spread
+from mmvae.plotting.classifier_pictures import attention_pictures, classification_pictures, write_classification
+from mmvae.plotting.code_usage import CodeUsage
+from mmvae.plotting.codebook_pictures import codebook_pictures, write_codebook
+from mmvae.plotting.confusion import predictions
+from mmvae.plotting.inputs import is_deterministic, spread
+from mmvae.plotting.model_tables import (
+    Described,
+    sizes,
+    token_encoders,
+    write_configuration,
+    write_data,
+    write_encoders,
+)
 from mmvae.plotting.page import Page, number
 from mmvae.plotting.pictures import (
     evaluation_pictures,
     generation_pictures,
+    latent_pictures,
     posterior_pictures,
     show,
     training_pictures,
+    transfer_pictures,
 )
 from mmvae.plotting.provenance import provenance
 from mmvae.plotting.refinement_pictures import gap_pictures, refinement_pictures
 from mmvae.plotting.score_tables import mean_cross_coherence, write_scores
 from mmvae.plotting.scores import Row, Scores, rows_of
+from mmvae.plotting.training_tables import best_figures, seconds_per_step, write_epochs
 from mmvae.refinement.amortized import RefinesItself
-from mmvae.sources import Data, as_source
+from mmvae.sources import Data
 from mmvae.training.configuration import describe
 from mmvae.training.journal import METRICS_FILE, read_metrics
 from mmvae.training.storage import read_json, write_text
@@ -33,12 +49,10 @@ _LOOKED_AT = 2000
 
 
 @runtime_checkable
-class Described(Protocol):
-    """Data that knows where it comes from, such as :class:`mmvae.data.MultimodalDataset`."""
+class Noted(Protocol):
+    """A model that says in words which of its variants it is."""
 
-    name: str
-    sources_used: dict[str, str]
-    notes: tuple[str, ...]
+    note: str
 
 
 @runtime_checkable
@@ -61,9 +75,11 @@ def report(
 ) -> Path:
     """Writes ``plots/*.png`` and ``report.html``, one page that needs no other file, into the folder of a run.
 
-    The page holds training curves, the numbers of the evaluation, plots of the posterior, of its refinement and of
-    generated data, the configuration, the data used, versions, hardware and the command line. What a model cannot do
-    (a prior, decoders, refinement) is left out.
+    The page holds training curves, the numbers of the evaluation, the configuration, the data used, versions, hardware
+    and the command line; and, as far as the model goes, plots of the posterior (or of latents that are points), of its
+    refinement and of generated data; of classifiers, their encoders (which weights, how many numbers learn), scores by
+    subset, confusions and attention; of codebooks, which modalities use which codes. What a model cannot do is left
+    out.
 
     Args:
         run: what ``fit`` returned, or its folder.
@@ -71,7 +87,7 @@ def report(
         data: held-out data to look at, with labels if there are any.
         evaluation: of the model; by default the one that is saved in the folder, if there is one.
         title: of the page; by default the model and its modalities.
-        notes: what readers must know, a line each; notes of the data are added.
+        notes: what readers must know, a line each; notes of the model and of the data are added.
         render: by modality, a callable from one datum's codes ``[*shape]`` to the string to show.
 
     Returns:
@@ -86,35 +102,56 @@ def report(
     metrics = _metrics(folder) if isinstance(run, str | Path) else list(run.metrics)
     if evaluation is None and (folder / "evaluation.json").exists():
         evaluation = Evaluation.load(folder)
+    configuration = _configuration(folder, model)
+    training = configuration.get("training", {})
     kind, names = type(model).__name__, " + ".join(model.names)
     facts = provenance(model)
-    page = Page(title or f"{kind} on {names}", f"{kind}, {_size_of(model)} parameters. Written {facts['Written']}.")
+    page = Page(title or f"{kind} on {names}", f"{kind}, {_size_of(model)}. Written {facts['Written']}.")
 
     page.section("Overview")
     page.tiles(_key_figures(model, metrics, evaluation))
-    page.notes(dict.fromkeys([*notes, *(data.notes if isinstance(data, Described) else ())]))
-    _write_data(page, model, data)
+    own = [f"{kind}, as it runs here. {model.note}."] if isinstance(model, Noted) else []
+    page.notes(dict.fromkeys([*notes, *own, *(data.notes if isinstance(data, Described) else ())]))
+    write_data(page, model, data)
+    if token_encoders(model):
+        page.section("Encoders")
+        write_encoders(page, model, seconds_per_step(metrics, training))
     if metrics:
         page.section("Training")
         show(page, folder, training_pictures(metrics))
-        _write_epochs(page, metrics)
+        write_epochs(page, metrics, training)
     if evaluation is not None:
         page.section("Evaluation")
         show(page, folder, evaluation_pictures(evaluation))
+        show(page, folder, transfer_pictures({type(model).__name__: evaluation}))
         show(page, folder, gap_pictures(evaluation))
         write_scores(page, evaluation)
         page.notes(evaluation.notes if isinstance(evaluation, Evaluation) else ())
-    page.section("Posterior")
-    show(page, folder, posterior_pictures(model, data))
+    if isinstance(model, Predicts):
+        _classification(page, folder, model, data, evaluation, render)
+    if isinstance(model, HasCodebook):
+        page.section("Codebook")
+        usage = CodeUsage.of(model, data)
+        show(page, folder, codebook_pictures(usage))
+        write_codebook(page, usage)
+    if is_deterministic(model, spread(data, 1)):
+        page.section("Latents")
+        show(page, folder, latent_pictures(model, data))
+    else:
+        page.section("Posterior")
+        show(page, folder, posterior_pictures(model, data))
     refined = list(refinement_pictures(model, data)) if isinstance(model, RefinesItself) else []
     if refined:
         page.section("Refinement")
         show(page, folder, refined)
     if isinstance(model, Generates):
         page.section("Generation")
-        show(page, folder, generation_pictures(model, data, render))
+        try:
+            show(page, folder, generation_pictures(model, data, render))
+        except ValueError as reason:  # a model may have been built without its decoders
+            page.paragraph(f"Left out. {reason}")
     page.section("Configuration")
-    _write_configuration(page, folder, model)
+    write_configuration(page, configuration)
     page.section("Reproduction")
     page.code(facts.pop("Command"))
     page.table(["", ""], list(facts.items()))
@@ -128,19 +165,43 @@ def _metrics(folder: Path) -> list[dict[str, Any]]:
     return read_metrics(path) if path.exists() else []
 
 
+def _configuration(folder: Path, model: Any) -> Mapping[str, Any]:
+    saved = folder / "config.json"
+    return read_json(saved) if saved.exists() else {"model": describe(model)}
+
+
+def _classification(
+    page: Page, folder: Path, model: Any, data: Data, evaluation: Scores | None, render: Render | None
+) -> None:
+    """What a classifier predicts, if the data has labels, and where it looks."""
+    page.section("Classification")
+    batch = spread(data, _LOOKED_AT)
+    if batch.labels is None:
+        page.paragraph("The data looked at has no labels.")
+    else:
+        found = predictions(model, batch)
+        try:
+            if not any(row["metric"] == "f1_macro" for row in rows_of(evaluation or ())):  # these are above, already
+                write_classification(page, found)
+            show(page, folder, classification_pictures(found))
+        except Unavailable as reason:
+            page.paragraph(f"Left out, since {reason}.")
+    show(page, folder, attention_pictures(model, data, render))
+
+
 def _size_of(model: Any) -> str:
-    return f"{sum(parameter.numel() for parameter in model.parameters()):,}"
+    every, learning = sizes(model)
+    return f"{every:,} parameters" + (f", of which {learning:,} learn" if learning < every else "")
 
 
 def _key_figures(model: Any, metrics: list[dict[str, Any]], evaluation: Scores | None) -> dict[str, str]:
-    figures = {"parameters": _size_of(model)}
+    every, learning = sizes(model)
+    figures = {"parameters": f"{every:,}"}
+    if learning < every:
+        figures["of which learn"] = f"{learning:,}"
     if metrics:
         figures["epochs of training"] = str(max(row["epoch"] for row in metrics))
-        validated = [row for row in metrics if row["split"] == "validation"]
-        bounds = [row["elbo"] for row in validated or metrics if "elbo" in row]
-        if bounds:
-            where = "validation" if validated else "training"
-            figures[f"best ELBO in {where} (nats per datum)"] = number(max(bounds))
+        figures |= best_figures(metrics)
     if evaluation is not None:
         coherent = mean_cross_coherence(evaluation)
         if coherent is not None:
@@ -148,6 +209,9 @@ def _key_figures(model: Any, metrics: list[dict[str, Any]], evaluation: Scores |
         whole = {
             "log_likelihood": "log-likelihood, all modalities (nats)",
             "linear_probe_all": "linear probe, all modalities",
+            "accuracy": "accuracy, all modalities",
+            "f1_macro": "F1 (macro), all modalities",
+            "transfer_mean": "transfer between modalities, mean accuracy",
         }
         for metric, name in whole.items():
             rows = [row for row in rows_of(evaluation) if row["metric"] == metric]
@@ -158,63 +222,3 @@ def _key_figures(model: Any, metrics: list[dict[str, Any]], evaluation: Scores |
 
 def _members(row: Row) -> int:
     return str(row["given"]).count("+")
-
-
-def _write_data(page: Page, model: Any, data: Data) -> None:
-    batch = spread(data, _LOOKED_AT)
-    sources = data.sources_used if isinstance(data, Described) else {}
-    name = f"{data.name}: " if isinstance(data, Described) else ""
-    page.heading("Data looked at")
-    page.paragraph(f"{name}{len(as_source(data)):,} data points. Plots use some of them, evenly spread.")
-    present = {each: float(batch.observed[each].float().mean()) for each in batch.names}
-    page.table(
-        ["modality", "source", "shape", "likelihood", "weight in training", f"observed (of {batch.size:,})"],
-        [
-            [
-                modality.name,
-                sources.get(modality.name, ""),
-                "\N{NO-BREAK SPACE}\N{MULTIPLICATION SIGN}\N{NO-BREAK SPACE}".join(map(str, modality.shape)),
-                _called(description["likelihood"]),
-                number(float(model.weights[modality.name])),
-                f"{present.get(modality.name, 0.0):.1%}",
-            ]
-            for modality, description in zip(model.modalities, describe(model)["modalities"], strict=True)
-        ],
-    )
-
-
-def _write_epochs(page: Page, metrics: list[dict[str, Any]]) -> None:
-    terms = term_names(metrics)
-    last = max(row["epoch"] for row in metrics)
-    shown = [row for row in metrics if row["epoch"] == last]
-    validated = [row for row in metrics if row["split"] == "validation" and "elbo" in row]
-    if validated:
-        best = max(validated, key=lambda row: row["elbo"])
-        shown = [row for row in metrics if row["epoch"] == best["epoch"] != last] + shown
-    seconds = sum(row.get("seconds", 0.0) for row in metrics)
-    page.table(
-        ["epoch", "split", *terms],
-        [[str(row["epoch"]), row["split"], *(row.get(term) for term in terms)] for row in shown],
-        f"The epoch of the best validation ELBO, and the last; nats per datum. {seconds:,.0f} s of training in all.",
-    )
-
-
-def _write_configuration(page: Page, folder: Path, model: Any) -> None:
-    saved = folder / "config.json"
-    configuration = read_json(saved) if saved.exists() else {"model": describe(model)}
-    flat: dict[str, Any] = dict(configuration["model"]["arguments"]) | dict(configuration.get("training", {}))
-    page.table(["setting", "value"], [[name, _plain(value)] for name, value in flat.items()])
-    page.code(json.dumps(configuration, indent=2, ensure_ascii=False), "The whole configuration")
-
-
-def _called(description: dict[str, Any]) -> str:
-    """A part of a model's description as the call that makes it."""
-    if "class" not in description:
-        return ", ".join(str(each) for each in description.values())
-    return f"{description['class']}({', '.join(f'{k}={_plain(v)}' for k, v in description['arguments'].items())})"
-
-
-def _plain(value: Any) -> str:
-    if value is None:
-        return "none"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

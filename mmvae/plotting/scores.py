@@ -11,8 +11,9 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from mmvae.plotting.heat_map import heat_map
 from mmvae.plotting.metric_names import metric_name
-from mmvae.plotting.style import INK, MARKERS, PALETTE, PAPER, axes_or_new, style, tidy
+from mmvae.plotting.style import INK, MARKERS, PALETTE, axes_or_new, style, tidy
 
 Row = Mapping[str, Any]
 
@@ -71,27 +72,9 @@ def coherence_heatmap(
     """
     given, targets, values = score_matrix(scores, metric)
     ax = axes_or_new(ax, 1.9 + 0.85 * len(targets), 0.9 + 0.36 * len(given))
-    with style():
-        image = ax.imshow(values, cmap="Blues", vmin=limits[0], vmax=limits[1], aspect="auto")
-        for (row, column), value in np.ndenumerate(values):
-            if math.isnan(value):
-                continue
-            red, green, blue, _ = image.to_rgba(value)
-            colour = INK if 0.299 * red + 0.587 * green + 0.114 * blue > 0.55 else PAPER
-            slant = "italic" if targets[column] in given[row].split("+") else "normal"
-            ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=9, color=colour, style=slant)
-        ax.set_xticks(range(len(targets)), targets)
-        ax.set_yticks(range(len(given)), given)
-        ax.xaxis.tick_top()
-        ax.xaxis.set_label_position("top")
-        ax.set(xlabel="generated", ylabel="given")
-        ax.spines[:].set_visible(False)
-        ax.grid(False)
-        ax.tick_params(length=0)
-        ax.set_xticks(np.arange(len(targets) - 1) + 0.5, minor=True)
-        ax.set_yticks(np.arange(len(given) - 1) + 0.5, minor=True)
-        ax.grid(True, which="minor", color=PAPER, linewidth=2)
-        ax.tick_params(which="minor", length=0)
+    reconstructed = np.array([[target in one.split("+") for target in targets] for one in given])
+    heat_map(ax, values, given, targets, limits, slanted=reconstructed)
+    ax.set(xlabel="generated", ylabel="given")
     return ax
 
 

@@ -1,4 +1,4 @@
-"""A small model, data of three kinds, and figures that leave no trace."""
+"""Small models of all families, data of three kinds, and figures that leave no trace."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import matplotlib
 import pytest
 import torch
 
-from mmvae import Batch, Modality, likelihoods, models
+from mmvae import Batch, Modality, likelihoods, models, nn
 from mmvae.models.base import MultimodalVAE
 
 
@@ -27,6 +27,12 @@ def batch() -> Batch:
 
 
 @pytest.fixture(scope="session")
+def pair(batch: Batch) -> Batch:
+    """The pictures and the codes of the same data points."""
+    return batch.restrict(("picture", "codes"))
+
+
+@pytest.fixture(scope="session")
 def model() -> MultimodalVAE:
     """A product model of the three modalities, which no test changes."""
     torch.manual_seed(0)
@@ -38,6 +44,25 @@ def model() -> MultimodalVAE:
         ],
         latent_dim=4,
     )
+
+
+@pytest.fixture(scope="session")
+def classifier() -> models.CMPT:
+    """A classifier of the pictures and codes, of which each encoder carries a proxy for the other."""
+    torch.manual_seed(0)
+    encoders = {
+        "picture": nn.ViT((1, 8, 8), patch=4, dim=8, depth=2, heads=2),
+        "codes": nn.TextTransformer(5, 4, dim=8, depth=1, heads=2, padding=0),
+    }
+    return models.CMPT(encoders, num_classes=3)
+
+
+@pytest.fixture(scope="session")
+def codebook() -> models.DCID:
+    """Pictures and codes as sequences of four steps over a codebook of six."""
+    torch.manual_seed(0)
+    steps = {"picture": nn.PatchSteps((1, 8, 8), 4), "codes": nn.CodeSteps(5)}
+    return models.DCID(steps, num_codes=6, code_dim=4, heads=2, club_hidden=4)
 
 
 @pytest.fixture(autouse=True)

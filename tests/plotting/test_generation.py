@@ -7,7 +7,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from mmvae import Batch
+from mmvae import Batch, models
 from mmvae import plotting as plot
 from mmvae.models.base import MultimodalVAE
 from mmvae.plotting.cells import Cells
@@ -96,3 +96,10 @@ def test_colours_and_ranges() -> None:
 def test_models_that_do_not_generate_are_refused(batch: Batch) -> None:
     with pytest.raises(TypeError, match="Linear does not generate"):
         plot.CrossGeneration.of(torch.nn.Linear(1, 1), batch)
+
+
+def test_a_codebook_generates_from_codes_but_has_no_prior(codebook: models.DCID, pair: Batch) -> None:
+    arrays = plot.CrossGeneration.of(codebook, pair, ["codes"], rows=2)
+    assert arrays.generated["codes",]["picture"].shape == (2, 1, 8, 8)
+    with pytest.raises(TypeError, match="DCID has no prior to draw from"):
+        plot.PriorSamples.of(codebook)

@@ -7,13 +7,15 @@ import sys
 from types import SimpleNamespace
 
 import numpy as np
+import pyro.distributions as dist
 import pytest
 import torch
 from matplotlib.patches import Ellipse
 
-from mmvae import Batch, models
+from mmvae import Batch, Latents, models
 from mmvae import plotting as plot
 from mmvae.models.base import MultimodalVAE
+from mmvae.plotting.inputs import moments
 from mmvae.plotting.latent_means import Method, principal_axes, projected_variance
 
 
@@ -138,6 +140,34 @@ def test_three_points_have_no_neighbourhoods(model: MultimodalVAE, batch: Batch,
     with pytest.raises(ValueError, match=f'method="{method}" needs at least 4 data points, got 3; take "pca"'):
         plot.LatentMeans.of(model, batch[:3], ["codes"], method=method)
     assert plot.LatentMeans.of(model, batch[:3], ["codes"]).points.shape == (1, 3, 2)
+
+
+def test_sequences_are_averaged_over_the_steps_that_are_there() -> None:
+    torch.manual_seed(0)
+    model = models.DCID({"sound": 3}, num_codes=5, code_dim=4, heads=2, club_hidden=4)
+    there = torch.arange(6) < torch.tensor([6, 1, 3, 6, 2, 4])[:, None]
+    data = Batch({"sound": torch.randn(6, 6, 3)}, {"sound": there})
+    arrays = plot.LatentMeans.of(model, data, ["sound"])
+    codes = model.eval().infer(data).codes
+    means = np.array([model.codebook[row[row >= 0]].double().mean(0).numpy() for row in codes])
+    np.testing.assert_allclose(arrays.points[0], means @ principal_axes(means)[0].T, atol=1e-6)
+
+
+def test_point_masses_have_no_ellipses(classifier: models.CMPT, pair: Batch) -> None:
+    arrays = plot.LatentMeans.of(classifier, pair)
+    assert len(arrays.marked) == 0
+    assert not plot.latent_means(arrays).axes[0].patches
+    np.testing.assert_allclose(moments(classifier, pair, ("codes",)).scale, 0)
+
+
+def test_the_spread_of_a_mean_over_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = models.DCID({"sound": 3}, num_codes=5, code_dim=4, heads=2, club_hidden=4)
+    codes = torch.tensor([[0, 1], [2, -1]])
+    scale = torch.tensor([3.0, 4.0])[:, None].expand(2, 2, 1)
+    posterior = Latents(dist.Normal(torch.zeros(2, 2, 1), scale).to_event(2), ("sound",), codes=codes)
+    monkeypatch.setattr(model, "infer", lambda batch, subset=None: posterior)
+    found = moments(model, Batch({"sound": torch.randn(2, 2, 3)}), ("sound",))
+    np.testing.assert_allclose(found.scale[:, 0], [2.5, 3.0], rtol=1e-6)  # of two steps, and of one
 
 
 def test_the_model_stays_in_its_mode(model: MultimodalVAE, batch: Batch) -> None:

@@ -73,3 +73,8 @@ def test_only_the_most_informed_dimensions_are_kept(model: MultimodalVAE, batch:
     informed = gaussian_kl(everything.mean[-1], everything.scale[-1], np.zeros(4), np.ones(4))
     best_two = np.sort(np.argsort(-informed)[:2])
     np.testing.assert_array_equal(plot.PosteriorOfDatum.of(model, batch, dimensions=2).dimensions, best_two)
+
+
+def test_point_masses_have_no_spread_to_show(classifier: models.CMPT, pair: Batch) -> None:
+    with pytest.raises(ValueError, match="CMPT: its posteriors are point masses"):
+        plot.PosteriorOfDatum.of(classifier, pair)
