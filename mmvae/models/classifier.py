@@ -188,12 +188,13 @@ class EncoderInputs:
         """The data in the encoder's type.
 
         Raises:
-            TypeError: for numbers where it takes codes, or complex numbers.
+            TypeError: for real numbers where it takes codes, or whole ones (images in bytes) where it takes real ones.
         """
-        wants_codes = not self._dtype.is_floating_point
-        if data.is_complex() or (wants_codes and (data.is_floating_point() or data.dtype == torch.bool)):
-            what = "whole numbers (token ids)" if wants_codes else "real numbers"
-            raise TypeError(f"{name}: its encoder takes {what}, got {data.dtype}.")
+        takes_real = self._dtype.is_floating_point
+        if data.is_floating_point() != takes_real or data.is_complex() or data.dtype == torch.bool:
+            what = "real numbers" if takes_real else "whole numbers (token ids)"
+            hint = "; convert, for images with x.float() / 255." if takes_real else "."
+            raise TypeError(f"{name}: its encoder takes {what}, got {data.dtype}{hint}")
         return data.to(self._dtype)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations
 from typing import Any, Literal, get_args
 
@@ -23,6 +23,9 @@ from mmvae.objectives.task import Task
 AlignmentLoss = Literal["mse", "cosine", "smooth_l1"]
 """The distance of a proxy from the class token that it stands for."""
 
+Sources = Literal["mean", "first"]
+"""What stands for a missing modality where several others are there: the mean of their proxies, or one's alone."""
+
 Place = Literal["inside", "outside"]
 """Where the proxy tokens of a modality live: among the tokens of its encoder, or behind it."""
 
@@ -33,7 +36,8 @@ class CMPT(MultimodalClassifier):
     Trains on incomplete data: a row that lacks modalities trains the task, complete pairs train the proxies too.
 
     The encoder of modality s carries one *proxy token* for each other modality t. Its output imitates the class token
-    of t, and takes its place in a row that lacks t; where several modalities are there, their proxies are averaged.
+    of t, and takes its place in a row that lacks t; where several modalities are there, their proxies are averaged, or
+    that of one is taken.
     The tokens of all modalities, real or proxies, are added up, and a linear head reads the sum.
 
     The code of the authors and the full text of the paper could not be read: this is a reconstruction. Known from the
@@ -61,6 +65,8 @@ class CMPT(MultimodalClassifier):
         alignment: weight of the alignment loss.
         alignment_loss: ``"mse"``, ``"cosine"`` (one minus the cosine) or ``"smooth_l1"``.
         detach_target: no gradient of the alignment reaches the class token.
+        sources: of a proxy, where several modalities are there: ``"mean"``, or ``"first"`` for the first of them in the
+            order of the encoders.
         fusion: ``"sum"``, ``"gated"`` (a learned gate for each feature) or ``"concat"``.
         normalise: a layer norm after the fusion.
         common_dim: d, to which class tokens and proxies of another width are mapped; by default the largest width.
@@ -91,6 +97,7 @@ class CMPT(MultimodalClassifier):
         alignment: float = 0.2,
         alignment_loss: AlignmentLoss = "mse",
         detach_target: bool = False,
+        sources: Sources = "mean",
         fusion: Literal["sum", "gated", "concat"] = "sum",
         normalise: bool = False,
         common_dim: int | None = None,
@@ -99,13 +106,15 @@ class CMPT(MultimodalClassifier):
         if alignment_loss not in get_args(AlignmentLoss):
             known = ", ".join(map(repr, get_args(AlignmentLoss)))
             raise ValueError(f"alignment_loss: expected one of {known}, got {alignment_loss!r}.")
+        if sources not in get_args(Sources):
+            raise ValueError(f"sources: expected one of {', '.join(map(repr, get_args(Sources)))}, got {sources!r}.")
         if num_proxies < 1:
             raise ValueError(f"num_proxies: expected at least 1, got {num_proxies}.")
         if common_dim is not None and common_dim < 1:
             raise ValueError(f"common_dim: expected at least 1, got {common_dim}.")
         if alignment < 0:
             raise ValueError(f"alignment: expected a weight of at least 0, got {alignment}.")
-        self.num_proxies, self.isolate_proxy = num_proxies, isolate_proxy
+        self.num_proxies, self.isolate_proxy, self.sources = num_proxies, isolate_proxy, sources
         self.alignment, self.alignment_loss, self.detach_target = alignment, alignment_loss, detach_target
         self.ranks = _by_modality(rank, self.names, "rank")
         self.adapted = {name: self._adapt(name, targets, alpha) for name in self.names}
@@ -147,6 +156,13 @@ class CMPT(MultimodalClassifier):
         merged.adapted = dict.fromkeys(self.names, 0)
         return merged
 
+    def token_parameters(self) -> Iterator[nn.Parameter]:
+        """The proxy tokens, which weight decay leaves alone."""
+        yield from self.proxy_tokens.values()
+        for head in self.proxy_heads.values():
+            assert isinstance(head, ProxyHead)
+            yield head.tokens
+
     # From a batch to a latent.
 
     def encode(self, batch: Batch) -> dict[str, EncoderOutput]:
@@ -162,6 +178,8 @@ class CMPT(MultimodalClassifier):
             sources = [source for source in encodings if source != target]
             if sources:
                 there = torch.stack([shown[source] for source in sources])[..., None]  # [S, N, 1]
+                if self.sources == "first":
+                    there = there & (there.cumsum(0) == 1)
                 stand_ins = torch.stack([proxies[source][target] for source in sources])  # [S, N, d]
                 slot = (stand_ins * there).sum(0) / there.sum(0).clamp(min=1)
             if target in encodings:

@@ -92,8 +92,9 @@ class FrozenEncoderClassifier(MultimodalClassifier):
         model follows at its next use.
         """
         self._require_frozen()
-        encoders = {name: Precomputed(self.encoder(name).dim, len(layers)) for name, layers in self.read_layers.items()}
-        model: Any = type(self).__new__(type(self), **{**self.arguments, "encoders": encoders})
+        changed = self.feature_arguments()
+        encoders = changed["encoders"]
+        model: Any = type(self).__new__(type(self), **{**self.arguments, **changed})
         vars(model).update({name: value for name, value in vars(self).items() if name != "arguments"})
         MultimodalClassifier.__init__(
             model, encoders, self.num_classes, task=self.task, modality_dropout=self.modality_dropout
@@ -102,6 +103,11 @@ class FrozenEncoderClassifier(MultimodalClassifier):
         for name, part in self._modules.items():
             model._modules.setdefault(name, part)  # all but the encoders
         return model
+
+    def feature_arguments(self) -> dict[str, Any]:
+        """The arguments of :meth:`on_features` that are not those of this model, the ``encoders`` among them."""
+        layers = self.read_layers
+        return {"encoders": {name: Precomputed(self.encoder(name).dim, len(layers[name])) for name in self.names}}
 
     def prepare(self, data: Batch | Mapping[str, Any], observed: Mapping[str, Any] | None = None) -> Batch:
         """Data as a batch in this model's order and types, checked, on the model's device."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -15,11 +15,11 @@ from mmvae.models.classifier import Shown
 from mmvae.models.frozen_classifier import FrozenEncoderClassifier
 from mmvae.nn.cca import CCALoss, CCANorm, canonical_correlations
 from mmvae.nn.fusion.bilinear import BilinearPooling
-from mmvae.nn.fusion.latent_fusion import Fusion, make_latent_fusion
+from mmvae.nn.fusion.latent_fusion import Fusion, TransformerFusion, make_latent_fusion
 from mmvae.nn.fusion.latent_tuning import LatentTuning, Pool, TunedLatents, paired_layers, valid_tokens
 from mmvae.nn.fusion.layer_mean import LayerMean, Mix
 from mmvae.nn.fusion.stand_in import StandIn, dummy_datum
-from mmvae.nn.tokens import EncoderOutput
+from mmvae.nn.tokens import EncoderOutput, Precomputed
 from mmvae.objectives.task import Task
 
 Missing = Literal["null_token", "dummy", "zeros"]
@@ -178,6 +178,22 @@ class MoLT(FrozenEncoderClassifier):
             f"{name}: layers {', '.join(str(index + 1) for index in layers)} of {self.encoder(name).depth}"
             for name, layers in self.read_layers.items()
         )
+
+    def token_parameters(self) -> Iterator[nn.Parameter]:
+        """What tells the inputs of the fusion apart, which weight decay leaves alone, as it does null tokens."""
+        if isinstance(self.fusion, TransformerFusion):
+            yield self.fusion.types
+
+    def feature_arguments(self) -> dict[str, Any]:
+        """Encoders whose data are features, of as many tokens as the dummies have where these stand in."""
+        if self.missing != "dummy":
+            return super().feature_arguments()
+        encoders = {}
+        for name, stand_in in self.stand_ins.items():
+            assert isinstance(stand_in, StandIn)
+            layers, tokens, dim = stand_in.states.shape
+            encoders[name] = Precomputed(dim, layers, tokens - 1)
+        return {"encoders": encoders, "dummy": None}  # what stands in is shared, and saved with the weights
 
     # From a batch to a latent.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -43,6 +43,14 @@ class HasParts(Protocol):
 
     def gradient_parts(self) -> Iterable[Iterable[nn.Parameter]]:
         """The weights of each part."""
+
+
+@runtime_checkable
+class HasTokens(Protocol):
+    """A model with learned tokens, which stand in rows of a matrix and yet are no map: they do not decay."""
+
+    def token_parameters(self) -> Iterable[nn.Parameter]:
+        """The tokens."""
 
 
 class _InnerModule(nn.Module):
@@ -128,7 +136,8 @@ class Engine:
         parameters = [each for each in model.parameters() if each.requires_grad and id(each) not in ids]
         if not parameters:
             raise ValueError("the model has no parameter that requires a gradient: there is nothing to train.")
-        optimizer = self._default_optimizer(parameters) if make_optimizer is None else make_optimizer(parameters)
+        tokens = {id(each) for each in model.token_parameters()} if isinstance(model, HasTokens) else set()
+        optimizer = make_optimizer(parameters) if make_optimizer else self._default_optimizer(parameters, tokens)
         self._plain = _LossModule(model)
         self._module, self._optimizer = self._fabric.setup(self._plain, optimizer)
         self._schedule = schedule
@@ -176,17 +185,18 @@ class Engine:
         if self._parts is None:
             self._fabric.clip_gradients(self._module, self._optimizer, max_norm=max_norm, error_if_nonfinite=False)
             return
+        self._fabric.strategy.precision.unscale_gradients(self._optimizer.optimizer)  # of float16; Fabric does it above
         for part in self._parts:
             torch.nn.utils.clip_grad_norm_(part, max_norm)
 
-    def _default_optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
+    def _default_optimizer(self, parameters: list[nn.Parameter], tokens: Collection[int]) -> Optimizer:
         # The fused kernel unscales gradients itself, which Fabric's clipping in float16 cannot do.
         fused = self._settings.precision != "16-mixed" and self.device.type in ("cpu", "cuda")
         decay = self._settings.weight_decay
         if decay == 0:
             return torch.optim.AdamW(parameters, self._settings.lr, weight_decay=0.0, fused=fused)
-        matrices = [each for each in parameters if each.ndim > 1]
-        vectors = [each for each in parameters if each.ndim <= 1]  # biases, norms, tokens: they do not decay
+        matrices = [each for each in parameters if each.ndim > 1 and id(each) not in tokens]
+        vectors = [each for each in parameters if each.ndim <= 1 or id(each) in tokens]  # biases, norms, tokens
         groups = [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
         return torch.optim.AdamW([group for group in groups if group["params"]], self._settings.lr, fused=fused)
 

@@ -164,6 +164,8 @@ def test_bad_arguments() -> None:
 def test_bad_data(model: Mean, data) -> None:
     with pytest.raises(TypeError, match="a: its encoder takes whole numbers"):
         Mean({"a": Small(2, torch.int64)}, 3).infer({"a": data["a"]})
+    with pytest.raises(TypeError, match=r"a: its encoder takes real numbers, got torch.uint8; convert, for images"):
+        model.infer({**data, "a": data["a"].byte()})
     with pytest.raises(ValueError, match="a: expected"):
         model.infer({"a": torch.randn(8, 3, 4)})
     with pytest.raises(ValueError, match="none of"):

@@ -196,6 +196,33 @@ def test_slots_row_by_row(three: bool, fusion: Any) -> None:
         torch.testing.assert_close(found[row], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_first_source_that_is_there_may_give_the_proxy() -> None:
+    """Rows that lack the text: of an image and a sound, the image's proxy; of a sound alone, the sound's."""
+    model, data = make(three=True, sources="first", fusion="concat").eval(), make_data(three=True)
+    observed = {**dict.fromkeys(model.names, torch.ones(6, dtype=torch.bool)), "text": torch.zeros(6, dtype=torch.bool)}
+    observed["image"] = torch.tensor([True, True, True, False, False, True])
+    found = model.infer(data, observed=observed).mean.unflatten(1, (3, 8))[:, 1]  # the slot of the text
+    for row in range(6):
+        source, index = ("image", 0) if observed["image"][row] else ("sound", 1)
+        extra = model.encoder(source)(data[source][row : row + 1], None, model.proxy_tokens[source]).extra
+        assert extra is not None
+        torch.testing.assert_close(found[row], extra[0, index], rtol=1e-4, atol=1e-5)
+
+
+def test_tokens_do_not_decay() -> None:
+    """One encoder has its proxies inside, one outside; with nothing missing and no alignment, none has a gradient."""
+    given = {"image": encoders()["image"], "other": wrap_encoder(Outside(), shape=(3, 4))}
+    model = CMPT(given, 3, modality_dropout=False, alignment=0.0, rank=0, isolate_proxy=True)
+    tokens = [each.detach().clone() for each in model.token_parameters()]
+    assert [each.shape for each in tokens] == [(1, 8), (1, 8)]
+    weight = model.proxy_heads["other"].layer.linear1.weight.detach().clone()  # type: ignore[union-attr]
+    data = {"image": make_data()["image"], "other": torch.rand(6, 3, 4)}
+    settings: dict[str, Any] = {"lr": 0.1, "weight_decay": 0.5, "device": "cpu", "progress": False}
+    mmvae.fit(model, data, labels=LABELS, epochs=1, batch_size=6, **settings)
+    assert all(map(torch.equal, tokens, model.token_parameters()))
+    torch.testing.assert_close(model.proxy_heads["other"].layer.linear1.weight, 0.95 * weight)  # type: ignore[union-attr]
+
+
 def test_what_is_missing_has_no_effect_at_all() -> None:
     """Latents, losses and gradients are the same bits, whatever stands under a false mask."""
     data, observed = make_data(three=True), OBSERVED

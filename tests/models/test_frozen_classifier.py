@@ -141,6 +141,16 @@ def test_a_model_on_features_is_saved_and_loaded_on_its_own(tmp_path: Path) -> N
     assert isinstance(loaded.encoders["image"].encoder, Precomputed)
 
 
+@pytest.mark.parametrize("missing", ["dummy", "zeros"])
+def test_what_stands_in_for_the_missing_is_saved_with_a_model_on_features(missing: str, tmp_path: Path) -> None:
+    options = {"dummy": {"text": [1, 2, 0, 0, 0]}} if missing == "dummy" else {}
+    model, batch = molt(missing=missing, **options), batch_of(None)
+    features, small = model.features(batch), model.on_features()
+    loaded = mmvae.load(mmvae.save(small, tmp_path)).eval()
+    torch.testing.assert_close(loaded.infer(features).mean, model.infer(batch).mean)
+    torch.testing.assert_close(loaded.infer(features, subset="image").mean, model.infer(batch, subset="image").mean)
+
+
 def test_moving_one_moves_what_both_share_and_the_other_follows() -> None:
     """The meta device stands for a GPU."""
     model = molt()

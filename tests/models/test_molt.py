@@ -403,6 +403,13 @@ def test_wrong_settings_are_refused(options: dict[str, Any], message: str) -> No
         small(**options)
 
 
+def test_tokens_of_the_fusion_do_not_decay() -> None:
+    model = small()
+    (types,) = model.token_parameters()
+    assert types is model.fusion.types
+    assert not list(small(fusion="concat").token_parameters())
+
+
 def test_other_numbers_of_modalities_are_refused() -> None:
     with pytest.raises(ValueError, match="exactly two encoders, got 1: 'image'; for another number take CMPT"):
         MoLT({"image": encoders()["image"]}, 3)

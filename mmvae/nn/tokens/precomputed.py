@@ -20,22 +20,26 @@ class Precomputed(TokenEncoder):
     Args:
         dim: d, the width of a token.
         depth: how many hidden states there are.
+        length: n, the tokens of every datum beside the class token; ``None`` where it may vary.
 
     Raises:
         ValueError: for sizes below one.
     """
 
     dtype = torch.float32
-    shape = None
     offers_hidden = True
     takes_extra = False
 
-    def __init__(self, dim: int, depth: int) -> None:
+    def __init__(self, dim: int, depth: int, length: int | None = None) -> None:
         super().__init__()
-        if min(dim, depth) < 1:
-            raise ValueError(f"Precomputed: dim and depth must be at least 1, got dim={dim}, depth={depth}.")
+        if min(dim, depth, 1 if length is None else length) < 1:
+            raise ValueError(
+                f"Precomputed: dim and depth must be at least 1, and length too if it is given, got dim={dim}, "
+                f"depth={depth}, length={length}."
+            )
         self.dim, self.depth = dim, depth
-        self.arguments: dict[str, Any] = {"dim": dim, "depth": depth}
+        self.shape = None if length is None else (1 + length, depth + 1, dim)
+        self.arguments: dict[str, Any] = {"dim": dim, "depth": depth, "length": length}
 
     def settings(self) -> dict[str, Any]:
         """The arguments of the constructor."""

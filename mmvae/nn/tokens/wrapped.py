@@ -81,8 +81,8 @@ class WrappedEncoder(TokenEncoder):
         return type(self.module).__name__
 
     def settings(self) -> dict[str, Any]:
-        """Where the hidden states come from, and the parts of the module with their sizes."""
-        return {"blocks": self.blocks, "module": repr(self.module)}
+        """What is read of the module's output, and the parts of the module with their sizes."""
+        return {"output": _identity(self.output), "blocks": self.blocks, "module": repr(self.module)}
 
     def forward(
         self,
@@ -199,6 +199,15 @@ def _named_blocks(module: nn.Module, hidden: str | Sequence[str] | None) -> tupl
     if isinstance(hidden, str):
         return tuple(f"{hidden}.{name}" for name, _ in module.get_submodule(hidden).named_children())
     return tuple(hidden)
+
+
+def _identity(output: Any) -> Any:
+    """What tells a function from others, also in another process: its code and the values that it holds."""
+    code = getattr(output, "__code__", None)
+    if code is None:
+        return repr(output)
+    held = [cell.cell_contents for cell in output.__closure__ or ()]
+    return [code.co_code.hex(), code.co_names, *(repr(each) for each in (code.co_consts, output.__defaults__, held))]
 
 
 def _led(state: Float[Tensor, "N n d"], mask: Bool[Tensor, "N n"] | None) -> Float[Tensor, "N S d"]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mmvae.nn import Frozen, TextTransformer, ViT, encoder_facts, wrap_encoder
+from mmvae.nn import Frozen, TextTransformer, ViT, add_lora, encoder_facts, wrap_encoder
 
 
 def encoder(heads: int = 2) -> ViT:
@@ -56,3 +56,25 @@ def test_padding_is_a_setting() -> None:
     one, other = TextTransformer(5, 3, dim=8, heads=2), TextTransformer(5, 3, dim=8, heads=2, padding=0)
     other.load_state_dict(one.state_dict())
     assert encoder_facts(one).hash != encoder_facts(other).hash
+
+
+def test_what_is_read_of_a_modules_output_is_a_setting() -> None:
+    """Otherwise features that were kept of one reading would be taken for those of another."""
+    module = nn.Linear(2, 6)
+
+    def reading(first: int) -> str:
+        return encoder_facts(wrap_encoder(module, lambda out: (out[:, first], out[:, 1:]), shape=(3, 2))).hash
+
+    mean = encoder_facts(wrap_encoder(module, lambda out: (None, out), shape=(3, 2))).hash
+    plain = encoder_facts(wrap_encoder(module, shape=(3, 2))).hash
+    assert reading(0) == reading(0)
+    assert len({reading(0), reading(1), mean, plain}) == 4
+
+
+def test_adapters_that_learn_are_no_part_of_the_encoder() -> None:
+    """Those that are frozen decide what it says, and are."""
+    plain, adapted = encoder_facts(encoder()).hash, Frozen(encoder())
+    add_lora(adapted, targets=("query", "output"))
+    assert encoder_facts(adapted).hash == plain
+    assert encoder_facts(adapted).trainable > 0
+    assert encoder_facts(Frozen(adapted.encoder)).hash != plain

@@ -29,5 +29,14 @@ def test_states_of_another_make_are_refused() -> None:
         encoder(torch.randn(4, 5, 2, 8))
     with pytest.raises(ValueError, match=r"Precomputed: extra tokens were given"):
         encoder(torch.randn(4, 5, 3, 8), None, torch.randn(1, 8))
-    with pytest.raises(ValueError, match=r"dim and depth must be at least 1, got dim=8, depth=0"):
+    with pytest.raises(ValueError, match=r"dim and depth must be at least 1.*got dim=8, depth=0"):
         Precomputed(8, 0)
+    with pytest.raises(ValueError, match=r"length=0"):
+        Precomputed(8, 2, length=0)
+
+
+def test_a_length_is_heeded() -> None:
+    encoder = Precomputed(8, 2, length=4)
+    assert encoder(torch.randn(3, 5, 3, 8)).tokens.shape == (3, 4, 8)
+    with pytest.raises(ValueError, match=r"expected data of shape \[N, 5, 3, 8\], got \[3, 6, 3, 8\]"):
+        encoder(torch.randn(3, 6, 3, 8))
