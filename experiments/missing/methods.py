@@ -75,6 +75,7 @@ MOLT_OPTIONS: dict[str, dict[str, Any]] = {
     "CCA weight 1": {"cca": 1.0},
     "width 32": {"common_dim": 32},
     "width 128": {"common_dim": 128},
+    "width 256": {"common_dim": 256},
     "window 4": {"fbp_window": 4},
     "no modality dropout": {"modality_dropout": False},
     "dummy input": {"missing": "dummy"},
@@ -90,6 +91,7 @@ CMPT_OPTIONS: dict[str, dict[str, Any]] = {
     "gated fusion": {"fusion": "gated"},
     "concatenation": {"fusion": "concat"},
     "cosine": {"alignment_loss": "cosine"},
+    "smooth L1": {"alignment_loss": "smooth_l1"},
 }
 
 
