@@ -13,6 +13,8 @@ _SLOWEST = 0.01
 class RunningMean(nn.Module):
     """The mean of vectors, kept in a buffer: of all so far, and of the latest where there were many.
 
+    In distributed training each process takes in its own part of a batch, and all go on from what the first one has.
+
     Args:
         dim: d, of the vectors.
 

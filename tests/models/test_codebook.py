@@ -295,6 +295,35 @@ def test_fit_trains_saves_and_resumes_bit_by_bit(kind: str, tmp_path: Path) -> N
     assert not torch.equal(whole.codebook, MAKERS[kind](reset_after=2).codebook)
 
 
+# What toc keeps.
+
+
+@each_kind
+@pytest.mark.parametrize("code_mode", ["pooled", "split"])
+def test_kept_dimensions_are_read_off_what_a_model_infers(kind: str, code_mode: str) -> None:
+    """A batch at a time, with steps that are not there: slices of the codes, or the nearest of few dimensions."""
+    model, data, steps = MAKERS[kind](num_codes=12), make_data(kind), {"audio": make_steps()["audio"]}
+    steps["audio"][3, 0] = True  # every row has a step
+    model.loss(data)
+    if kind == "FCID":
+        model.code_mode = code_mode
+    latents = mmvae.infer(model, data, "audio", observed=steps, batch_size=4)
+    assert latents.codes is not None
+    there, features = latents.codes >= 0, latents.diagnostics["features"]
+    if features.ndim == 3:
+        assert torch.equal(there, steps["audio"])
+    sliced, searched = mmvae.toc(model, keep=2), mmvae.toc(model, keep=2, mode="requantise")
+    assert torch.equal(sliced.dims, mmvae.toc(model.codebook, keep=2).dims)
+    few = model.codebook[:, sliced.dims]
+    assert torch.equal(sliced.codes(latents), latents.codes)
+    assert torch.equal(sliced(latents)[there], few[latents.codes[there]])
+    expected = torch.cdist(features[..., sliced.dims], few.expand(6, -1, -1) if features.ndim == 3 else few).argmin(-1)
+    assert torch.equal(searched.codes(latents), torch.where(there, expected, -1))
+    assert torch.equal(searched(latents)[there], few[expected[there]])
+    for read in (sliced, searched):
+        assert not read(latents)[~there].any()
+
+
 # Generation.
 
 

@@ -104,3 +104,20 @@ def test_parts_are_clipped_by_themselves() -> None:
     engine.step(Batch(DATA))
     assert model.level.tolist() == pytest.approx([-1.0, 0.0])
     assert model.estimate.tolist() == pytest.approx([-0.04, -0.04])
+
+
+def test_parts_are_clipped_without_the_loss_scale_of_float16(monkeypatch) -> None:
+    """Gradients are brought to their size before their norm is taken; a stand-in scales them, as a GPU would."""
+    model = InParts()
+    engine = Engine("cpu", Settings(epochs=1, max_grad_norm=1.0))
+    engine.setup(model, partial(torch.optim.SGD, lr=1.0))
+
+    def unscale(optimizer: torch.optim.Optimizer) -> None:
+        for parameter in optimizer.param_groups[0]["params"]:
+            parameter.grad /= 1024
+
+    monkeypatch.setattr(engine._fabric, "backward", lambda loss: (1024 * loss).backward())
+    monkeypatch.setattr(engine._fabric.strategy.precision, "unscale_gradients", unscale)
+    engine.step(Batch(DATA))
+    assert model.level.tolist() == pytest.approx([-1.0, 0.0])
+    assert model.estimate.tolist() == pytest.approx([-0.04, -0.04])

@@ -107,3 +107,38 @@ def test_two_processes_resume(tmp_path):
     assert len(states[0]["random"]) == 2
     for name, value in states[0]["model"].items():
         assert torch.equal(value, states[1]["model"][name])
+
+
+@pytest.mark.slow
+def test_two_processes_learn_one_codebook(tmp_path):
+    """The codebook moves by the rows of both as it does in one process, whatever starts again and is fitted aside."""
+    body = """
+    devices, rank = int(sys.argv[3]), os.environ.get("LOCAL_RANK", "0")
+    generator = torch.Generator().manual_seed(5)
+    data = {name: torch.randn(32, 4, 3, generator=generator) for name in ("a", "b")}
+    small = dict(num_codes=6, code_dim=4, heads=2, layers=1, dropout=0.0)
+    alike = dict(club=0.0, cpc=0.0, matching=0.0, reset_after=None)  # terms that do not compare rows, and no draws
+    for name, options in (("alike", alike), ("whole", dict(club_hidden=5, inner_steps=2, reset_after=1))):
+        torch.manual_seed(0)
+        model = models.DCID({"a": 3, "b": 3}, **small, **options)
+        if name == "alike":
+            model.loss(data)  # the codes start
+        mmvae.fit(model, data, epochs=2, batch_size=16 // devices, device="cpu", devices=devices, progress=False,
+                  optimizer=partial(torch.optim.SGD, lr=0.1), max_grad_norm=0.5)
+        mmvae.save(model, f"{sys.argv[1]}-{name}-{devices}-{rank}")
+    """
+    for devices in (1, 2):
+        assert start(tmp_path, body, tmp_path / "run", 0, devices).wait(timeout=200) == 0
+    found = {
+        (name, part): read_tensors(tmp_path / f"run-{name}-{part}" / "model.safetensors")[0]
+        for name in ("alike", "whole")
+        for part in ("1-0", "2-0", "2-1")
+    }
+    for name in ("alike", "whole"):
+        for key, value in found[name, "2-0"].items():
+            if not key.startswith("specific_means"):  # each process has that of its own rows at the last step
+                assert torch.equal(value, found[name, "2-1"][key]), key
+    for key, value in found["alike", "1-0"].items():
+        if not key.startswith("specific_means"):
+            torch.testing.assert_close(found["alike", "2-0"][key], value)
+    assert found["alike", "1-0"]["quantiser.counts"].std() > 0.1  # it moved

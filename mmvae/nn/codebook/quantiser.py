@@ -82,7 +82,7 @@ class Quantiser(nn.Module):
         sums: ``[L, D]``, moving average of the sum of their targets. After each update, ``codebook = sums / counts``.
         idle: int64 ``[L]``, batches since a code was last used.
         seen: int64 ``[L]``, the modalities that chose a code since then, a bit for each in the order of ``features``.
-        started: whether there was a first batch.
+        started: whether there was a first batch, one with a vector.
 
     Raises:
         ValueError: for a number, decay or name out of its range.
@@ -157,7 +157,7 @@ class Quantiser(nn.Module):
                 number.
 
         Raises:
-            ValueError: for vectors of a wrong width, or modalities whose steps differ.
+            ValueError: for vectors of a wrong width, modalities whose steps differ, or a mask of another shape.
         """
         vectors, masks = self._checked(features, valid)
         if self.training and not self.started:
@@ -218,6 +218,8 @@ class Quantiser(nn.Module):
     def _start(self, vectors: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
         """Puts the codes on vectors of the first batch, in random order, a little apart where there are too few."""
         found = self._candidates(vectors, masks)
+        if not len(found):
+            return  # a later batch will do
         order = torch.randperm(len(found), device=found.device)
         rows = order[torch.arange(self.num_codes, device=found.device) % len(found)]
         noise = _START_NOISE * found.std(0, correction=0) * torch.randn_like(self.codebook)

@@ -322,6 +322,19 @@ def test_a_first_batch_of_few_vectors() -> None:
     assert len(each.codebook.unique(dim=0)) == 12  # a little apart
 
 
+def test_codes_start_with_the_first_batch_that_has_a_vector() -> None:
+    each, features = Quantiser(12, 3), {"audio": torch.full((4, 3), 7.0)}
+    before = each.codebook.clone()
+    quantised, loss = each(features, {"audio": torch.zeros(4, dtype=torch.bool)})
+    assert loss == 0
+    assert (quantised["audio"].codes == -1).all()
+    torch.testing.assert_close(each.codebook, before)
+    assert not each.started
+    each(features)
+    torch.testing.assert_close(each.codebook, torch.full((12, 3), 7.0))
+    assert each.started
+
+
 def test_the_random_start_and_resets_follow_the_global_generator() -> None:
     def codebook(seed: int) -> Tensor:
         torch.manual_seed(seed)
