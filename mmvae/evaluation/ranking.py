@@ -25,8 +25,8 @@ def expected_recall(similarity: Float[Tensor, "Q G"], positive: Bool[Tensor, "Q 
         ValueError: if k is below 1.
 
     Example:
-        >>> expected_recall(torch.tensor([[0.9, 0.5, 0.5]]), torch.tensor([[False, True, False]]), k=2)
-        tensor([0.5000], dtype=torch.float64)
+        >>> expected_recall(torch.tensor([[0.9, 0.5, 0.5]]), torch.tensor([[False, True, False]]), k=2).tolist()
+        [0.5]
     """
     if k < 1:
         raise ValueError(f"k: expected at least 1, got {k}.")

@@ -14,6 +14,9 @@ from matplotlib.figure import Figure
 from mmvae.plotting.metric_names import metric_name
 from mmvae.plotting.style import MARKERS, PALETTE, new_figure, style, tidy
 
+_LETTER, _HANDLE = 0.06, 0.5
+"""Inches of a legend that a letter takes, and what goes before a name."""
+
 
 @dataclass(frozen=True, eq=False)
 class RobustnessCurves:
@@ -88,7 +91,8 @@ def robustness_curves(arrays: RobustnessCurves) -> Figure:
             if place % columns == 0:
                 ax.set_ylabel(metric_name(arrays.metric).name)
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper left", ncols=min(columns + 1, len(labels)))
+        beside = int(figure.get_figwidth() / (_HANDLE + _LETTER * max(map(len, labels))))
+        figure.legend(handles, labels, loc="outside upper left", ncols=max(1, min(columns + 1, beside, len(labels))))
     return figure
 
 

@@ -39,6 +39,7 @@ NOTEBOOKS: dict[str, dict[str, str]] = {
         r"\[\[0, 10, 30, 60\]\]": "[[0, 3]]",
         r"num_samples=2000": "num_samples=8",
     },
+    "tutorials/classification.md": {**FEWER_EPOCHS, r"\b5000\b": "400", r"\b3000\b": "200", r"\b4000\b": "300"},
     "tutorials/codebooks.md": {**FEWER_EPOCHS, r"\b1500\b": "150", r"\b300\b": "60", r"\b500\b": "80"},
     "tutorials/new_model.md": FEWER_EPOCHS,
     "tutorials/pyro.md": {
