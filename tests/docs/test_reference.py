@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import inspect
 import re
-import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from docs.blocks import ROOT
@@ -64,17 +65,34 @@ def test_all_pages_are_in_a_table_of_contents() -> None:
             )
 
 
-def test_presets_of_the_experiment_are_those_of_the_script() -> None:
-    script = ROOT / "experiments" / "mnist_svhn_text.py"
-    specification = importlib.util.spec_from_file_location("mnist_svhn_text", script)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["mnist_svhn_text"] = module  # dataclasses look their module up
-    specification.loader.exec_module(module)
+def _cells_of_digits(preset: Any) -> list[Any]:
+    size = "all" if preset.train_size is None else preset.train_size
+    draws = f"{preset.importance_samples} ({preset.importance_rows})"
+    return [size, preset.repeats, preset.epochs, preset.batch_size, preset.mmvae_samples, preset.evaluated, draws]
+
+
+def _cells_of_missing(preset: Any) -> list[Any]:
+    size = preset.size
+    return [size.pretraining, size.train, size.test, preset.pretraining_epochs, preset.epochs, preset.tables]
+
+
+def _cells_of_generalization(preset: Any) -> list[Any]:
+    return [preset.size.pretraining, preset.size.heads, preset.size.test, preset.epochs, preset.batch_size]
+
+
+@pytest.mark.parametrize(
+    ("script", "cells_of"),
+    [
+        ("mnist_svhn_text", _cells_of_digits),
+        ("missing_modality", _cells_of_missing),
+        ("cross_modal_generalization", _cells_of_generalization),
+    ],
+)
+def test_presets_of_the_experiments_are_those_of_the_scripts(
+    script: str, cells_of: Callable[[Any], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    module = importlib.import_module(script)
     text = (DOCS / "experiments.md").read_text(encoding="utf-8")
     for name, preset in module.PRESETS.items():
-        size = "all" if preset.train_size is None else preset.train_size
-        cells = [size, preset.repeats, preset.epochs, preset.batch_size, preset.mmvae_samples, preset.evaluated]
-        cells.append(f"{preset.importance_samples} ({preset.importance_rows})")
-        assert f"| `{name}` | " + " | ".join(map(str, cells)) in text
+        assert f"| `{name}` | " + " | ".join(map(str, cells_of(preset))) in text
