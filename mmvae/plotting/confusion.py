@@ -18,7 +18,7 @@ from mmvae.evaluation.abilities import Predicts
 from mmvae.inference import infer
 from mmvae.plotting.heat_map import heat_map
 from mmvae.plotting.inputs import chosen_subsets, require, spread, whole_rows
-from mmvae.plotting.style import new_figure, style
+from mmvae.plotting.style import new_figure, panels, style
 from mmvae.sources import Data
 from mmvae.subsets import Subset, label
 
@@ -143,11 +143,7 @@ def confusion_matrix(arrays: ConfusionMatrix) -> Figure:
     figure = new_figure(side * columns, (side + 0.1) * lines + 0.3)
     numbered = width <= _MOST_NUMBERED
     with style():
-        panels = figure.subplots(lines, columns, squeeze=False).flatten()
-        for place, ax in enumerate(panels):
-            if place >= count:
-                ax.set_visible(False)
-                continue
+        for place, ax in enumerate(panels(figure, count, columns)):
             heat_map(
                 ax,
                 100 * arrays.shares[place],

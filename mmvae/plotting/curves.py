@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mmvae.plotting.style import INK, PALETTE, axes_or_new, new_figure, style, tidy
+from mmvae.plotting.style import INK, PALETTE, axes_or_new, new_figure, panels, style, tidy
 from mmvae.plotting.terms import describe_term
 from mmvae.training.journal import read_metrics
 
@@ -98,17 +98,14 @@ def elbo_curves(metrics: Metrics, terms: Sequence[str] | None = None) -> Figure:
     figure = new_figure(2.6 * columns if columns > 1 else 4.4, 2.1 * lines + 0.3 if columns > 1 else 3.2)
     units = [describe_term(term, term_names(rows)).unit for term in chosen]
     with style():
-        panels = figure.subplots(lines, columns, squeeze=False).flatten()
-        for term, ax in zip(chosen, panels, strict=False):
+        grid = panels(figure, len(chosen), columns)
+        for place, (term, ax) in enumerate(zip(chosen, grid, strict=True)):
             elbo_curve(rows, term, ax)
-        for place, ax in enumerate(panels):
-            if place >= len(chosen):
-                ax.set_visible(False)
-            elif place % columns and units[place] == units[place - 1]:
+            if place % columns and units[place] == units[place - 1]:
                 ax.set_ylabel("")
             if place + columns < len(chosen):
                 ax.set_xlabel("")
         figure.align_ylabels()
-        handles, labels = panels[0].get_legend_handles_labels()
+        handles, labels = grid[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=2)
     return figure

@@ -16,7 +16,7 @@ from mmvae.evaluation.abilities import Generates, Samples
 from mmvae.inference import infer
 from mmvae.plotting.cells import Cells, Render, blank
 from mmvae.plotting.inputs import chosen_subsets, class_labels, distinct_rows, evaluating, inferable, require, spread
-from mmvae.plotting.style import INK, MUTED, bare, new_figure, style
+from mmvae.plotting.style import INK, MUTED, bare, new_figure, panels, style
 from mmvae.sources import Data
 from mmvae.subsets import Subset, label
 
@@ -107,11 +107,7 @@ def cross_generation(arrays: CrossGeneration, render: Render | None = None) -> F
     cell = min(0.55, 7.1 / (columns * (block + _SPACE)))
     figure = new_figure(cell * columns * (block + _SPACE) + 0.1, lines * (cell * (rows + 0.35) + 0.36))
     with style():
-        panels = figure.subplots(lines, columns, squeeze=False).flatten()
-        for place, ax in enumerate(panels):
-            if place >= count:
-                ax.set_visible(False)
-                continue
+        for place, ax in enumerate(panels(figure, count, columns)):
             subset = arrays.subsets[place - 1] if place else None
             _block(arrays, subset, cells, widths, ax)
     return figure

@@ -23,7 +23,7 @@ from mmvae.plotting.inputs import (
     prior_of,
     spread,
 )
-from mmvae.plotting.style import INK, MUTED, PALETTE, bare, new_figure, style
+from mmvae.plotting.style import INK, MUTED, PALETTE, bare, new_figure, panels, style
 from mmvae.sources import Data
 from mmvae.subsets import Subset, label
 
@@ -120,23 +120,20 @@ def latent_means(arrays: LatentMeans) -> Figure:
     side = 7.2 / max(columns, 2)
     figure = new_figure(side * columns, (side + 0.2) * lines + 0.25)
     with style():
-        panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flatten()
-        for place, ax in enumerate(panels):
-            if place < count:
-                _panel(arrays, place, ax)
-            else:
-                ax.set_visible(False)
+        grid = panels(figure, count, columns, sharex=True, sharey=True)
+        for place, ax in enumerate(grid):
+            _panel(arrays, place, ax)
         low = np.nanpercentile(arrays.points, 1, axis=1).min(0)
         high = np.nanpercentile(arrays.points, 99, axis=1).max(0)
         middle, half = (low + high) / 2, 0.55 * float((high - low).max()) + 1e-6  # square, so that circles are round
-        panels[0].set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half))
+        grid[0].set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half))
         classes = None if arrays.labels is None else class_colours(arrays.labels)
         dots = [Line2D([], [], linestyle="", marker="o", color=each) for each in (classes or {}).values()]
         if classes:
             names = [str(each) for each in classes]
             figure.legend(dots, names, loc="outside upper right", ncols=len(dots), handletextpad=0.0, columnspacing=0.8)
         elif arrays.labels is not None:
-            figure.colorbar(panels[0].collections[0], ax=panels, label="label", shrink=0.6, aspect=30)
+            figure.colorbar(grid[0].collections[0], ax=figure.axes, label="label", shrink=0.6, aspect=30)
         figure.supxlabel(arrays.axes_names[0], fontsize=9)
         figure.supylabel(arrays.axes_names[1], fontsize=9)
     return figure

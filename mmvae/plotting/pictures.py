@@ -19,7 +19,7 @@ from mmvae.plotting.latent_means import LatentMeans, latent_means
 from mmvae.plotting.page import Page
 from mmvae.plotting.posteriors import KLPerDimension, PosteriorOfDatum, kl_per_dimension, posterior_of_datum
 from mmvae.plotting.scores import Scores, coherence_heatmap, rows_of
-from mmvae.plotting.style import new_figure, style, to_png
+from mmvae.plotting.style import new_figure, panels, style, to_png
 from mmvae.plotting.transfer import transfer_matrix
 from mmvae.sources import Data
 from mmvae.subsets import label
@@ -194,11 +194,8 @@ def _calibration_picture(model: Any, data: Data, subsets: list[tuple[str, ...]])
     lines = -(-len(found) // columns)
     figure = new_figure(3.5 * columns, 3.9 * lines)
     with style():
-        panels = figure.subplots(lines, columns, squeeze=False).flatten()
-        for ax, each in zip(panels, found, strict=False):
+        for ax, each in zip(panels(figure, len(found), columns), found, strict=True):
             aggregate_calibration(each, ax)
-        for ax in panels[len(found) :]:
-            ax.set_visible(False)
     leaving = "; ".join(f"{label(e.subset)} {int((e.distance > e.band).sum())}" for e in found)
     return Picture(
         "aggregate_calibration",

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mmvae.plotting.metric_names import metric_name
-from mmvae.plotting.style import MARKERS, PALETTE, new_figure, style, tidy
+from mmvae.plotting.style import MARKERS, PALETTE, new_figure, panels, style, tidy
 
 _LETTER, _HANDLE = 0.06, 0.5
 """Inches of a legend that a letter takes, and what goes before a name."""
@@ -82,15 +82,12 @@ def robustness_curves(arrays: RobustnessCurves) -> Figure:
     lines = -(-count // columns)
     figure = new_figure(2.6 * columns if columns > 1 else 4.4, 2.5 * lines + 0.4)
     with style():
-        panels = figure.subplots(lines, columns, squeeze=False, sharey=True).flatten()
-        for place, ax in enumerate(panels):
-            if place >= count:
-                ax.set_visible(False)
-                continue
+        grid = panels(figure, count, columns, sharey=True)
+        for place, ax in enumerate(grid):
             _panel(arrays, place, ax)
             if place % columns == 0:
                 ax.set_ylabel(metric_name(arrays.metric).name)
-        handles, labels = panels[0].get_legend_handles_labels()
+        handles, labels = grid[0].get_legend_handles_labels()
         beside = int(figure.get_figwidth() / (_HANDLE + _LETTER * max(map(len, labels))))
         figure.legend(handles, labels, loc="outside upper left", ncols=max(1, min(columns + 1, beside, len(labels))))
     return figure

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 import matplotlib
+import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -104,6 +105,21 @@ def axes_or_new(ax: Axes | None, width: float = 5.6, height: float = 3.4) -> Axe
         return ax
     with style():
         return new_figure(width, height).subplots()
+
+
+def panels(figure: Figure, count: int, columns: int, **shared: Any) -> np.ndarray:
+    """The first ``count`` axes of a grid that is so wide, line by line; those left over in the last line are hidden.
+
+    Args:
+        figure: to fill.
+        count: how many are needed.
+        columns: of the grid.
+        **shared: of ``figure.subplots``: ``sharex``, ``sharey``.
+    """
+    every = figure.subplots(-(-count // columns), columns, squeeze=False, **shared).flatten()
+    for ax in every[count:]:
+        ax.set_visible(False)
+    return every[:count]
 
 
 def tidy(ax: Axes, grid: Literal["x", "y", "both", "none"] = "y") -> None:

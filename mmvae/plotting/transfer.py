@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from mmvae.plotting.heat_map import heat_map
 from mmvae.plotting.scores import Scores, rows_of, score_matrix
-from mmvae.plotting.style import new_figure, style
+from mmvae.plotting.style import new_figure, panels, style
 
 _PAGE = 7.2
 
@@ -42,12 +42,10 @@ def transfer_matrix(
     lines = math.ceil(len(matrices) / columns)
     figure = new_figure(width * columns, (1.05 + 0.42 * most_rows) * lines)
     with style():
-        panels = figure.subplots(lines, columns, squeeze=False).flatten()
-        for ax, (name, (sources, targets, values)) in zip(panels, matrices.items(), strict=False):
+        grid = panels(figure, len(matrices), columns)
+        for ax, (name, (sources, targets, values)) in zip(grid, matrices.items(), strict=True):
             at_home = np.array([[source == target for target in targets] for source in sources])
             heat_map(ax, values, sources, targets, limits, slanted=at_home)
             ax.set(xlabel="tested on", ylabel="trained on")
             ax.set_title(name)
-        for ax in panels[len(matrices) :]:
-            ax.set_visible(False)
     return figure
