@@ -17,7 +17,9 @@ from typing import Any, Literal
 
 import torch
 import tyro
+from folders import run_folder
 from rich.console import Console
+from tables import markdown
 
 import mmvae
 from mmvae import Modality, likelihoods, models, nn
@@ -255,8 +257,7 @@ def gaps(vae: MultimodalVAE, preset: Preset, seed: int, test: MultimodalDataset,
 
 def folder_of(name: str, seed: int, arguments: Arguments) -> Path:
     """Where the run of a variant lies."""
-    slug = "".join(letter if letter.isalnum() else "-" for letter in name.lower())
-    return arguments.out / arguments.task / slug / f"seed{seed}"
+    return run_folder(arguments.out / arguments.task, name, seed)
 
 
 def finished(name: str, seed: int, arguments: Arguments) -> Evaluation:
@@ -280,13 +281,8 @@ def tables(evaluations: Mapping[str, Evaluation], names: Sequence[str], first: s
     """A Markdown table for each metric, a line for each evaluation."""
     text = ""
     for title, columns in layout(names).items():
-        lines = [
-            [name, *(cell(each, column, sign) for column in columns.values())] for name, each in evaluations.items()
-        ]
-        lines = [line for line in lines if any(line[1:])]
-        if lines:
-            rows = [[first, *columns], ["---"] + ["---:"] * len(columns), *lines]
-            text += f"\n### {title}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+        lines = {name: [cell(each, column, sign) for column in columns.values()] for name, each in evaluations.items()}
+        text += markdown(title, first, list(columns), lines)
     return text
 
 

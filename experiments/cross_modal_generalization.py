@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import torch
 import tyro
+from folders import run_folder
 from generalization.arms import ARMS, Group
 from generalization.measuring import judged, toc_measured
 from generalization.reporting import curves, figures, matrices, tables
@@ -89,8 +90,7 @@ class Arguments:
 
 def folder_of(name: str, seed: int, arguments: Arguments) -> Path:
     """Where the run of an arm lies."""
-    slug = "".join(letter if letter.isalnum() else "-" for letter in name.lower())
-    return arguments.out / arguments.task / slug / f"seed{seed}"
+    return run_folder(arguments.out / arguments.task, name, seed)
 
 
 def pretrained(name: str, seed: int, arguments: Arguments, splits: Splits) -> tuple[MultimodalModel, list[Any]]:

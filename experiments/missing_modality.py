@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import torch
 import tyro
+from folders import run_folder
 from missing.digits import MODALITIES, Size, Task, read
 from missing.measuring import Results, Setting, classify
 from missing.methods import METHODS, PROBE, Group
@@ -103,8 +104,7 @@ def names_of(arguments: Arguments) -> list[str]:
 
 def setting_of(name: str, training: Training, seed: int, arguments: Arguments) -> Setting:
     """Where a method's numbers are kept."""
-    slug = "".join(letter if letter.isalnum() else "-" for letter in name.lower())
-    return Setting(name, training, seed, root_of(arguments) / training / slug / f"seed{seed}")
+    return Setting(name, training, seed, run_folder(root_of(arguments) / training, name, seed))
 
 
 def run_seed(seed: int, arguments: Arguments, console: Console) -> tuple[Tensor, tuple[str, ...]]:

@@ -72,7 +72,7 @@ def judged(
     inferred = infer_all(model, splits)
     for metric, head, per_class in (
         ("transfer", LogisticHead(), None),
-        ("transfer_10_labels", LogisticHead(), 10),
+        ("transfer_10_labels", LogisticHead(strengths=(1.0,)), 10),  # no more labels than these choose its penalty
         ("transfer_step_head", StepHead(rates=(4e-3,), epochs=15), None),
     ):
         evaluation.rows.extend(renamed(metric, transferred(inferred, splits, mean, head, seed, per_class)))
@@ -130,28 +130,31 @@ def kept_dimensions(codebook: Tensor, share: float, seed: int) -> dict[str, Read
 
 
 def toc_measured(model: MultimodalModel, splits: Splits, seed: int) -> Evaluation:
-    """Transfer at each number of kept dimensions, and what a choice on the sources' validation parts alone can see.
+    """Transfer at each number of kept dimensions, and what each source alone can see of it.
 
-    ``given`` is the way of choosing with the share, ``"both 0.5"``, or ``"everything"``; metrics are ``"toc"`` (mean
-    over ordered pairs, on test data) and ``"toc_validation"`` (mean over sources, at home, on validation data).
+    Rows ``"toc"`` from each source to each other modality, on test data, and ``"toc_validation"`` of each source at
+    home, on validation data; ``kept`` says what was read: ``"everything"``, or the way of choosing with the share,
+    ``"both 0.5"``.
     """
     inferred = infer_all(model, splits)
     codebook = model.codebook.detach().cpu()
     readers: dict[str, Read] = {"everything": mean}
     for share in SHARES:
         readers |= {f"{name} {share:g}": read for name, read in kept_dimensions(codebook, share, seed).items()}
+    head = LogisticHead(strengths=(1.0,))
     rows = []
     for name, read in readers.items():
-        away, home = transferred_and_home(inferred, splits, read, seed)
-        rows += [make_row("toc", away, name), make_row("toc_validation", home, name)]
+        parts = labelled_parts(inferred, splits, read)
+        own = {at_home(source): each for source, each in parts["validation"].items()}
+        transfer = transfer_matrix(parts["heads"], parts["validation"], {**parts["test"], **own}, head, seed=seed)
+        for (source, target), value in transfer.accuracy.items():
+            if target == at_home(source):
+                rows.append(make_row("toc_validation", value, (source,), kept=name))
+            elif target in parts["test"] and target != source:
+                rows.append(make_row("toc", value, (source,), target, kept=name))
     return Evaluation(rows)
 
 
-def transferred_and_home(inferred: Inferred, splits: Splits, read: Read, seed: int) -> tuple[float, float]:
-    """The mean over ordered pairs on test data, and over sources at home on validation data."""
-    parts = labelled_parts(inferred, splits, read)
-    own = {f"{name}, validation": each for name, each in parts["validation"].items()}
-    head = LogisticHead(strengths=(1.0,))
-    transfer = transfer_matrix(parts["heads"], parts["validation"], {**parts["test"], **own}, head, seed=seed)
-    pairs = [(one, other) for one in parts["test"] for other in parts["test"] if one != other]
-    return transfer.mean(pairs), transfer.mean([(name, f"{name}, validation") for name in parts["test"]])
+def at_home(source: str) -> str:
+    """What the validation data of a source are called beside the test data."""
+    return f"{source}, validation"

@@ -81,34 +81,46 @@ def toc_tables(kept: Found) -> str:
     for name, each in kept.items():
         if not each[0].rows:
             continue
-        ways = dict.fromkeys(row["given"].rpartition(" ")[0] for row in each[0].rows if " " in row["given"])
+        ways = dict.fromkeys(row["kept"].rpartition(" ")[0] for row in each[0].rows if " " in row["kept"])
         grouped = dict.fromkeys("random" if way.startswith("random") else way for way in ways)
         lines = {}
         for way in grouped:
             members = [one for one in ways if one == way or (way == "random" and one.startswith("random"))]
-            cells = []
-            for share in SHARES:
-                by_seed = zip(*(values(each, "toc", f"{one} {share:g}") for one in members), strict=False)
-                cells.append(mean_and_spread([float(np.mean(seed)) for seed in by_seed]))
-            lines[way] = cells
+            lines[way] = [mean_and_spread(transfers(each, [f"{one} {share:g}" for one in members])) for share in SHARES]
         columns = [f"{share:.0%}" for share in SHARES]
         text += markdown(f"TOC on {name}: mean transfer by share of dimensions kept", "chosen by", columns, lines)
         chosen[name] = choice(each)
     columns = ["without TOC", "with TOC", "difference", "share chosen"]
-    return text + markdown("TOC, its share chosen on the sources' validation data", "arm", columns, chosen)
+    return text + markdown("TOC, its share chosen on each source's validation data alone", "arm", columns, chosen)
+
+
+def transfers(found: Sequence[Evaluation], kept: Sequence[str], source: str | None = None) -> list[float]:
+    """For each seed that measured it, the mean over ordered pairs (or over those from one source) with what is kept."""
+    by_seed = [[row["value"] for row in each.select("toc", source) if row["kept"] in kept] for each in found]
+    return [float(np.mean(seed)) for seed in by_seed if seed]
 
 
 def choice(found: Sequence[Evaluation]) -> list[str]:
-    """What TOC gives if its share is chosen on validation data at home, the smallest of shares that are as good."""
-    without = values(found, "toc", "everything")
+    """What TOC gives if each source chooses its share at home, the smallest of shares that are as good."""
     given, shares = [], []
     for each in found:
-        known = [share for share in SHARES if each.select("toc", f"both {share:g}")]
-        best = max(known, key=lambda share: (each.value("toc_validation", f"both {share:g}"), -share))
-        given.append(each.value("toc", f"both {best:g}"))
-        shares.append(best)
+        best = best_shares(each)
+        chosen = [value for source, share in best.items() for value in transfers([each], [f"both {share:g}"], source)]
+        given.append(float(np.mean(chosen)))
+        shares.append(float(np.mean(list(best.values()))))
+    without = transfers(found, ["everything"])
     gains = [one - other for one, other in zip(given, without, strict=True)]
     return [*map(mean_and_spread, (without, given)), mean_and_spread(gains, sign="+"), mean_and_spread(shares, 2)]
+
+
+def best_shares(found: Evaluation) -> dict[str, float]:
+    """By source, the share of dimensions that is best at home on validation data; the smallest of several as good."""
+    known: dict[str, list[tuple[float, float]]] = {}
+    for row in found.select("toc_validation"):
+        way, _, share = row["kept"].rpartition(" ")
+        if way == "both":
+            known.setdefault(row["given"], []).append((row["value"], -float(share)))
+    return {source: -max(each)[1] for source, each in known.items()}
 
 
 def curves(kept: Found, folders: Mapping[str, Path]) -> None:
@@ -122,10 +134,10 @@ def curves(kept: Found, folders: Mapping[str, Path]) -> None:
         for way in ("both", "similarity", "variance", "random", "lowest"):
             members = [f"random {draw}" for draw in range(RANDOM_DRAWS)] if way == "random" else [way]
             found = {
-                round(share * width): [value for one in members for value in values(each, "toc", f"{one} {share:g}")]
+                round(share * width): [value for one in members for value in transfers(each, [f"{one} {share:g}"])]
                 for share in SHARES
             }
-            accuracy[way] = {kept: numbers for kept, numbers in found.items() if numbers}
+            accuracy[way] = {keep: numbers for keep, numbers in found.items() if numbers}
         known = {way: numbers for way, numbers in accuracy.items() if numbers}
         figure = mmvae.plot.toc_curve(mmvae.plot.TOCCurve.of(model, known))
         figure.savefig(folders[name] / "toc.png", dpi=150)

@@ -1,13 +1,29 @@
-"""Reports of experiments, without the minutes that their pictures of refinement take."""
+"""Scripts of experiments as modules, and their reports without the minutes that pictures of refinement take."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from mmvae.plotting import refinement_pictures
 from mmvae.refinement import HMC
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+@pytest.fixture(scope="module")
+def script() -> Iterator[Callable[[str], ModuleType]]:
+    """Imports a script by its name, as Python does that runs one of them: from their folder."""
+    sys.path.insert(0, str(EXPERIMENTS))
+    try:
+        yield importlib.import_module
+    finally:
+        sys.path.remove(str(EXPERIMENTS))
 
 
 @pytest.fixture(scope="module", autouse=True)

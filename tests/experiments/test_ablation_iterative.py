@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+@pytest.fixture(scope="module")
+def experiment(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("ablation_iterative")
 
 
 @pytest.mark.slow
-def test_smoke(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    sys.path.insert(0, str(EXPERIMENTS))
-    try:
-        import ablation_iterative as experiment
-    finally:
-        sys.path.remove(str(EXPERIMENTS))
+def test_smoke(experiment: ModuleType, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     nothing = tmp_path_factory.mktemp("nothing")
     arguments = experiment.Arguments(
         preset="smoke", groups=("students",), seeds=(0, 1), data=nothing, out=tmp_path / "runs"
@@ -34,10 +33,5 @@ def test_smoke(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None
     assert [path.stat().st_mtime_ns for path in weights] == written
 
 
-def test_paired_variants_exist() -> None:
-    sys.path.insert(0, str(EXPERIMENTS))
-    try:
-        import ablation_iterative as experiment
-    finally:
-        sys.path.remove(str(EXPERIMENTS))
+def test_paired_variants_exist(experiment: ModuleType) -> None:
     assert {name for pair in experiment.PAIRS for name in pair} <= set(experiment.VARIANTS)

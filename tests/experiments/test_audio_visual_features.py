@@ -7,7 +7,7 @@ import re
 import runpy
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,12 +28,8 @@ pytest.importorskip("h5py")
 
 
 @pytest.fixture(scope="module")
-def experiment() -> Iterator[ModuleType]:
-    sys.path.insert(0, str(EXPERIMENTS))
-    try:
-        yield importlib.import_module("audio_visual_features")
-    finally:
-        sys.path.remove(str(EXPERIMENTS))
+def experiment(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("audio_visual_features")
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -14,19 +12,14 @@ import torch
 
 import mmvae
 from mmvae.distributions import point_mass
-
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+from mmvae.evaluation import Evaluation, make_row
 
 pytestmark = pytest.mark.filterwarnings("ignore:canonical correlations")  # of so few rows
 
 
 @pytest.fixture(scope="module")
-def experiment() -> Iterator[ModuleType]:
-    sys.path.insert(0, str(EXPERIMENTS))
-    try:
-        yield importlib.import_module("cross_modal_generalization")
-    finally:
-        sys.path.remove(str(EXPERIMENTS))
+def experiment(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("cross_modal_generalization")
 
 
 def ran(experiment: ModuleType, tmp_path_factory: pytest.TempPathFactory, task: str, names: tuple[str, ...]) -> Any:
@@ -88,3 +81,20 @@ def test_random_dimensions_keep_what_they_name(experiment: ModuleType) -> None:
         torch.testing.assert_close(read(latents), codebook[[3, 1]][:, read.dims])
     everything = measuring.kept_dimensions(codebook, 1.0, seed=0)["principal components"](latents)
     torch.testing.assert_close(torch.dist(*everything), torch.dist(*codebook[[3, 1]]))  # a rotation
+
+
+def test_a_source_chooses_by_what_it_sees_at_home(experiment: ModuleType) -> None:
+    """Its own validation data, whatever the targets' would say; the smaller of shares that are as good."""
+    reporting = importlib.import_module("generalization.reporting")
+    home = {"a": {0.5: 0.9, 0.25: 0.9, 1.0: 0.8}, "b": {0.5: 0.3, 0.25: 0.2, 1.0: 0.7}}
+    rows = [
+        make_row("toc_validation", value, (source,), kept=f"both {share:g}")
+        for source, shares in home.items()
+        for share, value in shares.items()
+    ]
+    rows.append(make_row("toc_validation", 1.0, ("a",), kept="variance 0.5"))
+    rows += [make_row("toc", 0.6, ("a",), "b", kept="everything"), make_row("toc", 0.4, ("b",), "a", kept="everything")]
+    rows += [make_row("toc", 0.8, ("a",), "b", kept="both 0.25"), make_row("toc", 0.3, ("b",), "a", kept="both 1")]
+    found = Evaluation(rows)
+    assert reporting.best_shares(found) == {"a": 0.25, "b": 1.0}
+    assert reporting.choice([found]) == ["0.500", "0.550", "+0.050", "0.62"]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import runpy
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,12 +29,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:canonical correlations")  # of s
 
 
 @pytest.fixture(scope="module")
-def experiment() -> Iterator[ModuleType]:
-    sys.path.insert(0, str(EXPERIMENTS))
-    try:
-        yield importlib.import_module("image_text")
-    finally:
-        sys.path.remove(str(EXPERIMENTS))
+def experiment(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("image_text")
 
 
 @pytest.fixture(scope="module")

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-
 pytestmark = pytest.mark.filterwarnings("ignore:canonical correlations")  # of so few rows
 
 
 @pytest.fixture(scope="module")
-def experiment() -> Iterator[ModuleType]:
-    sys.path.insert(0, str(EXPERIMENTS))
-    try:
-        yield importlib.import_module("missing_modality")
-    finally:
-        sys.path.remove(str(EXPERIMENTS))
+def experiment(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("missing_modality")
 
 
 @pytest.fixture(scope="module")
