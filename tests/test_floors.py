@@ -12,6 +12,7 @@ import mmvae
 ROOT = Path(mmvae.__file__).parent
 FLOORS = [
     "files",
+    "choices",
     "subsets",
     "modality",
     "batch",
@@ -32,7 +33,7 @@ FLOORS = [
     "testing",
     "cli",
 ]
-GROUND = {"files", "subsets", "modality", "batch", "sources", "latents"}
+GROUND = {"files", "choices", "subsets", "modality", "batch", "sources", "latents"}
 
 
 def room(path: Path) -> str:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mmvae.choices import check_choice
 from mmvae.data.clip_features import side_by_side
 from mmvae.data.images import SourceNotFound
 
@@ -28,8 +29,7 @@ _CHUNK = 64  # clips whose maps are in memory at a time
 
 def checked_space(space: str) -> None:
     """Raises a ``ValueError`` unless it is one of the three."""
-    if space not in get_args(Space):
-        raise ValueError(f"space: expected one of {', '.join(map(repr, get_args(Space)))}, got {space!r}.")
+    check_choice("space", space, get_args(Space))
 
 
 def over_space(values: Float[np.ndarray, "*N T height width channels"], space: Space) -> Float[Tensor, "*N T features"]:

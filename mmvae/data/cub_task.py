@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from mmvae.choices import check_choice
 from mmvae.data.cub_files import CAPTIONS_PER_IMAGE, TEST_SPECIES, Bird, read_birds, read_captions
 from mmvae.data.cub_images import read_images
 from mmvae.data.cub_words import CaptionVocabulary
@@ -110,8 +111,7 @@ def cub_vocabulary(
 
 
 def _trains(bird: Bird, split: Split) -> bool:
-    if split not in get_args(Split):
-        raise ValueError(f"split: expected one of {', '.join(map(repr, get_args(Split)))}, got {split!r}.")
+    check_choice("split", split, get_args(Split))
     return bird.trains if split == "official" else bird.species not in TEST_SPECIES
 
 

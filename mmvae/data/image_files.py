@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from mmvae.choices import check_choice
 from mmvae.data.images import SourceNotFound
 
 Normalisation = Literal["none", "half", "imagenet", "clip"]
@@ -54,9 +55,8 @@ class ImageFiles:
         fit: Fit = "crop",
         keep: bool = False,
     ) -> None:
-        for what, given, known in (("normalisation", normalisation, Normalisation), ("fit", fit, Fit)):
-            if given not in get_args(known):
-                raise ValueError(f"{what}: expected one of {', '.join(map(repr, get_args(known)))}, got {given!r}.")
+        check_choice("normalisation", normalisation, get_args(Normalisation))
+        check_choice("fit", fit, get_args(Fit))
         if not paths or size < 1:
             raise ValueError(f"images: expected files and a size of at least 1, got {len(paths)} files, size {size}.")
         self._paths, self._size, self._fit = tuple(paths), size, fit

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from mmvae.choices import check_choice
 from mmvae.data.image_text import Split
 from mmvae.data.images import DATA_VARIABLE, SourceNotFound, data_root
 
 
 def checked_split(split: str) -> None:
     """Raises a ``ValueError`` unless it is one of the three."""
-    if split not in get_args(Split):
-        raise ValueError(f"split: expected one of {', '.join(map(repr, get_args(Split)))}, got {split!r}.")
+    check_choice("split", split, get_args(Split))
 
 
 def data_folder(what: str, root: Path | str | None, folders: Sequence[str], needs: str) -> Path:

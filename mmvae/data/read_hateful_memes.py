@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 import torch
 
+from mmvae.choices import check_choice
 from mmvae.data.image_text import ImageText
 from mmvae.data.image_text_files import data_folder, first_that_exists, read_json_lines, require_files
 
@@ -42,8 +43,7 @@ def hateful_memes(root: Path | str | None = None, split: Part = "train") -> Imag
 
     Source: Kiela et al. 2020 (The Hateful Memes Challenge).
     """
-    if split not in get_args(Part):
-        raise ValueError(f"split: expected one of {', '.join(map(repr, get_args(Part)))}, got {split!r}.")
+    check_choice("split", split, get_args(Part))
     folder = data_folder(NAME, root, ("hateful_memes", "HatefulMemes"), "train.jsonl")
     path = first_that_exists(NAME, [folder / f"{name}.jsonl" for name in _FILES[split]])
     memes = list(read_json_lines(NAME, path, ("img", "text")))

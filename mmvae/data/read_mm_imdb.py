@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
+from mmvae.choices import check_choice
 from mmvae.data.image_text import ImageText, Split
 from mmvae.data.image_text_files import checked_split, data_folder, first_that_exists, read_json, require_files
 
@@ -44,8 +45,7 @@ def mm_imdb(root: Path | str | None = None, split: Split = "train", *, plots: Pl
     Source: Arevalo et al. 2017 (Gated Multimodal Units).
     """
     checked_split(split)
-    if plots not in get_args(Plots):
-        raise ValueError(f"plots: expected one of {', '.join(map(repr, get_args(Plots)))}, got {plots!r}.")
+    check_choice("plots", plots, get_args(Plots))
     folder = data_folder(NAME, root, ("mmimdb", "MM-IMDb"), "split.json")
     films = _films(folder / "split.json", split)
     facts = first_that_exists(NAME, [folder / "dataset", folder / "labels"])

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Int64, Integer, UInt8
 from torch import Tensor
 
+from mmvae.choices import check_choice
 from mmvae.data import rendered_plain, rendered_street
 from mmvae.data.rendered_draws import Draws
 from mmvae.data.rendered_glyphs import glyph_atlas
@@ -68,8 +69,7 @@ def rendered_digits(
         >>> rendered_digits([3, 1, 4], "street").shape
         torch.Size([3, 3, 32, 32])
     """
-    if style not in get_args(Style):
-        raise ValueError(f"style: expected one of {', '.join(map(repr, get_args(Style)))}, got {style!r}.")
+    check_choice("style", style, get_args(Style))
     if seed < 0:
         raise ValueError(f"seed: expected a whole number from 0, got {seed}.")
     digits = _digits(labels)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmvae.batch import Batch
+from mmvae.choices import check_choice
 from mmvae.models.classifier import MultimodalClassifier, Shown
 from mmvae.nn.fusion.slots import make_fusion, of_width
 from mmvae.nn.lora import add_lora, merge_lora
@@ -103,11 +104,8 @@ class CMPT(MultimodalClassifier):
         common_dim: int | None = None,
     ) -> None:
         super().__init__(encoders, num_classes, task=task, modality_dropout=modality_dropout)
-        if alignment_loss not in get_args(AlignmentLoss):
-            known = ", ".join(map(repr, get_args(AlignmentLoss)))
-            raise ValueError(f"alignment_loss: expected one of {known}, got {alignment_loss!r}.")
-        if sources not in get_args(Sources):
-            raise ValueError(f"sources: expected one of {', '.join(map(repr, get_args(Sources)))}, got {sources!r}.")
+        check_choice("alignment_loss", alignment_loss, get_args(AlignmentLoss))
+        check_choice("sources", sources, get_args(Sources))
         if num_proxies < 1:
             raise ValueError(f"num_proxies: expected at least 1, got {num_proxies}.")
         if common_dim is not None and common_dim < 1:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mmvae.batch import Batch
+from mmvae.choices import check_choice
 from mmvae.models.classifier import Shown
 from mmvae.models.frozen_classifier import FrozenEncoderClassifier
 from mmvae.nn.fusion.slots import make_fusion, of_width
@@ -52,8 +53,7 @@ class LateFusion(FrozenEncoderClassifier):
     ) -> None:
         self.freeze = freeze  # looked at when the encoders are taken over
         super().__init__(encoders, num_classes, task=task, modality_dropout=modality_dropout)
-        if missing not in ("zeros", "mean"):
-            raise ValueError(f"missing: expected one of 'zeros', 'mean', got {missing!r}.")
+        check_choice("missing", missing, ("zeros", "mean"))
         dims = {name: self.encoder(name).dim for name in self.names}
         width = max(dims.values())
         self.maps = nn.ModuleDict(

@@ -7,6 +7,7 @@ from typing import Literal
 
 import pyro.distributions as dist
 
+from mmvae.choices import check_choice
 from mmvae.modality import Modality
 from mmvae.models.base import MultimodalVAE, Weights
 from mmvae.objectives import Objective, StratifiedDReG, StratifiedELBO, StratifiedIWAE
@@ -55,10 +56,8 @@ class MMVAE(MultimodalVAE):
         beta: Weight = 1.0,
         weights: Weights = None,
     ) -> None:
-        if objective not in _OBJECTIVES:
-            raise ValueError(f"objective: expected one of {', '.join(map(repr, _OBJECTIVES))}, got {objective!r}.")
-        if family not in _FAMILIES:
-            raise ValueError(f"family: expected one of {', '.join(map(repr, _FAMILIES))}, got {family!r}.")
+        check_choice("objective", objective, _OBJECTIVES)
+        check_choice("family", family, _FAMILIES)
         super().__init__(
             modalities,
             latent_dim,

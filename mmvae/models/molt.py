@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mmvae.batch import Batch
+from mmvae.choices import check_choice
 from mmvae.models.classifier import Shown
 from mmvae.models.frozen_classifier import FrozenEncoderClassifier
 from mmvae.nn.cca import CCALoss, CCANorm, canonical_correlations
@@ -129,9 +130,9 @@ class MoLT(FrozenEncoderClassifier):
                 f"MoLT pairs the layers of exactly two encoders, got {len(self.names)}: "
                 f"{', '.join(map(repr, self.names))}; for another number take CMPT or LateFusion."
             )
-        _check("missing", missing, Missing)
-        _check("cca_on", cca_on, CCAOn)
-        _check("join", join, Join)
+        check_choice("missing", missing, get_args(Missing))
+        check_choice("cca_on", cca_on, get_args(CCAOn))
+        check_choice("join", join, get_args(Join))
         if cca < 0:
             raise ValueError(f"cca: expected a weight of at least 0, got {cca}.")
         if common_dim < 1:
@@ -317,8 +318,3 @@ class _Inputs:
         """Those of the chosen rows."""
         first, second = ([layer[chosen] for layer in layers] for layers in self.states)
         return _Inputs((first, second), (self.valid[0][chosen], self.valid[1][chosen]))
-
-
-def _check(what: str, value: str, known: Any) -> None:
-    if value not in get_args(known):
-        raise ValueError(f"{what}: expected one of {', '.join(map(repr, get_args(known)))}, got {value!r}.")

@@ -9,14 +9,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from mmvae.choices import check_choice
+
 Task = Literal["single-label", "multi-label"]
 """One class for each datum, or any number of labels."""
 
 
 def checked_task(task: str, num_classes: int) -> None:
     """Raises a ``ValueError`` for an unknown task or a number of classes below one (or two, where one is chosen)."""
-    if task not in get_args(Task):
-        raise ValueError(f"task: expected one of {', '.join(map(repr, get_args(Task)))}, got {task!r}.")
+    check_choice("task", task, get_args(Task))
     least = 2 if task == "single-label" else 1
     if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < least:
         raise ValueError(f"num_classes: expected a whole number of at least {least} for {task}, got {num_classes!r}.")

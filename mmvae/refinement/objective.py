@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from mmvae.batch import Batch
+from mmvae.choices import check_choice
 from mmvae.objectives.alignment import require_complete
 from mmvae.objectives.base import Loss, Objective, Trainable, elbo_terms
 from mmvae.objectives.schedules import Weight, checked, weight_at
@@ -81,9 +82,9 @@ class RefinedELBO(Objective):
         features_learn: bool = False,
         initial_trains_decoders: bool = False,
     ) -> None:
-        _one_of("align_to", align_to, ("refined", "initial"))
-        _one_of("kl_direction", kl_direction, ("teacher_first", "student_first"))
-        _one_of("step_weights", step_weights, ("even", "late"))
+        check_choice("align_to", align_to, ("refined", "initial"))
+        check_choice("kl_direction", kl_direction, ("teacher_first", "student_first"))
+        check_choice("step_weights", step_weights, ("even", "late"))
         if num_steps < 0:
             raise ValueError(f"num_steps: expected at least 0, got {num_steps}.")
         if num_samples < 1:
@@ -170,8 +171,3 @@ def _with_slope(q: Gaussian, slope: Slope) -> Tensor:
 def _scaled_gradient(value: Tensor, share: float) -> Tensor:
     """The value, of whose gradient only a share gets through."""
     return share * value + (1 - share) * value.detach()
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}.")

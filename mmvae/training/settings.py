@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from mmvae.choices import check_choice
+
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 """Of the computation: weights stay in float32 in any case."""
 
@@ -46,9 +48,7 @@ class Settings:
             raise ValueError(f"weight_decay: expected a finite number from 0 on, got {self.weight_decay}.")
         if self.max_grad_norm is not None and not self.max_grad_norm > 0:
             raise ValueError(f"max_grad_norm: expected a number above 0, or None, got {self.max_grad_norm}.")
-        if self.precision not in get_args(Precision):
-            expected = ", ".join(map(repr, get_args(Precision)))
-            raise ValueError(f"precision: expected one of {expected}, got {self.precision!r}.")
+        check_choice("precision", self.precision, get_args(Precision))
         if not self.checkpoint_seconds >= 0:
             raise ValueError(f"checkpoint_seconds: expected a number from 0 on, got {self.checkpoint_seconds}.")
 

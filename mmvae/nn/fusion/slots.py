@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mmvae.choices import check_choice
+
 
 class SlotFusion(nn.Module, ABC):
     """One vector made of M: ``M x [N, d_m] -> [N, size]``.
@@ -90,6 +92,5 @@ def make_fusion(name: str, dims: Sequence[int], known: Sequence[str] = tuple(_FU
     Raises:
         ValueError: for an unknown name.
     """
-    if name not in known:
-        raise ValueError(f"fusion: expected one of {', '.join(map(repr, known))}, got {name!r}.")
+    check_choice("fusion", name, known)
     return _FUSIONS[name](dims)
