@@ -20,7 +20,9 @@ import torch
 import tyro
 from folders import run_folder
 from generalization.arms import ARMS, Group
-from generalization.measuring import judged, toc_measured
+from generalization.controls import controls_measured
+from generalization.keeping import toc_measured
+from generalization.measuring import judged
 from generalization.reporting import curves, figures, matrices, tables
 from generalization.tasks import Size, Splits, Task, judges, read
 from rich.console import Console
@@ -122,7 +124,7 @@ def pretrained(name: str, seed: int, arguments: Arguments, splits: Splits) -> tu
 def run(name: str, seed: int, arguments: Arguments, data: Callable[[], tuple[Splits, Any]]) -> None:
     """Trains and measures an arm, as far as no earlier call has."""
     folder = folder_of(name, seed, arguments)
-    parts = {"evaluation": folder / "measured", "toc": folder / "toc"}
+    parts = {part: folder / part for part in ("measured", "toc", "controls")}
     missing = [part for part, path in parts.items() if not (path / "evaluation.json").exists()]
     if not missing:
         return
@@ -130,14 +132,19 @@ def run(name: str, seed: int, arguments: Arguments, data: Callable[[], tuple[Spl
     if ARMS[name].whole:
         splits = splits.without_steps()
     model, cost = pretrained(name, seed, arguments, splits)
-    if "evaluation" in missing:
+    if "measured" in missing:
         evaluation = judged(model, arguments.task, splits, classifiers, seed)
         evaluation.rows.extend(cost)
         evaluation.settings["data"] = list(splits.notes)
-        evaluation.save(parts["evaluation"])
+        evaluation.save(parts["measured"])
+    has_codes = hasattr(model, "codebook")
     if "toc" in missing:
-        measured = toc_measured(model, splits, seed) if hasattr(model, "codebook") else Evaluation([])
+        measured = toc_measured(model, splits, seed) if has_codes else Evaluation([])
         measured.save(parts["toc"])
+    if "controls" in missing:
+        toc = Evaluation.load(parts["toc"])
+        controls = controls_measured(model, splits, toc, seed) if has_codes else Evaluation([])
+        controls.save(parts["controls"])
     if seed == arguments.seeds[0]:
         figures(model, splits.test, folder)
 
@@ -162,12 +169,12 @@ def main(arguments: Arguments) -> Path:
         folders = {name: [folder_of(name, seed, arguments) for seed in arguments.seeds] for name in names}
         return {name: [Evaluation.load(folder / part) for folder in each] for name, each in folders.items()}
 
-    measured, kept = found("measured"), found("toc")
+    measured, kept, controls = found("measured"), found("toc"), found("controls")
     of_data = [note for each in measured.values() for one in each for note in one.settings["data"]]
     notes = dict.fromkeys([preset.says, *of_data])
     text = "".join(f"{note}\n" for note in notes) + f"\nMean ± standard deviation over seeds {arguments.seeds}.\n"
     root = arguments.out / arguments.task
-    text += tables(arguments.task, measured, kept)
+    text += tables(arguments.task, measured, kept, controls)
     curves(kept, {name: folder_of(name, arguments.seeds[0], arguments) for name in names})
     matrices(measured, root / "transfer.png")
     path = root / f"tables-{'-'.join(arguments.groups)}.md"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from generalization.measuring import RANDOM_DRAWS, SHARES
+from generalization.keeping import RANDOM_DRAWS, SHARES, best_shares
 from generalization.tasks import FINE, Task
 from tables import markdown, mean_and_spread
 
@@ -46,7 +46,7 @@ def of_names(found: Found, title: str, columns: Mapping[str, tuple[str, str, str
     return markdown(title, "arm", list(columns), lines)
 
 
-def tables(task: Task, measured: Found, kept: Found) -> str:
+def tables(task: Task, measured: Found, kept: Found, controls: Found) -> str:
     """All of them, in Markdown."""
     names = (*FINE[task], "text")
     across = [(one, other) for one in names for other in names if one != other]
@@ -71,7 +71,8 @@ def tables(task: Task, measured: Found, kept: Found) -> str:
     }
     text += of_names(measured, "The codebook, test data", of_codebook)
     cost = {"parameters": ("parameters", "", ""), "ms per step, median": ("milliseconds_per_step", "", "")}
-    return text + of_names(measured, "Cost", cost, digits=0) + toc_tables(kept)
+    text += of_names(measured, "Cost", cost, digits=0) + toc_tables(kept)
+    return text + control_tables(measured, controls, across)
 
 
 def toc_tables(kept: Found) -> str:
@@ -94,6 +95,48 @@ def toc_tables(kept: Found) -> str:
     return text + markdown("TOC, its share chosen on each source's validation data alone", "arm", columns, chosen)
 
 
+def control_tables(measured: Found, controls: Found, pairs: Sequence[tuple[str, str]]) -> str:
+    """What heads and retrieval make of something else than the quantised vectors, means over ordered pairs."""
+    heads, retrieval, others = {}, {}, {}
+    for name, each in controls.items():
+        if not each[0].rows:
+            continue
+        plain = pair_means(measured[name], "transfer", pairs)
+        heads[name] = [plain, *(pair_means(each, f"transfer_{kind}", pairs) for kind in ("continuous", "indices"))]
+        ways = ("everything", "both, chosen", "both", "variance", "random 0", "continuous")
+        retrieval[name] = [pair_means(each, "retrieval_map", pairs, way) for way in ways]
+        others[name] = [
+            pair_means(of, metric, pairs, kept)
+            for metric in ("transfer_10_labels", "transfer_step_head")
+            for of, kept in ((measured[name], None), (each, "both, chosen"))
+        ]
+    text = markdown(
+        "Controls: what the logistic head reads", "arm", ["quantised", "before quantisation", "which code"], heads
+    )
+    text += markdown(
+        "Retrieval of the class, mean average precision, by what is compared",
+        "arm",
+        ["everything", "TOC, chosen at home", "TOC, half", "variance, half", "random half", "before quantisation"],
+        retrieval,
+    )
+    columns = ["ten labels", "the same with TOC", "the authors' head", "the same with TOC"]
+    return text + markdown(
+        "TOC behind other heads, its share chosen at home with the logistic one", "arm", columns, others
+    )
+
+
+def pair_means(
+    found: Sequence[Evaluation], metric: str, pairs: Sequence[tuple[str, str]], kept: str | None = None
+) -> str:
+    """For each seed the mean over ordered pairs of what was read so, as mean and spread."""
+    by_seed = []
+    for each in found:
+        rows = [row for pair in pairs for row in each.select(metric, *pair) if row.get("kept") == kept]
+        if rows:
+            by_seed.append(float(np.mean([row["value"] for row in rows])))
+    return mean_and_spread(by_seed)
+
+
 def transfers(found: Sequence[Evaluation], kept: Sequence[str], source: str | None = None) -> list[float]:
     """For each seed that measured it, the mean over ordered pairs (or over those from one source) with what is kept."""
     by_seed = [[row["value"] for row in each.select("toc", source) if row["kept"] in kept] for each in found]
@@ -111,16 +154,6 @@ def choice(found: Sequence[Evaluation]) -> list[str]:
     without = transfers(found, ["everything"])
     gains = [one - other for one, other in zip(given, without, strict=True)]
     return [*map(mean_and_spread, (without, given)), mean_and_spread(gains, sign="+"), mean_and_spread(shares, 2)]
-
-
-def best_shares(found: Evaluation) -> dict[str, float]:
-    """By source, the share of dimensions that is best at home on validation data; the smallest of several as good."""
-    known: dict[str, list[tuple[float, float]]] = {}
-    for row in found.select("toc_validation"):
-        way, _, share = row["kept"].rpartition(" ")
-        if way == "both":
-            known.setdefault(row["given"], []).append((row["value"], -float(share)))
-    return {source: -max(each)[1] for source, each in known.items()}
 
 
 def curves(kept: Found, folders: Mapping[str, Path]) -> None:
