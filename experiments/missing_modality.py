@@ -144,7 +144,7 @@ def pictures(setting: Setting, model: Any, test: Batch) -> None:
     some = test[torch.arange(min(600, test.size))]
     figures = {"latents": mmvae.plot.latent_map(mmvae.plot.LatentMeans.of(model, some, method="tsne"))}
     if isinstance(model, models.CMPT):
-        figures["attention"] = mmvae.plot.attention_maps(mmvae.plot.AttentionMaps.of(model, test[torch.arange(1)]))
+        figures["attention"] = mmvae.plot.attention_maps(mmvae.plot.AttentionMaps.of(model, test))
     for name, figure in figures.items():
         figure.savefig(setting.folder / f"{name}.png", dpi=150)
 
