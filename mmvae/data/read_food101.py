@@ -7,8 +7,9 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
-from mmvae.data.image_text import ImageText, Split
-from mmvae.data.image_text_files import checked_split, data_folder, read_json, require_files
+from mmvae.data.data_files import data_folder, read_json, require_files
+from mmvae.data.image_text import ImageText
+from mmvae.data.splits import Split, checked_split
 
 NAME = "UPMC Food-101"
 

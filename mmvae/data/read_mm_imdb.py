@@ -8,8 +8,9 @@ from typing import Any, Literal, get_args
 import torch
 
 from mmvae.choices import check_choice
-from mmvae.data.image_text import ImageText, Split
-from mmvae.data.image_text_files import checked_split, data_folder, first_that_exists, read_json, require_files
+from mmvae.data.data_files import data_folder, first_that_exists, read_json, require_files
+from mmvae.data.image_text import ImageText
+from mmvae.data.splits import Split, checked_split
 
 NAME = "MM-IMDb"
 GENRES = (

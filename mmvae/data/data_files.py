@@ -1,20 +1,13 @@
-"""What readers of images with texts share: where they look, and how they read lists."""
+"""What readers of data sets share: where they look, and how they read lists."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from mmvae.choices import check_choice
-from mmvae.data.image_text import Split
 from mmvae.data.images import DATA_VARIABLE, SourceNotFound, data_root
-
-
-def checked_split(split: str) -> None:
-    """Raises a ``ValueError`` unless it is one of the three."""
-    check_choice("split", split, get_args(Split))
 
 
 def data_folder(what: str, root: Path | str | None, folders: Sequence[str], needs: str) -> Path:
