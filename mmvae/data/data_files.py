@@ -68,6 +68,25 @@ def read_json(what: str, path: Path) -> Any:
         raise ValueError(f"{what}: {path} is damaged ({error}); fetch it again.") from error
 
 
+def read_part(what: str, path: Path, names: Sequence[str], things: str) -> list[str]:
+    """A part of a data set, from a JSON file with a list for each.
+
+    Args:
+        what: the data set, for errors.
+        path: of the file.
+        names: that the part may have there; the first that is found counts.
+        things: what is listed, for errors.
+
+    Raises:
+        ValueError: if the file is damaged, or has no such part.
+    """
+    parts = read_json(what, path)
+    for name in names:
+        if isinstance(parts, dict) and isinstance(parts.get(name), list):
+            return [str(thing) for thing in parts[name]]
+    raise ValueError(f"{what}: {path} should hold lists of {things} by part, one of them {names[0]!r}.")
+
+
 def read_json_lines(what: str, path: Path, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The objects of a file that has one in each line.
 
