@@ -184,8 +184,8 @@ class CodebookModel(MultimodalModel):
         return -torch.stack([self.club(name).log_likelihood(*pair) for name, pair in inputs.items()]).sum()
 
     def gradient_parts(self) -> Iterator[list[nn.Parameter]]:
-        """The parameters, in the groups in which gradients are clipped."""
-        for part in (*self.parts(), *([club] for club in self.clubs.values())):
+        """The parameters that the loss reaches, in the groups in which gradients are clipped."""
+        for part in self.parts():
             parameters = [each for network in part if network is not None for each in network.parameters()]
             if parameters:
                 yield parameters
