@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,7 @@ def fit(train: Steps, validation: Steps) -> Fitted:
             return linear(features / scale)
 
         fitted = Fitted(logits, f"C = {strength:g}", 0.0)
-        found.append(Fitted(logits, fitted.setting, f1(fitted, validation)))
+        found.append(replace(fitted, validation=f1(fitted, validation)))
     return max(found, key=lambda each: each.validation)
 
 

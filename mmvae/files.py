@@ -1,16 +1,17 @@
-"""Files that are whole or not there."""
+"""Files and folders that are whole or not there."""
 
 from __future__ import annotations
 
 import glob
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 _ABANDONED = 3600.0
-"""Seconds without a change, after which a temporary file belongs to a process that was killed."""
+"""Seconds without a change, after which a temporary file or folder belongs to a process that was killed."""
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -25,8 +26,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         write: called with the temporary path, in the same folder; it writes that file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        _remove_if_abandoned(left)
+    remove_abandoned(path.parent, f".{glob.escape(path.name)}.*.tmp")
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         write(temporary)
@@ -37,10 +37,22 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _remove_if_abandoned(temporary: Path) -> None:
-    try:
-        idle = time.time() - temporary.stat().st_mtime
-    except FileNotFoundError:  # its writer has just finished
-        return
-    if idle > _ABANDONED:
-        temporary.unlink(missing_ok=True)
+def remove_abandoned(folder: Path, pattern: str) -> None:
+    """Removes temporary files and folders of processes that were killed: those that have not changed for an hour.
+
+    Args:
+        folder: that holds them.
+        pattern: of their names; of a folder, the newest file counts.
+    """
+    for temporary in folder.glob(pattern):
+        try:
+            parts = list(temporary.iterdir()) if temporary.is_dir() else []
+            newest = max((part.stat().st_mtime for part in parts), default=temporary.stat().st_mtime)
+        except FileNotFoundError:  # its writer has just finished, or another process has removed it
+            continue
+        if time.time() - newest <= _ABANDONED:
+            continue
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)

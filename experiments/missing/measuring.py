@@ -45,8 +45,9 @@ class Setting:
         """Whether an earlier call measured it."""
         return (self.folder / "facts.json").exists()
 
+    @functools.cached_property
     def predictions(self) -> dict[str, Tensor]:
-        """By condition, the class that is predicted for each row of the test data."""
+        """By condition, the class that is predicted for each row of the test data; read once."""
         return read_tensors(self.folder / "predictions.safetensors")[0]
 
     def facts(self) -> dict[str, Any]:
@@ -129,7 +130,7 @@ class Results:
     def numbers(self, name: str, measure: Measure) -> list[float]:
         """What is measured of a method, over all seeds."""
         each = self.settings[name]
-        return [value for one in each for value in measure(one.predictions(), self.labels[one.seed], one.seed)]
+        return [value for one in each for value in measure(one.predictions, self.labels[one.seed], one.seed)]
 
     def missing(self, kind: str, rate: float, score: Score) -> Measure:
         """The score under missingness tables of a type and rate, the same ones for all methods."""

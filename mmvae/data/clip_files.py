@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mmvae.choices import check_choice
 from mmvae.data.clip_features import side_by_side
+from mmvae.data.data_files import require_files
 from mmvae.data.images import SourceNotFound
 
 STEPS = 10
@@ -103,13 +104,9 @@ def read_words(what: str, folder: Path, sentences: Sequence[str]) -> tuple[Tenso
         SourceNotFound: if a file is absent.
         ValueError: if one is damaged, or of another width than the others.
     """
-    absent = [sentence for sentence in sentences if not (folder / f"{sentence}.npy").is_file()]
-    if absent:
-        raise SourceNotFound(
-            f"{what}: {len(absent)} of {len(sentences)} files are absent; the first is {absent[0]}.npy, looked for in "
-            f"{folder}."
-        )
-    words = [_read_matrix(what, folder / f"{sentence}.npy")[:STEPS] for sentence in sentences]
+    files = [folder / f"{sentence}.npy" for sentence in sentences]
+    require_files(what, files)
+    words = [_read_matrix(what, file)[:STEPS] for file in files]
     return _together(what, folder, sentences, words)
 
 

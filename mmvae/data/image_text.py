@@ -16,8 +16,6 @@ from mmvae.data.images import LabelledImages
 from mmvae.data.missingness import Missingness
 from mmvae.data.tokenizer import Tokenizer
 
-Split = Literal["train", "validation", "test"]
-
 
 @dataclass(frozen=True, eq=False)
 class ImageText:

@@ -12,8 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from mmvae.batch import Batch
-from mmvae.data.image_text import Split
-from mmvae.data.image_text_files import checked_split
+from mmvae.data.splits import Split, checked_split
 from mmvae.data.streams import stream
 
 WIDTHS: Mapping[str, int] = MappingProxyType({"audio": 32, "video": 48, "text": 24})

@@ -13,8 +13,8 @@ from torch import Tensor
 from mmvae.batch import Batch
 from mmvae.data.clip_features import ClipFeatures
 from mmvae.data.clip_files import Space, by_chunks, checked_space, opened_h5, over_space
-from mmvae.data.image_text import Split
-from mmvae.data.image_text_files import checked_split, data_folder
+from mmvae.data.data_files import data_folder
+from mmvae.data.splits import Split, checked_split
 
 NAME = "AVE"
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmvae.data.clip_features import ClipFeatures, batch_of
 from mmvae.data.clip_files import STEPS, Space, checked_space, complete_clips, read_clips, read_table
-from mmvae.data.image_text_files import data_folder
+from mmvae.data.data_files import data_folder
 
 NAME = "AVVP"
 

@@ -7,8 +7,9 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
-from mmvae.data.image_text import ImageText, Split
-from mmvae.data.image_text_files import checked_split, data_folder, read_json, require_files
+from mmvae.data.data_files import data_folder, read_part, require_files
+from mmvae.data.image_text import ImageText
+from mmvae.data.splits import Split, checked_split
 
 NAME = "UPMC Food-101"
 
@@ -66,8 +67,7 @@ def food101(root: Path | str | None = None, split: Split = "train") -> ImageText
 
 def _read(path: Path) -> list[tuple[str, str, str]]:
     """File, title and dish of each line; a heading is passed over."""
-    if not path.is_file():
-        require_files(NAME, [path])
+    require_files(NAME, [path])
     listed = []
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
         for number, cells in enumerate(csv.reader(file), 1):
@@ -91,8 +91,4 @@ def _listed_in_split(path: Path, split: Split) -> set[str] | None:
     """The files of a part, if there is a file that says so."""
     if not path.is_file():
         return None
-    parts = read_json(NAME, path)
-    for part in _PARTS[split]:
-        if isinstance(parts, dict) and isinstance(parts.get(part), list):
-            return {PurePosixPath(str(file)).name for file in parts[part]}
-    raise ValueError(f"{NAME}: {path} should hold lists of files by part, one of them {_PARTS[split][0]!r}.")
+    return {PurePosixPath(file).name for file in read_part(NAME, path, _PARTS[split], "files")}

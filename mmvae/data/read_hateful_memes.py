@@ -8,8 +8,8 @@ from typing import Literal, get_args
 import torch
 
 from mmvae.choices import check_choice
+from mmvae.data.data_files import data_folder, first_that_exists, read_json_lines, require_files
 from mmvae.data.image_text import ImageText
-from mmvae.data.image_text_files import data_folder, first_that_exists, read_json_lines, require_files
 
 NAME = "Hateful Memes"
 CLASSES = ("not hateful", "hateful")

@@ -8,8 +8,9 @@ from typing import Any, Literal, get_args
 import torch
 
 from mmvae.choices import check_choice
-from mmvae.data.image_text import ImageText, Split
-from mmvae.data.image_text_files import checked_split, data_folder, first_that_exists, read_json, require_files
+from mmvae.data.data_files import data_folder, first_that_exists, read_json, read_part, require_files
+from mmvae.data.image_text import ImageText
+from mmvae.data.splits import Split, checked_split
 
 NAME = "MM-IMDb"
 GENRES = (
@@ -47,7 +48,7 @@ def mm_imdb(root: Path | str | None = None, split: Split = "train", *, plots: Pl
     checked_split(split)
     check_choice("plots", plots, get_args(Plots))
     folder = data_folder(NAME, root, ("mmimdb", "MM-IMDb"), "split.json")
-    films = _films(folder / "split.json", split)
+    films = read_part(NAME, folder / "split.json", _PARTS[split], "films")
     facts = first_that_exists(NAME, [folder / "dataset", folder / "labels"])
     posters = facts if facts.name == "dataset" else folder / "images"  # the layout in which some mirrors have it
     require_files(NAME, [facts / f"{film}.json" for film in films])
@@ -72,14 +73,6 @@ def mm_imdb(root: Path | str | None = None, split: Split = "train", *, plots: Pl
     return ImageText(
         NAME, tuple(images), tuple(texts), torch.tensor(labels), GENRES, torch.tensor(groups, dtype=torch.int64), notes
     )
-
-
-def _films(path: Path, split: Split) -> list[str]:
-    parts = read_json(NAME, path)
-    for part in _PARTS[split]:
-        if isinstance(parts, dict) and isinstance(parts.get(part), list):
-            return [str(film) for film in parts[part]]
-    raise ValueError(f"{NAME}: {path} should hold lists of films by part, one of them {_PARTS[split][0]!r}.")
 
 
 def _told(path: Path) -> tuple[list[str], set[str]]:

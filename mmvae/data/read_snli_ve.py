@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
-from mmvae.data.image_text import ImageText, Split
-from mmvae.data.image_text_files import checked_split, data_folder, first_that_exists, read_json_lines, require_files
+from mmvae.data.data_files import data_folder, first_that_exists, read_json_lines, require_files
+from mmvae.data.image_text import ImageText
 from mmvae.data.images import data_root
+from mmvae.data.splits import Split, checked_split
 
 NAME = "SNLI-VE"
 CLASSES = ("entailment", "neutral", "contradiction")

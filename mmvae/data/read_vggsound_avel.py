@@ -21,8 +21,8 @@ from mmvae.data.clip_files import (
     read_table,
     read_words,
 )
-from mmvae.data.image_text import Split
-from mmvae.data.image_text_files import checked_split, data_folder
+from mmvae.data.data_files import data_folder
+from mmvae.data.splits import Split, checked_split
 
 NAME = "VGGSound-AVEL"
 

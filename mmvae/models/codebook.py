@@ -125,9 +125,9 @@ class CodebookModel(MultimodalModel):
             ValueError: for data that does not fit.
         """
         terms, quantised = self.terms(self.prepare(batch, observed))
-        weighted = [weight * value for weight, value in terms.values()]
         logged = {name: value for name, (_, value) in terms.items()}
-        return Loss(sum(weighted[1:], start=weighted[0]), {**logged, **self._statistics(quantised)})
+        total = self.total(weight * value for weight, value in terms.values())
+        return Loss(total, {**logged, **self._statistics(quantised)})
 
     def latents(self, batch: Batch) -> Latents:
         """A point mass at the codes of each row, given all that a batch holds, which must conform.
@@ -184,8 +184,8 @@ class CodebookModel(MultimodalModel):
         return -torch.stack([self.club(name).log_likelihood(*pair) for name, pair in inputs.items()]).sum()
 
     def gradient_parts(self) -> Iterator[list[nn.Parameter]]:
-        """The parameters, in the groups in which gradients are clipped."""
-        for part in (*self.parts(), *([club] for club in self.clubs.values())):
+        """The parameters that the loss reaches, in the groups in which gradients are clipped."""
+        for part in self.parts():
             parameters = [each for network in part if network is not None for each in network.parameters()]
             if parameters:
                 yield parameters

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import time
 import uuid
 import warnings
 import zlib
@@ -22,10 +21,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mmvae.batch import Batch
+from mmvae.files import remove_abandoned
 
 _STATES, _VALID, _ABOUT = "states.npy", "valid.npy", "about.json"
-_ABANDONED = 3600.0
-"""Seconds without a change, after which an unfinished folder belongs to a process that was killed."""
 _PIECE = 2**24
 """Bytes of a file that are looked at together."""
 
@@ -88,7 +86,7 @@ class FeatureWriter:
         self._features: Features | None = None
         if place is not None:
             place.parent.mkdir(parents=True, exist_ok=True)
-            _remove_abandoned(place.parent)
+            remove_abandoned(place.parent, ".*.tmp")
             self._unfinished = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")
             self._unfinished.mkdir()
 
@@ -176,10 +174,3 @@ def _checksum(path: Path) -> int:
         while piece := file.read(_PIECE):
             checksum = zlib.crc32(piece, checksum)
     return checksum
-
-
-def _remove_abandoned(folder: Path) -> None:
-    for unfinished in folder.glob(".*.tmp"):
-        newest = max((path.stat().st_mtime for path in unfinished.iterdir()), default=unfinished.stat().st_mtime)
-        if time.time() - newest > _ABANDONED:
-            shutil.rmtree(unfinished, ignore_errors=True)

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 import mmvae
 from mmvae import Batch
 from mmvae.models import LateFusion, MoLT
-from mmvae.models.feature_cache import Fingerprint
+from mmvae.models.feature_cache import FeatureWriter, Fingerprint
 from mmvae.models.frozen_classifier import FrozenEncoderClassifier
 from mmvae.nn import Precomputed, TextTransformer, ViT
 
@@ -253,6 +253,34 @@ def test_what_a_killed_process_left_is_removed_when_it_is_old(tmp_path: Path) ->
     molt().features(batch_of(), tmp_path)
     assert not old.exists()
     assert new.exists()
+
+
+def test_a_file_that_a_killed_process_left_among_the_features_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    old, new = tmp_path / ".table.1.tmp", tmp_path / ".table.2.tmp"
+    for file in (old, new):
+        file.write_text("half")
+    os.utime(old, (0, 0))
+    FeatureWriter(3, tmp_path / "image-0").close()
+    assert list(tmp_path.iterdir()) == [new]
+
+
+def test_a_folder_that_vanishes_while_it_is_looked_at_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished, old = tmp_path / ".text-0.1.tmp", tmp_path / ".text-0.2.tmp"
+    for folder in (finished, old):
+        folder.mkdir()
+    os.utime(old, (0, 0))
+    look = Path.iterdir
+
+    def look_too_late(folder: Path) -> Any:
+        if folder == finished:
+            finished.rmdir()
+        return look(folder)
+
+    monkeypatch.setattr(Path, "iterdir", look_too_late)
+    FeatureWriter(3, tmp_path / "image-0").close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_key_can_be_read(tmp_path: Path) -> None:

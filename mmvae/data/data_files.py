@@ -1,20 +1,13 @@
-"""What readers of images with texts share: where they look, and how they read lists."""
+"""What readers of data sets share: where they look, and how they read lists."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from mmvae.choices import check_choice
-from mmvae.data.image_text import Split
 from mmvae.data.images import DATA_VARIABLE, SourceNotFound, data_root
-
-
-def checked_split(split: str) -> None:
-    """Raises a ``ValueError`` unless it is one of the three."""
-    check_choice("split", split, get_args(Split))
 
 
 def data_folder(what: str, root: Path | str | None, folders: Sequence[str], needs: str) -> Path:
@@ -73,6 +66,25 @@ def read_json(what: str, path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{what}: {path} is damaged ({error}); fetch it again.") from error
+
+
+def read_part(what: str, path: Path, names: Sequence[str], things: str) -> list[str]:
+    """A part of a data set, from a JSON file with a list for each.
+
+    Args:
+        what: the data set, for errors.
+        path: of the file.
+        names: that the part may have there; the first that is found counts.
+        things: what is listed, for errors.
+
+    Raises:
+        ValueError: if the file is damaged, or has no such part.
+    """
+    parts = read_json(what, path)
+    for name in names:
+        if isinstance(parts, dict) and isinstance(parts.get(name), list):
+            return [str(thing) for thing in parts[name]]
+    raise ValueError(f"{what}: {path} should hold lists of {things} by part, one of them {names[0]!r}.")
 
 
 def read_json_lines(what: str, path: Path, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
