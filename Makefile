@@ -48,7 +48,7 @@ benchmark: $(VENV)/.installed-peers
 	$(VENV)/bin/python benchmarks/train_step.py --out docs/results/speed.md
 	$(VENV)/bin/python benchmarks/epoch.py --out docs/results/speed.md
 	$(VENV)/bin/python benchmarks/refinement_cost.py --out docs/results/speed.md
-	$(VENV)/bin/python benchmarks/proxy_cost.py --out docs/results/speed.md
+	$(VENV)/bin/python benchmarks/proxy_cost.py --encoders small ViT-B --batch-sizes 1 8 --out docs/results/speed.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info docs/_build docs/jupyter_execute .pytest_cache .mypy_cache .ruff_cache
