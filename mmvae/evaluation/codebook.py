@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from mmvae.evaluation.abilities import HasCodebook
 from mmvae.evaluation.context import Context
 from mmvae.evaluation.results import OtherKind, Row, make_row, mean_and_error
+from mmvae.nn.codebook.dimensions import HasCodebook
 from mmvae.nn.codebook.statistics import code_histogram, perplexity, sharing, usage
 from mmvae.subsets import label
 
