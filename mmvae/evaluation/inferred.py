@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
+from mmvae.nn.masked_mean import masked_mean
+
 
 @dataclass(frozen=True, eq=False)
 class Inferred:
@@ -68,5 +70,4 @@ def joined(parts: Sequence[Inferred]) -> Inferred:
 def mean_over_steps(features: Float[Tensor, "n *T D"], there: Bool[Tensor, "n *T"]) -> Float64[Tensor, "n D"]:
     """Features averaged over the steps that are there (zero where none is); those without steps as they are."""
     steps = features.double().reshape(len(features), -1, features.shape[-1])
-    weights = there.double().reshape(len(features), -1, 1)
-    return (steps * weights).sum(1) / weights.sum(1).clamp(min=1)
+    return masked_mean(steps, there.reshape(len(features), -1))

@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmvae.nn.tokens.base import EncoderOutput, masked_mean
+from mmvae.nn.masked_mean import masked_mean
+from mmvae.nn.tokens.base import EncoderOutput
 
 Pool = Literal["mean", "cls"]
 """How the tokens of a layer become one vector: the mean of those that are valid, or the first of them."""

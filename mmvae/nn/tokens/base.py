@@ -154,11 +154,3 @@ def joined_mask(
         )
     given = given[:, given.shape[1] - steps :]
     return given if derived is None else given & derived
-
-
-def masked_mean(tokens: Float[Tensor, "N n d"], mask: Bool[Tensor, "N n"] | None) -> Float[Tensor, "N d"]:
-    """The mean of the valid tokens; zeros where there is none."""
-    if mask is None:
-        return tokens.mean(1)
-    weights = mask.to(tokens.dtype)[..., None]
-    return (tokens * weights).sum(1) / weights.sum(1).clamp(min=1)
