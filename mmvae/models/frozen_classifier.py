@@ -36,7 +36,7 @@ class FrozenEncoderClassifier(MultimodalClassifier):
 
     def adopt(self, encoder: TokenEncoder) -> TokenEncoder:
         """A frozen copy of the encoder."""
-        return Frozen(encoder.encoder if isinstance(encoder, Frozen) else encoder)
+        return Frozen(encoder)
 
     @property
     def read_layers(self) -> dict[str, tuple[int, ...]]:
