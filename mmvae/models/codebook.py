@@ -25,9 +25,6 @@ from mmvae.objectives import Loss
 Terms = dict[str, tuple[float, Tensor]]
 """The terms of a loss by name, each a weight and a scalar."""
 
-_LEAST_SHARE = 0.1
-"""Of what a code is used for, from which on a modality is said to use it."""
-
 
 class CodebookModel(MultimodalModel):
     """Modalities as steps, an encoder for each, and one codebook for all; models are recipes over these.
@@ -275,7 +272,7 @@ class CodebookModel(MultimodalModel):
         """Of the codes of a batch: how many are in use, and by how many modalities."""
         histograms = {name: code_histogram(each.codes, self.quantiser.num_codes) for name, each in quantised.items()}
         pooled = torch.stack(list(histograms.values())).sum(0)
-        shares = sharing(histograms, min(_LEAST_SHARE, 1 / len(histograms)))
+        shares = sharing(histograms)
         values = {"perplexity": perplexity(pooled), "usage": usage(pooled)}
         values |= {f"used_by_{count}": share for count, share in enumerate(shares, start=1)}
         return {name: value.to(self.codebook.dtype) for name, value in values.items()}
