@@ -12,7 +12,6 @@ from torch import Tensor
 from mmvae.batch import Batch
 from mmvae.models.classifier import MultimodalClassifier
 from mmvae.models.feature_cache import Features, FeatureWriter, Fingerprint, place_of, read
-from mmvae.nn.fusion.latent_tuning import valid_tokens
 from mmvae.nn.tokens import Frozen, Precomputed, TokenEncoder, encoder_facts
 from mmvae.sources import Data, Source, as_source
 
@@ -152,7 +151,7 @@ class FrozenEncoderClassifier(MultimodalClassifier):
         output = self.run(name, batch)
         layers = output.layers
         states = torch.stack([*(layers[index] for index in self.read_layers[name]), output.final], 2)
-        valid = valid_tokens(output) & batch.observed[name][:, None]
+        valid = output.valid & batch.observed[name][:, None]
         return Features(torch.where(valid[..., None, None], states, 0), valid)
 
     def _keys(self, batches: _Batches) -> tuple[dict[str, dict[str, Any]], list[Tensor | None]]:
