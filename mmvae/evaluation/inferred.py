@@ -35,9 +35,7 @@ class Inferred:
     @property
     def there(self) -> Bool[Tensor, "n *T"]:
         """Which steps of the latents are there; all of them, where no codes say otherwise."""
-        if self.codes is None or self.codes.shape != self.mean.shape[:-1]:
-            return torch.ones(self.mean.shape[:-1], dtype=torch.bool)
-        return self.codes >= 0
+        return steps_there(self.mean, self.codes)
 
     @property
     def flat(self) -> Float[Tensor, "n F"]:
@@ -65,6 +63,13 @@ def joined(parts: Sequence[Inferred]) -> Inferred:
         None if first.codes is None else torch.cat([part.codes for part in parts]),  # type: ignore[misc]
         None if first.logits is None else torch.cat([part.logits for part in parts]),  # type: ignore[misc]
     )
+
+
+def steps_there(mean: Float[Tensor, "n *T D"], codes: Int64[Tensor, "n *C"] | None) -> Bool[Tensor, "n *T"]:
+    """Which steps of latents are there; all of them (one a row, without steps), where no codes say otherwise."""
+    if codes is None or codes.shape != mean.shape[:-1]:
+        return torch.ones(mean.shape[:-1], dtype=torch.bool, device=mean.device)
+    return codes >= 0
 
 
 def mean_over_steps(features: Float[Tensor, "n *T D"], there: Bool[Tensor, "n *T"]) -> Float64[Tensor, "n D"]:
