@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmvae.batch import Batch
 from mmvae.distributions import point_mass
-from mmvae.latents import Latents
+from mmvae.latents import Latents, check_latents
 from mmvae.models.multimodal import MultimodalModel
 from mmvae.models.names import checked_modality_names
 from mmvae.models.step_encoders import EncoderSizes, make_stems, make_step_encoders, width_of
@@ -155,8 +155,7 @@ class CodebookModel(MultimodalModel):
             ValueError: for latents of another width or of steps that a modality cannot have, or a model without the
                 networks for it.
         """
-        if not isinstance(latents, Latents):
-            raise TypeError(f"latents: expected what infer returns, got {type(latents).__name__}.")
+        check_latents(latents)
         vectors = latents.mean
         if vectors.shape[-1] != self.latent_dim:
             raise ValueError(f"latents: expected codes of width {self.latent_dim}, got {vectors.shape[-1]}.")
