@@ -69,17 +69,18 @@ class FrozenEncoderClassifier(MultimodalClassifier):
             tokens; masks of their steps where there is padding.
 
         Raises:
-            ValueError: if an encoder learns, the data does not fit, or it changes from one reading to the next.
+            ValueError: if an encoder learns, the data does not fit, its batches have different numbers of steps, or it
+                changes from one reading to the next.
         """
         self._require_frozen()
         source = as_source(data)
         batches = _Batches(source, batch_size, progress)
         if cache is None:
-            return _as_batch(*self._compute(batches, {name: FeatureWriter(len(source)) for name in self.names}))
+            return _as_batch(*self._compute(batches, {name: FeatureWriter(name, len(source)) for name in self.names}))
         keys, labels = self._keys(batches)
         places = {name: place_of(Path(cache), name, key) for name, key in keys.items()}
         found = {name: read(place, keys[name]) for name, place in places.items()}
-        writers = {name: FeatureWriter(len(source), places[name]) for name in self.names if found[name] is None}
+        writers = {name: FeatureWriter(name, len(source), places[name]) for name in self.names if found[name] is None}
         if writers:
             found |= self._compute(batches, writers, keys)[0]
         return _as_batch({name: found[name] for name in self.names}, labels)
