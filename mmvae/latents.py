@@ -49,3 +49,17 @@ class Latents:
 
     def __len__(self) -> int:
         return self.distribution.batch_shape[0]
+
+
+def check_latents(latents: object, hint: str = "") -> None:
+    """Refuses what is no latents, such as a tensor.
+
+    Args:
+        latents: what a user handed in.
+        hint: what to do instead, for the error.
+
+    Raises:
+        TypeError: for something else.
+    """
+    if not isinstance(latents, Latents):
+        raise TypeError(f"latents: expected what infer returns, got {type(latents).__name__}{hint and f'; {hint}'}.")

@@ -68,13 +68,6 @@ class Predicts(Protocol):
 
 
 @runtime_checkable
-class HasCodebook(Protocol):
-    """A model whose latents are vectors of one codebook, ``[L, D]``."""
-
-    codebook: Tensor
-
-
-@runtime_checkable
 class Describes(Protocol):
     """A model that says what data its modalities are, as judges of generated data need to know."""
 

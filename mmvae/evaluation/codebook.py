@@ -9,14 +9,11 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from mmvae.evaluation.abilities import HasCodebook
 from mmvae.evaluation.context import Context
 from mmvae.evaluation.results import OtherKind, Row, make_row, mean_and_error
+from mmvae.nn.codebook.dimensions import HasCodebook
 from mmvae.nn.codebook.statistics import code_histogram, perplexity, sharing, usage
 from mmvae.subsets import label
-
-_OWNED = 0.1
-"""A modality owns a code if at least this share of what the code has is its own (less beyond ten modalities)."""
 
 
 def codebook(context: Context) -> Iterator[Row]:
@@ -27,7 +24,7 @@ def codebook(context: Context) -> Iterator[Row]:
     - ``codebook_usage``, ``codebook_perplexity``: the share of the codes that occur; how many are in use, if all were
       used equally.
     - ``codebook_owned_by_1``, ``codebook_owned_by_2``, ...: of the codes in use, the shares that so many modalities own
-      (see :func:`~mmvae.nn.codebook.statistics.sharing`).
+      (see :func:`~mmvae.nn.codebook.statistics.owners`).
     - ``codebook_agreement``: the share of data points (of steps, in sequences) whose codes are the same given one
       modality and given the target; and, given all with no target, in all modalities, each by itself.
     - ``codebook_nmi``, ``codebook_purity``: the normalised mutual information of code and class, and the share of data
@@ -122,7 +119,7 @@ def _uses(codes: Mapping[str, Tensor], size: int) -> Iterator[Row]:
             n = int(histogram.sum())
             yield make_row(metric, float(measure(histogram)), target=target, n=n, num_codes=size)
     if len(histograms) > 1:
-        for owners, share in enumerate(sharing(histograms, min(_OWNED, 1 / len(histograms))).tolist(), 1):
+        for owners, share in enumerate(sharing(histograms).tolist(), 1):
             yield make_row(f"codebook_owned_by_{owners}", share, n=int((together > 0).sum()))
 
 

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
+from mmvae.nn.masked_mean import masked_mean
+
 
 @dataclass(frozen=True, eq=False)
 class Inferred:
@@ -33,9 +35,7 @@ class Inferred:
     @property
     def there(self) -> Bool[Tensor, "n *T"]:
         """Which steps of the latents are there; all of them, where no codes say otherwise."""
-        if self.codes is None or self.codes.shape != self.mean.shape[:-1]:
-            return torch.ones(self.mean.shape[:-1], dtype=torch.bool)
-        return self.codes >= 0
+        return steps_there(self.mean, self.codes)
 
     @property
     def flat(self) -> Float[Tensor, "n F"]:
@@ -65,8 +65,14 @@ def joined(parts: Sequence[Inferred]) -> Inferred:
     )
 
 
+def steps_there(mean: Float[Tensor, "n *T D"], codes: Int64[Tensor, "n *C"] | None) -> Bool[Tensor, "n *T"]:
+    """Which steps of latents are there; all of them (one a row, without steps), where no codes say otherwise."""
+    if codes is None or codes.shape != mean.shape[:-1]:
+        return torch.ones(mean.shape[:-1], dtype=torch.bool, device=mean.device)
+    return codes >= 0
+
+
 def mean_over_steps(features: Float[Tensor, "n *T D"], there: Bool[Tensor, "n *T"]) -> Float64[Tensor, "n D"]:
     """Features averaged over the steps that are there (zero where none is); those without steps as they are."""
     steps = features.double().reshape(len(features), -1, features.shape[-1])
-    weights = there.double().reshape(len(features), -1, 1)
-    return (steps * weights).sum(1) / weights.sum(1).clamp(min=1)
+    return masked_mean(steps, there.reshape(len(features), -1))

@@ -17,7 +17,7 @@ from torch.distributions import Distribution, kl_divergence
 from mmvae.batch import Batch
 from mmvae.distributions import MixtureOfExperts, stratified_draws
 from mmvae.distributions.mixture import Family
-from mmvae.latents import Latents
+from mmvae.latents import Latents, check_latents
 from mmvae.likelihoods import Likelihood
 from mmvae.modality import Modality
 from mmvae.models.multimodal import MultimodalModel
@@ -193,10 +193,7 @@ class MultimodalVAE(MultimodalModel):
         Raises:
             TypeError: for something that is no latents, such as a tensor.
         """
-        if not isinstance(latents, Latents):
-            raise TypeError(
-                f"latents: expected what infer returns, got {type(latents).__name__}; decode(z) takes a tensor."
-            )
+        check_latents(latents, "decode(z) takes a tensor")
         return self._points(latents.mean if num_samples is None else latents.sample(num_samples))
 
     @torch.no_grad()

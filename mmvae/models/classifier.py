@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmvae.batch import Batch
 from mmvae.distributions import point_mass
-from mmvae.latents import Latents
+from mmvae.latents import Latents, check_latents
 from mmvae.models.multimodal import MultimodalModel
 from mmvae.models.names import checked_modality_names
 from mmvae.nn.tokens import EncoderOutput, TokenEncoder, wrap_encoder
@@ -101,8 +101,7 @@ class MultimodalClassifier(MultimodalModel):
         Raises:
             TypeError: for something that is no latents, such as a tensor.
         """
-        if not isinstance(latents, Latents):
-            raise TypeError(f"latents: expected what infer returns, got {type(latents).__name__}.")
+        check_latents(latents)
         return self.head(latents.mean)
 
     def loss(self, batch: Batch | Mapping[str, Any], observed: Mapping[str, Any] | None = None) -> Loss:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmvae.batch import Batch
 from mmvae.distributions import point_mass
-from mmvae.latents import Latents
+from mmvae.latents import Latents, check_latents
 from mmvae.models.multimodal import MultimodalModel
 from mmvae.models.names import checked_modality_names
 from mmvae.models.step_encoders import EncoderSizes, make_stems, make_step_encoders, width_of
@@ -24,9 +24,6 @@ from mmvae.objectives import Loss
 
 Terms = dict[str, tuple[float, Tensor]]
 """The terms of a loss by name, each a weight and a scalar."""
-
-_LEAST_SHARE = 0.1
-"""Of what a code is used for, from which on a modality is said to use it."""
 
 
 class CodebookModel(MultimodalModel):
@@ -158,8 +155,7 @@ class CodebookModel(MultimodalModel):
             ValueError: for latents of another width or of steps that a modality cannot have, or a model without the
                 networks for it.
         """
-        if not isinstance(latents, Latents):
-            raise TypeError(f"latents: expected what infer returns, got {type(latents).__name__}.")
+        check_latents(latents)
         vectors = latents.mean
         if vectors.shape[-1] != self.latent_dim:
             raise ValueError(f"latents: expected codes of width {self.latent_dim}, got {vectors.shape[-1]}.")
@@ -275,7 +271,7 @@ class CodebookModel(MultimodalModel):
         """Of the codes of a batch: how many are in use, and by how many modalities."""
         histograms = {name: code_histogram(each.codes, self.quantiser.num_codes) for name, each in quantised.items()}
         pooled = torch.stack(list(histograms.values())).sum(0)
-        shares = sharing(histograms, min(_LEAST_SHARE, 1 / len(histograms)))
+        shares = sharing(histograms)
         values = {"perplexity": perplexity(pooled), "usage": usage(pooled)}
         values |= {f"used_by_{count}": share for count, share in enumerate(shares, start=1)}
         return {name: value.to(self.codebook.dtype) for name, value in values.items()}

@@ -17,9 +17,9 @@ from mmvae.models.names import checked_modality_names
 from mmvae.models.step_encoders import EncoderSizes
 from mmvae.models.vectors import Pair, Valid, both_valid, filled, mean_square
 from mmvae.nn.codebook import CLUB, CrossCPC, Quantised, Quantiser, code_matching, info_nce
+from mmvae.nn.masked_mean import masked_mean
 from mmvae.nn.sequences import CoarseEncoder, StepDecoder, StepEncoder, StepReadout
 from mmvae.nn.steps import Steps
-from mmvae.nn.tokens.base import masked_mean
 
 
 class FCID(CodebookModel):

@@ -77,12 +77,13 @@ class FeatureWriter:
     """Takes the features of any rows; those that it is never given are missing.
 
     Args:
+        name: of the modality.
         rows: N, how many data points there are in all.
         place: a folder that appears when it is finished; ``None`` keeps everything in memory.
     """
 
-    def __init__(self, rows: int, place: Path | None = None) -> None:
-        self._rows, self._place = rows, place
+    def __init__(self, name: str, rows: int, place: Path | None = None) -> None:
+        self._name, self._rows, self._place = name, rows, place
         self._features: Features | None = None
         if place is not None:
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -91,9 +92,20 @@ class FeatureWriter:
             self._unfinished.mkdir()
 
     def add(self, start: int, features: Features) -> None:
-        """Takes the features of the rows from ``start`` on."""
+        """Takes the features of the rows from ``start`` on.
+
+        Raises:
+            ValueError: for another number of tokens than the first rows had.
+        """
         if self._features is None:
             self._features = self._empty(features)
+        expected, tokens = self._features.valid.shape[1], features.valid.shape[1]
+        if tokens != expected:
+            raise ValueError(
+                f"{self._name}: expected {expected} tokens of each datum, the class token among them, as in the first "
+                f"batch, got {tokens} from row {start} on; pad all data to one length, and say which steps are there: "
+                f"observed={{{self._name!r}: bool [N, T]}}."
+            )
         rows = slice(start, start + len(features.valid))
         self._features.states[rows] = features.states.to("cpu", torch.float32)
         self._features.valid[rows] = features.valid.cpu()

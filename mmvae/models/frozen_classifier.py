@@ -12,7 +12,6 @@ from torch import Tensor
 from mmvae.batch import Batch
 from mmvae.models.classifier import MultimodalClassifier
 from mmvae.models.feature_cache import Features, FeatureWriter, Fingerprint, place_of, read
-from mmvae.nn.fusion.latent_tuning import valid_tokens
 from mmvae.nn.tokens import Frozen, Precomputed, TokenEncoder, encoder_facts
 from mmvae.sources import Data, Source, as_source
 
@@ -36,7 +35,7 @@ class FrozenEncoderClassifier(MultimodalClassifier):
 
     def adopt(self, encoder: TokenEncoder) -> TokenEncoder:
         """A frozen copy of the encoder."""
-        return Frozen(encoder.encoder if isinstance(encoder, Frozen) else encoder)
+        return Frozen(encoder)
 
     @property
     def read_layers(self) -> dict[str, tuple[int, ...]]:
@@ -70,17 +69,18 @@ class FrozenEncoderClassifier(MultimodalClassifier):
             tokens; masks of their steps where there is padding.
 
         Raises:
-            ValueError: if an encoder learns, the data does not fit, or it changes from one reading to the next.
+            ValueError: if an encoder learns, the data does not fit, its batches have different numbers of steps, or it
+                changes from one reading to the next.
         """
         self._require_frozen()
         source = as_source(data)
         batches = _Batches(source, batch_size, progress)
         if cache is None:
-            return _as_batch(*self._compute(batches, {name: FeatureWriter(len(source)) for name in self.names}))
+            return _as_batch(*self._compute(batches, {name: FeatureWriter(name, len(source)) for name in self.names}))
         keys, labels = self._keys(batches)
         places = {name: place_of(Path(cache), name, key) for name, key in keys.items()}
         found = {name: read(place, keys[name]) for name, place in places.items()}
-        writers = {name: FeatureWriter(len(source), places[name]) for name in self.names if found[name] is None}
+        writers = {name: FeatureWriter(name, len(source), places[name]) for name in self.names if found[name] is None}
         if writers:
             found |= self._compute(batches, writers, keys)[0]
         return _as_batch({name: found[name] for name in self.names}, labels)
@@ -152,7 +152,7 @@ class FrozenEncoderClassifier(MultimodalClassifier):
         output = self.run(name, batch)
         layers = output.layers
         states = torch.stack([*(layers[index] for index in self.read_layers[name]), output.final], 2)
-        valid = valid_tokens(output) & batch.observed[name][:, None]
+        valid = output.valid & batch.observed[name][:, None]
         return Features(torch.where(valid[..., None, None], states, 0), valid)
 
     def _keys(self, batches: _Batches) -> tuple[dict[str, dict[str, Any]], list[Tensor | None]]:

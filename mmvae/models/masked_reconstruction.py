@@ -155,8 +155,7 @@ def hide(valid: Bool[Tensor, "N n"], ratio: float) -> Bool[Tensor, "N n"]:
 
 def _sizes(encoder: OwnEncoder) -> tuple[int, int]:
     """How many tokens a datum has, and how many numbers are predicted of each."""
-    assert encoder.shape is not None
     if isinstance(encoder, ViT):
-        patches = encoder.patches(torch.zeros(1, *encoder.shape))
-        return patches.shape[1], patches.shape[2]
+        return encoder.embedding.steps.length, encoder.embedding.steps.width
+    assert encoder.shape is not None
     return encoder.shape[0], encoder.arguments["vocabulary"]

@@ -17,7 +17,7 @@ from mmvae.models.frozen_classifier import FrozenEncoderClassifier
 from mmvae.nn.cca import CCALoss, CCANorm, canonical_correlations
 from mmvae.nn.fusion.bilinear import BilinearPooling
 from mmvae.nn.fusion.latent_fusion import Fusion, TransformerFusion, make_latent_fusion
-from mmvae.nn.fusion.latent_tuning import LatentTuning, Pool, TunedLatents, paired_layers, valid_tokens
+from mmvae.nn.fusion.latent_tuning import LatentTuning, Pool, TunedLatents, paired_layers
 from mmvae.nn.fusion.layer_mean import LayerMean, Mix
 from mmvae.nn.fusion.stand_in import StandIn, dummy_datum
 from mmvae.nn.tokens import EncoderOutput, Precomputed
@@ -248,7 +248,7 @@ class MoLT(FrozenEncoderClassifier):
             if name in encodings:
                 every = encodings[name].layers
                 states.append([every[index] for index in layers])
-                valid.append(valid_tokens(encodings[name]))
+                valid.append(encodings[name].valid)
             else:
                 one = shown[name][:, None]
                 states.append([torch.zeros(*one.shape, self.encoder(name).dim, device=one.device)] * len(layers))

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from mmvae.nn.masked_mean import masked_mean
 from mmvae.nn.mlp import MLP
 from mmvae.nn.steps import PatchSteps
-from mmvae.nn.tokens.base import masked_mean
 
 _STEM_CHANNELS = (32, 64, 128)
 _POSITION_SCALE = 0.02

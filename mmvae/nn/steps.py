@@ -106,6 +106,8 @@ class PatchSteps(Steps):
         padded: ``(C, H, W)`` with the margin.
     """
 
+    length: int
+    shape: tuple[int, int, int]
     is_sequence = False
 
     def __init__(self, shape: Sequence[int], patch: int | Sequence[int]) -> None:
@@ -138,13 +140,11 @@ class PatchSteps(Steps):
             )
         blocks = steps.reshape(len(steps), *self.grid, self.padded[0], *self.patch)
         image = blocks.permute(0, 3, 1, 4, 2, 5).reshape(len(steps), *self.padded)
-        assert self.shape is not None  # an image has one
         top, left = (self.padded[1] - self.shape[1]) // 2, (self.padded[2] - self.shape[2]) // 2
         return image[:, :, top : top + self.shape[1], left : left + self.shape[2]]
 
     def pad(self, data: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C P Q"]:
         """The images with their margin of zeros."""
-        assert self.shape is not None
         margins = []
         for side, whole in ((self.shape[2], self.padded[2]), (self.shape[1], self.padded[1])):
             before = (whole - side) // 2

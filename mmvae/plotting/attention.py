@@ -91,7 +91,7 @@ class AttentionMaps:
             }
         arrays = {name: value.detach().cpu().numpy() for name, value in batch.data.items()}
         masks = {name: mask.cpu().numpy() for name, mask in batch.observed.items()}
-        grids = {name: _grid(encoder) for name, encoder in own.items() if isinstance(encoder, ViT)}
+        grids = {name: encoder.embedding.steps.grid for name, encoder in own.items() if isinstance(encoder, ViT)}
         return cls(batch.names, arrays, masks, weights, grids, unavailable)
 
 
@@ -166,11 +166,4 @@ def _spread_out(attention: Float[Tensor, "r Q n"], observed: Bool[Tensor, "R"]) 
 
 def _tokens(encoder: OwnEncoder, data: Tensor) -> int:
     """How many tokens a datum has."""
-    rows, columns = _grid(encoder) if isinstance(encoder, ViT) else (1, data.shape[1])
-    return rows * columns
-
-
-def _grid(encoder: ViT) -> tuple[int, int]:
-    _, height, width = encoder.arguments["shape"]
-    patch = encoder.arguments["patch"]
-    return height // patch, width // patch
+    return encoder.embedding.steps.length if isinstance(encoder, ViT) else data.shape[1]

@@ -12,14 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mmvae.inference import infer
+from mmvae.nn.codebook import statistics
 from mmvae.nn.codebook.dimensions import HasCodebook
-from mmvae.nn.codebook.statistics import code_histogram, perplexity, sharing
 from mmvae.plotting.inputs import inferable, require, spread
 from mmvae.plotting.style import INK, MUTED, PALETTE, PAPER, new_figure, style, tidy
 from mmvae.sources import Data
 
-_LEAST_SHARE = 0.1
-"""Of what a code is used for, from which on a modality owns it."""
 _LEAST_NAMED = 0.14
 """The share of the codes from which on a group has room for its name."""
 
@@ -62,14 +60,14 @@ class CodeUsage:
             if len(rows):
                 codes = infer(model, batch[rows], name, progress=False).codes
                 assert codes is not None  # the model has a codebook
-                histograms[name] = code_histogram(codes.cpu(), len(model.codebook))
+                histograms[name] = statistics.code_histogram(codes.cpu(), len(model.codebook))
         return cls.of_histograms(histograms)
 
     @classmethod
     def of_histograms(cls, histograms: dict[str, Int[torch.Tensor, "L"]]) -> CodeUsage:
         """Of what was counted already, by modality."""
-        owned = sharing(histograms, min(_LEAST_SHARE, 1 / len(histograms)))
-        each = torch.stack([perplexity(histogram) for histogram in histograms.values()])
+        owned = statistics.sharing(histograms)
+        each = torch.stack([statistics.perplexity(histogram) for histogram in histograms.values()])
         counts = torch.stack(list(histograms.values()))
         return cls(tuple(histograms), counts.numpy(), owned.numpy(), each.numpy())
 
@@ -81,9 +79,8 @@ class CodeUsage:
     @property
     def owners(self) -> Int[np.ndarray, "L"]:
         """By how many modalities each code is owned; 0 for one that nobody uses."""
-        shares = self.shares
-        least = min(_LEAST_SHARE, 1 / len(self.names))
-        return np.where(shares.sum(0) > 0, (shares >= least * shares.sum(0)).sum(0), 0)
+        histograms = zip(self.names, torch.from_numpy(self.counts), strict=True)
+        return statistics.owners(dict(histograms)).numpy()
 
 
 def code_usage(arrays: CodeUsage) -> Figure:

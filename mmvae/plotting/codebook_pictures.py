@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mmvae.plotting.code_usage import CodeUsage, code_usage
+from mmvae.plotting.counts import modalities
 from mmvae.plotting.page import Page
 from mmvae.plotting.pictures import Picture
-
-_NUMBERS = {1: "one modality", 2: "two modalities", 3: "three modalities"}
 
 
 def write_codebook(page: Page, arrays: CodeUsage) -> None:
@@ -26,7 +25,7 @@ def write_codebook(page: Page, arrays: CodeUsage) -> None:
     )
     page.table(
         ["owned by", "share of the codes in use"],
-        [[_NUMBERS.get(count, f"{count} modalities"), f"{share:.1%}"] for count, share in enumerate(arrays.owned, 1)],
+        [[modalities(count), f"{share:.1%}"] for count, share in enumerate(arrays.owned, 1)],
         "A modality owns a code if at least a tenth of what the code is used for, with modalities weighing the same, "
         "is its own.",
     )

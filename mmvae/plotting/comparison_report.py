@@ -15,7 +15,7 @@ from mmvae.plotting.model_tables import sizes
 from mmvae.plotting.page import Page, number
 from mmvae.plotting.pictures import Picture, cross_picture, evaluation_pictures, show, transfer_pictures
 from mmvae.plotting.provenance import provenance
-from mmvae.plotting.score_tables import best_of, mean_cross_coherence, write_comparison
+from mmvae.plotting.score_tables import SIDE_BY_SIDE, best_of, mean_cross_coherence, write_comparison
 from mmvae.plotting.scores import Scores, comparison, per_subset, rows_of
 from mmvae.sources import Data
 from mmvae.training.storage import write_text
@@ -110,22 +110,27 @@ def comparison_report(
 
 
 def _write_overview(page: Page, evaluations: Mapping[str, Scores], links: Mapping[str, str]) -> None:
-    """A line per model: one number for each metric of which one end is the good one."""
+    """A line per model: one number for each metric of which one end is the good one; a few metrics to a table."""
     names = list(evaluations)
     metrics = dict.fromkeys(row["metric"] for each in evaluations.values() for row in rows_of(each))
-    columns = {metric: _summaries(evaluations, metric) for metric in metrics if metric_name(metric).better}
-    rows = [[name, *(number(found[name]) if name in found else None for found in columns.values())] for name in names]
-    best = {
-        (names.index(name), place)
-        for place, (metric, found) in enumerate(columns.items(), 1)
-        for name in best_of(found, metric_name(metric).better)
-    }
+    judged = [metric for metric in metrics if metric_name(metric).better]
     caption = (
         "Inferred from the largest subset that was measured (the mean over those of one size); where there are "
         "targets, the mean over those that were not given (over all, if all were). Coherence: over all subsets. The "
         "best is bold; names lead to reports."
     )
-    page.table(["model", *(metric_name(metric).name for metric in columns)], rows, caption, best, links)
+    for start in range(0, max(1, len(judged)), SIDE_BY_SIDE):
+        columns = {metric: _summaries(evaluations, metric) for metric in judged[start : start + SIDE_BY_SIDE]}
+        rows = [
+            [name, *(number(found[name]) if name in found else None for found in columns.values())] for name in names
+        ]
+        best = {
+            (names.index(name), place)
+            for place, (metric, found) in enumerate(columns.items(), 1)
+            for name in best_of(found, metric_name(metric).better)
+        }
+        header = ["model", *(metric_name(metric).name for metric in columns)]
+        page.table(header, rows, "" if start else caption, best, links)
 
 
 def _write_models(page: Page, models: Mapping[str, Any]) -> None:

@@ -14,9 +14,8 @@ from torch.distributions import Distribution, Independent
 
 from mmvae.batch import Batch
 from mmvae.evaluation.context import is_point_mass
-from mmvae.evaluation.inferred import mean_over_steps
+from mmvae.evaluation.inferred import mean_over_steps, steps_there
 from mmvae.inference import infer
-from mmvae.latents import Latents
 from mmvae.nn.mode import mode
 from mmvae.sources import Data, as_source
 from mmvae.subsets import Subset, canonical, powerset
@@ -123,7 +122,7 @@ def moments(model: Any, batch: Batch, subset: tuple[str, ...]) -> Moments:
         raise ValueError(f"subset {'+'.join(subset)}: no row of the data has a member of it; leave the subset out.")
     latents = infer(model, batch if bool(rows.all()) else batch[rows.nonzero().flatten()], subset, progress=False)
     kept = rows.cpu().numpy()
-    steps = steps_there(latents)
+    steps = steps_there(latents.mean, latents.codes)
 
     def fill(values: torch.Tensor) -> np.ndarray:
         full = np.full((batch.size, values.shape[-1]), np.nan)
@@ -133,12 +132,6 @@ def moments(model: Any, batch: Batch, subset: tuple[str, ...]) -> Moments:
     mean, variance = (mean_over_steps(each, steps) for each in (latents.mean, latents.distribution.variance))
     scale = (variance / steps.reshape(len(steps), -1).sum(1, keepdim=True).clamp(min=1)).sqrt()
     return Moments(fill(mean), fill(scale), kept, is_gaussian(latents.distribution))
-
-
-def steps_there(latents: Latents) -> Bool[torch.Tensor, "N *T"]:
-    """Which steps of latents that are sequences are there; one a row for others."""
-    there = torch.ones(latents.mean.shape[:-1], dtype=torch.bool, device=latents.mean.device)
-    return there if latents.codes is None else there & (latents.codes >= 0)
 
 
 def is_deterministic(model: Any, batch: Batch) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from mmvae.plotting.counts import modalities
+
 
 class MetricName(NamedTuple):
     """A metric in words.
@@ -18,8 +20,6 @@ class MetricName(NamedTuple):
     meaning: str
     better: int
 
-
-_COUNTS = {1: "one modality", 2: "two modalities", 3: "three modalities", 4: "four modalities"}
 
 _METRICS = {
     "accuracy": MetricName("Accuracy", "Share of data whose class the model predicts rightly.", 1),
@@ -59,9 +59,9 @@ _METRICS = {
     ),
     **{
         f"codebook_owned_by_{count}": MetricName(
-            f"Codes owned by {_COUNTS[count]}", "Share of the codes in use that so many modalities use.", 0
+            f"Codes owned by {modalities(count)}", "Share of the codes in use that so many modalities use.", 0
         )
-        for count in _COUNTS
+        for count in range(1, 5)
     },
     "codebook_agreement": MetricName(
         "Agreement of codes", "Share of data with the same code from one modality and from the other.", 1

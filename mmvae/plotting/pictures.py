@@ -122,17 +122,12 @@ def transfer_pictures(evaluations: Mapping[str, Scores]) -> Iterator[Picture]:
 def posterior_pictures(model: Any, data: Data) -> Iterator[Picture]:
     """What the posterior of each subset looks like; what needs a prior only for models that have one."""
     means = LatentMeans.of(model, data)
-    subsets = ", ".join(map(label, means.subsets))
-    colours = " Colours are labels." if means.labels is not None else ""
-    yield Picture(
-        "latent_means",
-        latent_means(means),
-        f"Scatter plots of posterior means in two dimensions, one panel for each of {subsets}.",
-        f"Posterior means by subset. The axes are the principal components of the means given all modalities, the same "
-        f"in every panel, so positions compare.{colours} Ellipses: one posterior standard deviation of the same few "
-        "data points in each panel, of the matching Gaussian where the posterior is a mixture; dotted: that of the "
-        "prior. Look for classes that stay apart when modalities are missing, and for ellipses that grow then.",
+    look = (
+        "Ellipses: one posterior standard deviation of the same few data points in each panel, of the matching "
+        "Gaussian where the posterior is a mixture; dotted: that of the prior. Look for classes that stay apart when "
+        "modalities are missing, and for ellipses that grow then."
     )
+    yield _means_picture(means, "Posterior means", "means", f".{_colours(means)} {look}")
     if isinstance(model, HasPrior):
         kl = KLPerDimension.of(model, data)
         active = "; ".join(f"{label(s)} {int(a.sum())}" for s, a in zip(kl.subsets, kl.active, strict=True))
@@ -161,16 +156,9 @@ def posterior_pictures(model: Any, data: Data) -> Iterator[Picture]:
 def latent_pictures(model: Any, data: Data) -> Iterator[Picture]:
     """Where the latents of a model whose posteriors are points lie, given each subset."""
     means = LatentMeans.of(model, data)
-    subsets = ", ".join(map(label, means.subsets))
-    colours = " Colours are labels." if means.labels is not None else ""
-    yield Picture(
-        "latent_means",
-        latent_means(means),
-        f"Scatter plots of latents in two dimensions, one panel for each of {subsets}.",
-        f"Latents by subset. The axes are the principal components of the latents given all modalities, the same in "
-        f"every panel, so positions compare; of sequences, the mean over their steps.{colours} Look for classes that "
-        "stay apart, and stay where they are, when modalities are missing.",
-    )
+    colours = _colours(means)
+    look = "Look for classes that stay apart, and stay where they are, when modalities are missing."
+    yield _means_picture(means, "Latents", "latents", f"; of sequences, the mean over their steps.{colours} {look}")
     few = spread(data, _MAPPED)
     if few.size < _FEWEST_MAPPED:
         return
@@ -184,6 +172,29 @@ def latent_pictures(model: Any, data: Data) -> Iterator[Picture]:
         "modalities agree, markers of all kinds lie together in the islands of their class; islands of one marker are "
         "what a modality says in a way of its own. Distances between islands, and their sizes, mean nothing.",
     )
+
+
+def _means_picture(means: LatentMeans, what: str, short: str, rest: str) -> Picture:
+    """Latents in a plane, a panel for each subset.
+
+    Args:
+        means: to draw.
+        what: the heading calls them.
+        short: what the sentences call them.
+        rest: of the caption, after "so positions compare".
+    """
+    subsets = ", ".join(map(label, means.subsets))
+    return Picture(
+        "latent_means",
+        latent_means(means),
+        f"Scatter plots of {what.lower()} in two dimensions, one panel for each of {subsets}.",
+        f"{what} by subset. The axes are the principal components of the {short} given all modalities, the same in "
+        f"every panel, so positions compare{rest}",
+    )
+
+
+def _colours(means: LatentMeans) -> str:
+    return " Colours are labels." if means.labels is not None else ""
 
 
 def _calibration_picture(model: Any, data: Data, subsets: list[tuple[str, ...]]) -> Picture:

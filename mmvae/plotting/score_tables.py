@@ -12,7 +12,8 @@ from mmvae.plotting.page import Cell, Page, number
 from mmvae.plotting.scores import Row, Scores, rows_of
 
 _NOTHING = "(from the prior)"
-_SIDE_BY_SIDE = 5
+SIDE_BY_SIDE = 5
+"""Metrics that fit beside each other on the page."""
 
 
 def write_scores(page: Page, scores: Scores) -> None:
@@ -30,8 +31,8 @@ def write_scores(page: Page, scores: Scores) -> None:
     overall = [metric for metric, own in by_metric.items() if not any(row["given"] for row in own)]
     targeted = [m for m, own in by_metric.items() if m not in overall and any(row["target"] for row in own)]
     plain = [metric for metric in by_metric if metric not in (*overall, *targeted)]
-    for start in range(0, len(plain), _SIDE_BY_SIDE):
-        metrics = plain[start : start + _SIDE_BY_SIDE]
+    for start in range(0, len(plain), SIDE_BY_SIDE):
+        metrics = plain[start : start + SIDE_BY_SIDE]
         own = [row for metric in metrics for row in by_metric[metric]]
         found = {(row["given"], row["metric"]): row for row in own}
         if not start:

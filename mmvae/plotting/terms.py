@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
+from mmvae.plotting.counts import modalities
+
 
 class Term(NamedTuple):
     """A term in words.
@@ -43,8 +45,6 @@ _TERMS = {
     "usage": Term("Codes in use", "share of the codebook"),
 }
 
-_USED_BY = {"1": "one modality", "2": "two modalities", "3": "three modalities"}
-
 
 def describe_term(term: str, recorded: Collection[str]) -> Term:
     """A recorded term in words; one that the library does not know is called what it is.
@@ -62,6 +62,5 @@ def describe_term(term: str, recorded: Collection[str]) -> Term:
     if term.startswith("class_variance_"):
         return Term(f"Class token, {term.removeprefix('class_variance_')}", "variance of a feature")
     if term.startswith("used_by_"):
-        count = term.removeprefix("used_by_")
-        return Term(f"Used by {_USED_BY.get(count, f'{count} modalities')}", "share of the codes in use")
+        return Term(f"Used by {modalities(term.removeprefix('used_by_'))}", "share of the codes in use")
     return _TERMS.get(term, Term(term, "mean over the data"))

@@ -19,7 +19,7 @@ from mmvae import Batch
 from mmvae.models import LateFusion, MoLT
 from mmvae.models.feature_cache import FeatureWriter, Fingerprint
 from mmvae.models.frozen_classifier import FrozenEncoderClassifier
-from mmvae.nn import Precomputed, TextTransformer, ViT
+from mmvae.nn import Precomputed, TextTransformer, ViT, wrap_encoder
 
 pytestmark = pytest.mark.filterwarnings("ignore:canonical correlations of views")
 
@@ -356,3 +356,34 @@ def test_encoders_that_learn_have_no_features() -> None:
     for refused in (lambda: model.features(batch_of()), model.on_features):
         with pytest.raises(ValueError, match=r"image: its encoder has [\d,]+ weights that learn"):
             refused()
+
+
+class Projected(nn.Module):
+    """An encoder of sequences of any length: ``[N, T, 3]`` to their mean and T tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 4)
+
+    def forward(self, data: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = self.layer(data)
+        return tokens.mean(1), tokens
+
+
+class Unpadded:
+    """Four sequences, whose batches of two are as long as their longest."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def batch(self, rows: Tensor) -> Batch:
+        return Batch({"sound": torch.ones(len(rows), 3 if rows[0] < 2 else 5, 3)})
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_batches_of_different_lengths_are_refused_with_what_to_do(cached: bool, tmp_path: Path) -> None:
+    model = LateFusion({"sound": wrap_encoder(Projected(), dim=4)}, 2)
+    expected = r"sound: expected 4 tokens .* got 6 from row 2 on; pad .* observed=\{'sound': bool \[N, T\]\}"
+    with pytest.raises(ValueError, match=expected):
+        model.features(Unpadded(), tmp_path if cached else None, batch_size=2)
+    assert not list(tmp_path.iterdir())

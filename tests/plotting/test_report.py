@@ -165,6 +165,23 @@ def test_comparison_report(model: MultimodalVAE, batch: Batch, tmp_path: Path) -
         plot.comparison_report(tmp_path, {})
 
 
+def test_the_overview_has_a_few_metrics_to_a_table(tmp_path: Path) -> None:
+    metrics = ("linear_probe", "linear_probe_all", "cosine", "canonical_correlation", "elbo", "coherence", "fid")
+    evaluations = {
+        name: Evaluation([make_row(metric, value, ("picture",)) for metric in metrics])
+        for name, value in (("one", 0.25), ("two", 0.5))
+    }
+    html = plot.comparison_report(tmp_path, evaluations, reports={"one": tmp_path / "one.html"}).read_text()
+    overview = html[html.index("<h2>Overview") : html.index("<h2>Main metrics")]
+    tables = overview.split("<table>")[1:]
+    heads = [re.findall(r'<th scope="col"[^>]*>([^<]*)', table)[1:] for table in tables]
+    assert heads[0] == ["Linear probe (few labels)", "Linear probe", "Cosine", "Canonical correlation", "ELBO (nats)"]
+    assert heads[1] == ["Coherence", "FID"]
+    assert all('<a href="one.html">one</a>' in table for table in tables)
+    assert [re.findall(r'best">([\d.]*)', table) for table in tables] == [["0.5"] * 5, ["0.25", "0.5"]]
+    assert overview.count("The best is bold") == 1
+
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium executable is installed")
 

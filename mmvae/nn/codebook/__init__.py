@@ -5,7 +5,7 @@ from mmvae.nn.codebook.contrast import code_matching, info_nce
 from mmvae.nn.codebook.cross_cpc import CrossCPC
 from mmvae.nn.codebook.dimensions import Kept, toc
 from mmvae.nn.codebook.quantiser import Quantised, Quantiser
-from mmvae.nn.codebook.statistics import code_histogram, perplexity, sharing, usage
+from mmvae.nn.codebook.statistics import code_histogram, owners, perplexity, sharing, usage
 
 __all__ = [
     "CLUB",
@@ -16,6 +16,7 @@ __all__ = [
     "code_histogram",
     "code_matching",
     "info_nce",
+    "owners",
     "perplexity",
     "sharing",
     "toc",

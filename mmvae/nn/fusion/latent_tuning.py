@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmvae.nn.tokens.base import EncoderOutput, masked_mean
+from mmvae.nn.masked_mean import masked_mean
 
 Pool = Literal["mean", "cls"]
 """How the tokens of a layer become one vector: the mean of those that are valid, or the first of them."""
@@ -41,14 +41,6 @@ class TunedLatents:
             (torch.cat([each.before[0] for each in parts], dim), torch.cat([each.before[1] for each in parts], dim)),
             (torch.cat([each.after[0] for each in parts], dim), torch.cat([each.after[1] for each in parts], dim)),
         )
-
-
-def valid_tokens(output: EncoderOutput) -> Bool[Tensor, "N S"]:
-    """Which of an encoder's tokens are valid, ``[N, 1 + n]``: the class token, which always is, and the others."""
-    if output.mask is None:
-        rows, tokens = output.tokens.shape[:2]
-        return torch.ones(rows, 1 + tokens, dtype=torch.bool, device=output.cls.device)
-    return F.pad(output.mask, (1, 0), value=True)
 
 
 def paired_layers(depths: Sequence[int], max_layers: int | None = None) -> list[tuple[int, ...]]:

@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mmvae.nn.fusion.latent_tuning import valid_tokens
 from mmvae.nn.tokens.base import TokenEncoder
 
 
@@ -40,7 +39,7 @@ class StandIn(nn.Module):
         weight = next(encoder.parameters(), None)
         with torch.no_grad():
             output = encoder(datum[None] if weight is None else datum[None].to(weight.device))
-        return cls(torch.cat([output.layers[index] for index in layers]), valid_tokens(output)[0])
+        return cls(torch.cat([output.layers[index] for index in layers]), output.valid[0])
 
     def fill(
         self,

@@ -36,6 +36,14 @@ class EncoderOutput:
         return torch.cat([self.cls[:, None], self.tokens], 1)
 
     @property
+    def valid(self) -> Bool[Tensor, "N S"]:
+        """Which of the class token, which always is, and the tokens are valid, ``[N, 1 + n]``."""
+        if self.mask is None:
+            rows, tokens = self.tokens.shape[:2]
+            return torch.ones(rows, 1 + tokens, dtype=torch.bool, device=self.cls.device)
+        return nn.functional.pad(self.mask, (1, 0), value=True)
+
+    @property
     def layers(self) -> tuple[Tensor, ...]:
         """The hidden states, ``[N, 1 + n, d]`` each; the final tokens alone where none are offered."""
         return (self.final,) if self.hidden is None else self.hidden
@@ -154,11 +162,3 @@ def joined_mask(
         )
     given = given[:, given.shape[1] - steps :]
     return given if derived is None else given & derived
-
-
-def masked_mean(tokens: Float[Tensor, "N n d"], mask: Bool[Tensor, "N n"] | None) -> Float[Tensor, "N d"]:
-    """The mean of the valid tokens; zeros where there is none."""
-    if mask is None:
-        return tokens.mean(1)
-    weights = mask.to(tokens.dtype)[..., None]
-    return (tokens * weights).sum(1) / weights.sum(1).clamp(min=1)

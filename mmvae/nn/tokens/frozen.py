@@ -19,15 +19,19 @@ class Frozen(TokenEncoder):
     through it, to extra tokens and to adapters that are added to the copy; where there are none, no graph is built.
 
     Args:
-        encoder: a token encoder; any other module goes through :func:`wrap_encoder` first.
+        encoder: a token encoder, of a frozen one that inside it; any other module goes through :func:`wrap_encoder`
+            first.
 
     Attributes:
         encoder: the frozen copy.
     """
 
+    encoder: TokenEncoder
+
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
-        self.encoder = copy.deepcopy(wrap_encoder(encoder)).requires_grad_(False)
+        inner = encoder.encoder if isinstance(encoder, Frozen) else wrap_encoder(encoder)
+        self.encoder = copy.deepcopy(inner).requires_grad_(False)
         self.arguments: dict[str, Any] = {"encoder": self.encoder}
         self.dim, self.depth = self.encoder.dim, self.encoder.depth
         self.shape, self.dtype = self.encoder.shape, self.encoder.dtype

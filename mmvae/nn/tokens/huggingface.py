@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from mmvae.nn.masked_mean import masked_mean
 from mmvae.nn.tokens.abilities import Pooling, call, end_of_text, try_out
-from mmvae.nn.tokens.base import EncoderOutput, TokenEncoder, joined_mask, masked_mean
+from mmvae.nn.tokens.base import EncoderOutput, TokenEncoder, joined_mask
 from mmvae.nn.tokens.blocks import attention_mask
 from mmvae.nn.tokens.hooks import appended, in_two_passes
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mmvae.nn.steps import PatchSteps
 from mmvae.nn.tokens.blocks import Transformer
 from mmvae.nn.tokens.own import OwnEncoder, learned_vectors
 
@@ -17,23 +18,17 @@ class PatchEmbedding(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], patch: int, dim: int, dropout: float) -> None:
         super().__init__()
-        channels, height, width = shape
-        self.patch = patch
-        self.projection = nn.Linear(channels * patch * patch, dim)
+        self.steps = PatchSteps(shape, patch)
+        self.projection = nn.Linear(self.steps.width, dim)
         self.class_token = learned_vectors(dim)
-        self.positions = learned_vectors(1 + (height // patch) * (width // patch), dim)
+        self.positions = learned_vectors(1 + self.steps.length, dim)
         self.dropout = nn.Dropout(dropout)
         nn.init.xavier_uniform_(self.projection.weight)
         nn.init.zeros_(self.projection.bias)
 
-    def patches(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N n P"]:
-        """The patches of an image row by row, each with its ``C * patch * patch`` numbers, channel by channel."""
-        grid = images.unflatten(3, (-1, self.patch)).unflatten(2, (-1, self.patch))  # N, C, rows, p, columns, p
-        return grid.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-
     def forward(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N S d"]:
         """The tokens ``[N, 1 + n, dim]``, positions added."""
-        tokens = self.projection(self.patches(images))
+        tokens = self.projection(self.steps(images))
         tokens = torch.cat([self.class_token.expand(len(tokens), 1, -1), tokens], 1)
         return self.dropout(tokens + self.positions)
 
@@ -92,7 +87,7 @@ class ViT(OwnEncoder):
 
     def patches(self, inputs: Float[Tensor, "N C H W"]) -> Float[Tensor, "N n P"]:
         """The pixels of each patch, ``[N, n, C * patch * patch]``: what masked reconstruction predicts."""
-        return self.embedding.patches(inputs)
+        return self.embedding.steps(inputs)
 
     def valid(self, inputs: Tensor) -> None:
         """All patches are."""

@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from mmvae.nn.masked_mean import masked_mean
 from mmvae.nn.mode import mode
-from mmvae.nn.tokens.base import EncoderOutput, TokenEncoder, joined_mask, masked_mean
+from mmvae.nn.tokens.base import EncoderOutput, TokenEncoder, joined_mask
 from mmvae.nn.tokens.hooks import REFUSALS, appended, in_two_passes, recorded
 
 Output = Callable[[Any], Sequence[Tensor | None]]

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from mmvae.nn.codebook import code_histogram, perplexity, sharing, usage
+from mmvae.nn.codebook import code_histogram, owners, perplexity, sharing, usage
 
 
 def test_histograms_leave_out_what_is_not_there() -> None:
@@ -34,6 +34,15 @@ def test_sharing() -> None:
     # the text's), 1 has sound and text (5 of 135 the image's), so has 4; 2 has sound alone (5 of 60 each), 3 nobody.
     torch.testing.assert_close(sharing(histograms), torch.tensor([2 / 4, 2 / 4, 0]).double())
     torch.testing.assert_close(sharing(histograms, least=0.05), torch.tensor([1 / 4, 2 / 4, 1 / 4]).double())
+
+
+def test_owners() -> None:
+    image, sound, text = torch.tensor([90, 10, 0, 0]), torch.tensor([0, 9, 0, 91]), torch.tensor([60, 40, 0, 0])
+    histograms = {"image": image, "sound": sound, "text": text}
+    assert owners(histograms).tolist() == [2, 3, 0, 1]
+    assert owners(histograms, least=0.2).tolist() == [2, 1, 0, 1]  # of 59, image has 10 and sound 9
+    many = {str(number): torch.tensor([1, 0]) for number in range(12)}  # each has less than a tenth
+    assert owners(many).tolist() == [12, 0]
 
 
 def test_every_code_in_use_has_an_owner() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmvae.nn import Frozen, ViT, wrap_encoder
+from mmvae.nn import Frozen, ViT, encoder_facts, wrap_encoder
 
 
 class Normalising(nn.Module):
@@ -76,6 +76,14 @@ def test_it_is_an_encoder_like_the_one_inside(case: Any) -> None:
 def test_a_bare_module_is_wrapped_on_the_way() -> None:
     with pytest.raises(ValueError, match=r"Normalising: expected the shape of one datum"):
         Frozen(Normalising())
+
+
+def test_frozen_twice_is_frozen_once() -> None:
+    once = Frozen(ViT((1, 4, 4), patch=2, dim=8, heads=2))
+    twice = Frozen(once)
+    assert type(twice.encoder) is ViT
+    assert twice.encoder is not once.encoder
+    assert encoder_facts(twice) == encoder_facts(once)
 
 
 def test_its_arguments_hold_the_copy() -> None:

@@ -128,6 +128,13 @@ def test_a_mask_may_count_the_class_token(case: Any) -> None:
     assert torch.equal(run(case, longer).cls, run(case, mask).cls)
 
 
+def test_which_tokens_are_valid() -> None:
+    cls, tokens = torch.zeros(2, 4), torch.zeros(2, 3, 4)
+    assert EncoderOutput(cls, tokens).valid.tolist() == [[True] * 4] * 2
+    mask = torch.tensor([[True, False, False], [False, False, False]])
+    assert EncoderOutput(cls, tokens, mask).valid.tolist() == [[True, True, False, False], [True, False, False, False]]
+
+
 def test_states_are_the_layers_and_the_final_tokens(case: Any) -> None:
     output = run(case)
     assert torch.equal(output.states[:, :, -1], torch.cat([output.cls[:, None], output.tokens], 1))
