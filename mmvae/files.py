@@ -1,9 +1,10 @@
-"""Files that are whole or not there."""
+"""Files and folders that are whole or not there."""
 
 from __future__ import annotations
 
 import glob
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Callable
@@ -37,10 +38,44 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _remove_if_abandoned(temporary: Path) -> None:
+def write_folder_whole(folder: Path, write: Callable[[Path], object]) -> None:
+    """Has a folder filled under a temporary name, which then becomes ``folder``; folders above it are made.
+
+    A kill at any moment leaves no folder or all of it. What a killed process left beside it is removed by a later one.
+
+    Args:
+        folder: which is not there yet, or empty.
+        write: called with the temporary folder, which is in the same one; it writes the files.
+
+    Raises:
+        FileExistsError: if there is a folder that is not empty, or a file.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is there already; choose another folder, or delete that one.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
+        _remove_if_abandoned(left)
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    temporary.mkdir()
     try:
-        idle = time.time() - temporary.stat().st_mtime
+        write(temporary)
+        for path in temporary.iterdir():
+            with open(path, "rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _remove_if_abandoned(temporary: Path) -> None:
+    """Removes a temporary file, or a folder of them, that nobody has written to for long."""
+    try:
+        written = [path.stat().st_mtime for path in (temporary, *temporary.glob("*"))]
     except FileNotFoundError:  # its writer has just finished
         return
-    if idle > _ABANDONED:
+    if time.time() - max(written) <= _ABANDONED:
+        return
+    if temporary.is_dir():
+        shutil.rmtree(temporary, ignore_errors=True)
+    else:
         temporary.unlink(missing_ok=True)
