@@ -30,6 +30,7 @@ from mmvae.data.rows import Rows, Sampler
 from mmvae.data.text import ALPHABET, DigitWords, decode, encode
 from mmvae.data.tokenizer import Tokenizer
 from mmvae.sources import Blocks
+from mmvae.streamed import Streamed
 
 __all__ = [
     "ALPHABET",
@@ -48,6 +49,7 @@ __all__ = [
     "Rows",
     "Sampler",
     "SourceNotFound",
+    "Streamed",
     "Tokenizer",
     "add_noise",
     "ave",
