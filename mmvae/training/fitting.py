@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +223,7 @@ def _sizes(part: _Part, validation: _Part | None) -> dict[str, Any]:
     """What the order of the steps follows from, besides the seed."""
     sizes: dict[str, Any] = {"rows": len(part), "validation_rows": 0 if validation is None else len(validation)}
     blocks = part.source.blocks if isinstance(part, _Chosen) and isinstance(part.source, InBlocks) else None
-    return sizes if blocks is None else {**sizes, "blocks": [blocks.rows, blocks.together]}
+    return sizes if blocks is None else {**sizes, "blocks": asdict(blocks)}
 
 
 def _feeds(
