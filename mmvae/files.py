@@ -37,6 +37,34 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_folder_whole(folder: Path, write: Callable[[Path], object]) -> None:
+    """Has a folder filled under a temporary name, which then becomes ``folder``; folders above it are made.
+
+    A kill at any moment leaves no folder or all of it. What a killed process left beside it is removed by a later one.
+
+    Args:
+        folder: which is not there yet, or empty.
+        write: called with the temporary folder, which is in the same one; it writes the files.
+
+    Raises:
+        FileExistsError: if there is a folder that is not empty, or a file.
+    """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is there already; choose another folder, or delete that one.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(folder.parent, f".{glob.escape(folder.name)}.*.tmp")
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    temporary.mkdir()
+    try:
+        write(temporary)
+        for path in temporary.iterdir():
+            with open(path, "rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def remove_abandoned(folder: Path, pattern: str) -> None:
     """Removes temporary files and folders of processes that were killed: those that have not changed for an hour.
 

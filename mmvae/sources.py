@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from mmvae.batch import Batch
 
@@ -21,6 +22,36 @@ class Source(Protocol):
 
     def batch(self, rows: Tensor) -> Batch:
         """The data points at ``rows``, int64 ``[B]``."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How rows are shuffled that lie on a disc, where neighbours are read together: in blocks, some at a time.
+
+    The blocks come in a random order, and the rows of ``together`` blocks that follow each other are mixed. With blocks
+    of one row, or fewer blocks than ``together``, that is a full permutation.
+
+    Attributes:
+        rows: of a block.
+        together: how many blocks are mixed; so many are being read at any time.
+
+    Raises:
+        ValueError: for numbers below 1.
+    """
+
+    rows: int
+    together: int = 256
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.together < 1:
+            raise ValueError(f"blocks: expected at least one row and one block, got {self}.")
+
+
+@runtime_checkable
+class InBlocks(Protocol):
+    """A source that may say how training shall shuffle it; without blocks by a full permutation."""
+
+    blocks: Blocks | None
 
 
 Data = Batch | Mapping[str, Any] | Source | Dataset
@@ -84,11 +115,33 @@ def as_source(data: Data, observed: Mapping[str, Any] | None = None, labels: Any
         raise TypeError("observed and labels go with tensors; a dataset must yield its own, item by item.")
     if isinstance(data, Source):
         return data
-    if isinstance(data, Dataset) and hasattr(data, "__len__"):
+    if isinstance(data, Dataset) and hasattr(data, "__len__") and not isinstance(data, IterableDataset):
         return FromDataset(data)
-    advice = " fit and infer make batches themselves: pass its dataset." if isinstance(data, DataLoader) else ""
+    advice = ""
+    if isinstance(data, DataLoader):
+        advice = " Only fit takes loaders: pass its dataset."
+    elif isinstance(data, IterableDataset):
+        advice = " Only fit takes streams: here rows are asked for by their numbers."
     raise TypeError(
         f"data: expected a dict of tensors, a Batch or a dataset with a length, got {type(data).__name__}.{advice}"
+    )
+
+
+def as_batch(value: Any) -> Batch:
+    """What a loader, or whatever makes batches, gives: a dict of tensors, a pair of it and labels, or a batch.
+
+    Raises:
+        TypeError: for something else.
+    """
+    if isinstance(value, Batch):
+        return value
+    if isinstance(value, Mapping):
+        return Batch(value)
+    if isinstance(value, tuple | list) and len(value) == 2 and isinstance(value[0], Mapping):
+        return Batch(value[0], labels=value[1])
+    raise TypeError(
+        f"data: expected batches that are dicts of tensors, (dict, labels) pairs or mmvae.Batch objects, got "
+        f"{type(value).__name__}; a DataLoader makes the last with collate_fn=mmvae.sources.collate."
     )
 
 

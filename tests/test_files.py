@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from mmvae.files import write_whole
+from mmvae.files import write_folder_whole, write_whole
 
 
 def test_a_file_is_written_with_the_folders_above_it(tmp_path):
@@ -69,3 +69,40 @@ def test_what_a_killed_process_left_is_removed_by_a_later_write(tmp_path):
         os.utime(left, (long_ago, long_ago))
     write_whole(path, lambda temporary: temporary.write_text("whole"))
     assert {each.name for each in tmp_path.iterdir()} == {path.name, written_now.name, of_another.name}
+
+
+def test_a_folder_appears_when_it_is_whole(tmp_path):
+    folder = tmp_path / "deep" / "folder"
+
+    def write(temporary):
+        (temporary / "file").write_text("content")
+        assert not folder.exists()
+
+    write_folder_whole(folder, write)
+    assert (folder / "file").read_text() == "content"
+    assert list(folder.parent.iterdir()) == [folder]
+    with pytest.raises(FileExistsError, match="is there already"):
+        write_folder_whole(folder, write)
+
+
+def test_a_folder_that_failed_is_not_there(tmp_path):
+    def write(temporary):
+        (temporary / "file").write_text("half")
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        write_folder_whole(tmp_path / "folder", write)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_left_is_removed_unless_someone_still_writes_to_it(tmp_path):
+    long_ago = time.time() - 7200
+    abandoned, growing = tmp_path / ".folder.0123.tmp", tmp_path / ".folder.4567.tmp"
+    for left in (abandoned, growing):
+        left.mkdir()
+        (left / "file").write_text("half")
+    os.utime(abandoned / "file", (long_ago, long_ago))
+    for left in (abandoned, growing):
+        os.utime(left, (long_ago, long_ago))
+    write_folder_whole(tmp_path / "folder", lambda temporary: (temporary / "file").write_text("whole"))
+    assert {each.name for each in tmp_path.iterdir()} == {"folder", growing.name}

@@ -17,6 +17,7 @@ FLOORS = [
     "modality",
     "batch",
     "sources",
+    "streamed",
     "latents",
     "distributions",
     "likelihoods",
@@ -33,7 +34,7 @@ FLOORS = [
     "testing",
     "cli",
 ]
-GROUND = {"files", "choices", "subsets", "modality", "batch", "sources", "latents"}
+GROUND = {"files", "choices", "subsets", "modality", "batch", "sources", "streamed", "latents"}
 
 
 def room(path: Path) -> str:

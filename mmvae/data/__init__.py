@@ -9,6 +9,9 @@ from mmvae.data.digits import mnist_svhn_text, mnist_usps_text, polymnist_or_for
 from mmvae.data.image_files import ImageFiles
 from mmvae.data.image_text import ImageText
 from mmvae.data.images import LabelledImages, SourceNotFound, data_root
+from mmvae.data.mapped_folder import mapped
+from mmvae.data.mapped_rows import MappedRows
+from mmvae.data.mapped_writer import write_mapped
 from mmvae.data.missingness import Missingness
 from mmvae.data.noise import Noisy, add_noise, feature_statistics, mask_features, mask_tokens
 from mmvae.data.overlay import polymnist, polymnist_form
@@ -26,15 +29,19 @@ from mmvae.data.rendered import rendered_digits
 from mmvae.data.rows import Rows, Sampler
 from mmvae.data.text import ALPHABET, DigitWords, decode, encode
 from mmvae.data.tokenizer import Tokenizer
+from mmvae.sources import Blocks
+from mmvae.streamed import Streamed
 
 __all__ = [
     "ALPHABET",
+    "Blocks",
     "CaptionVocabulary",
     "ClipFeatures",
     "DigitWords",
     "ImageFiles",
     "ImageText",
     "LabelledImages",
+    "MappedRows",
     "Missingness",
     "MultimodalDataset",
     "Noisy",
@@ -42,6 +49,7 @@ __all__ = [
     "Rows",
     "Sampler",
     "SourceNotFound",
+    "Streamed",
     "Tokenizer",
     "add_noise",
     "ave",
@@ -55,6 +63,7 @@ __all__ = [
     "feature_statistics",
     "food101",
     "hateful_memes",
+    "mapped",
     "mask_features",
     "mask_tokens",
     "mm_imdb",
@@ -73,4 +82,5 @@ __all__ = [
     "svhn_sample",
     "usps",
     "vggsound_avel",
+    "write_mapped",
 ]

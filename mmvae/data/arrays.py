@@ -1,4 +1,4 @@
-"""Arrays from .npz files, never unpickled."""
+"""Arrays from .npz and .npy files, never unpickled."""
 
 from __future__ import annotations
 
@@ -27,3 +27,22 @@ def read_npz(what: str, path: Path) -> dict[str, np.ndarray]:
                 return dict(arrays)
         except (ValueError, AttributeError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"{what}: {path} is damaged, or no .npz file of plain arrays: {error}.") from error
+
+
+def map_npy(what: str, path: Path) -> np.ndarray:
+    """The array of the file, mapped: read where it is looked at, and never written to.
+
+    Args:
+        what: the content, for errors.
+        path: of the file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged, no .npy file, or holds objects.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{what}: {path}: there is no such file.")
+    try:
+        return np.lib.format.open_memmap(path, mode="r")  # refuses objects, which are pickles
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(f"{what}: {path} is damaged, or no .npy file of a plain array: {error}.") from error

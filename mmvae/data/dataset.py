@@ -14,9 +14,11 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from mmvae.batch import Batch
+from mmvae.data.mapped_rows import MappedRows
 from mmvae.data.rows import Rows, Sampler, Stored
 from mmvae.data.streams import derive_seed, stream
-from mmvae.data.tables import checked_index, common_size, joined_masks
+from mmvae.data.tables import checked_index, common_size, joined_masks, present
+from mmvae.sources import Blocks
 from mmvae.subsets import canonical
 
 
@@ -39,6 +41,7 @@ class MultimodalDataset(Dataset[Any]):
         sources_used: by modality, how tables call its source.
         notes: what a report must say about the data, a line each: which files were not found, what stands for them.
         seed: of the draws of the samplers.
+        blocks: how training shuffles the data points, where they lie on a disc; by default by a full permutation.
 
     Attributes:
         names: the modalities.
@@ -60,11 +63,13 @@ class MultimodalDataset(Dataset[Any]):
         sources_used: Mapping[str, str] | None = None,
         notes: Sequence[str] = (),
         seed: int = 0,
+        blocks: Blocks | None = None,
     ) -> None:
         self.name = name
         self.sources_used: dict[str, str] = dict.fromkeys(sources, name) | dict(sources_used or {})
         self.notes: tuple[str, ...] = tuple(notes)
         self.seed = seed
+        self.blocks = blocks
         self._rows: dict[str, Rows] = {}
         self._samplers: dict[str, Sampler] = {}
         for modality, source in sources.items():
@@ -115,6 +120,7 @@ class MultimodalDataset(Dataset[Any]):
 
         Raises:
             IndexError: for a row outside 0..N-1 (on the CPU; elsewhere nothing is waited for).
+            ValueError: for a datum of :class:`~mmvae.data.MappedRows` that is infinite or NaN in part.
         """
         chosen = torch.as_tensor(rows, dtype=torch.int64).to(self.device, non_blocking=True)
         labels = None if self.labels is None else self.labels.index_select(0, chosen)
@@ -126,9 +132,9 @@ class MultimodalDataset(Dataset[Any]):
             else:
                 table = self._index.get(name)
                 data[name] = self._rows[name].take(chosen if table is None else table.index_select(0, chosen))
-        if self.observed is None:
+        observed = self._observed(chosen, data)
+        if observed is None:
             return Batch.trusted(data, None, labels)
-        observed = {name: mask.index_select(0, chosen) for name, mask in self.observed.items()}
         for name, mask in observed.items():
             hole = torch.zeros((), dtype=data[name].dtype, device=mask.device)
             data[name] = torch.where(mask.reshape(-1, *(1,) * (data[name].ndim - 1)), data[name], hole)
@@ -280,6 +286,20 @@ class MultimodalDataset(Dataset[Any]):
             self._worker = worker.seed
             self._generators = {name: stream(worker.seed, "sampler", name) for name in self._samplers}
         return self._generators[name]
+
+    def _observed(self, chosen: Tensor, data: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """The masks of these rows; of data that is read only now, the rows that are NaN are found here."""
+        unread = [name for name, rows in self._rows.items() if isinstance(rows, MappedRows) and rows.is_floating]
+        if self.observed is not None:
+            masks = {name: mask.index_select(0, chosen) for name, mask in self.observed.items()}
+        elif unread:
+            masks = dict.fromkeys(self.names, torch.ones(len(chosen), dtype=torch.bool, device=chosen.device))
+        else:
+            return None
+        for name in unread:
+            masks[name] = present(name, data[name], masks[name], chosen)
+        is_complete = self.observed is None and all(bool(masks[name].all()) for name in unread)
+        return None if is_complete else masks
 
     def _hide(self, observed: Mapping[str, Tensor]) -> None:
         """Joins these masks to those there are."""

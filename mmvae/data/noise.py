@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmvae.batch import Batch
 from mmvae.data.streams import derive_seed, stream
-from mmvae.sources import Data, as_source
+from mmvae.sources import Data, InBlocks, as_source
 
 Noise = Callable[..., Tensor]
 """Noise on the data of a modality, called with them, ``seed=`` and ``rows=``: a function of this file, its level filled
@@ -150,6 +150,7 @@ class Noisy:
         self.source = as_source(data)
         self.noise = dict(noise)
         self.seed = seed
+        self.blocks = self.source.blocks if isinstance(self.source, InBlocks) else None
 
     def __len__(self) -> int:
         return len(self.source)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from mmvae.batch import Batch
 from mmvae.data.rows import Rows, Sampler
 
 
@@ -81,3 +82,26 @@ def common_size(rows: Mapping[str, Rows], index: Mapping[str, Tensor], labels: T
     if size == 0:
         raise ValueError("no data: every modality has zero data points.")
     return size
+
+
+def present(name: str, values: Tensor, observed: Tensor, points: Tensor) -> Tensor:
+    """Which rows of values that were just read are there, bool ``[B]``: those that are masked, or NaN, are not.
+
+    Args:
+        name: of the modality.
+        values: ``[B, ...]``.
+        observed: bool ``[B]``, what is known of them.
+        points: int64 ``[B]``, the numbers of the data points, for errors.
+
+    Raises:
+        ValueError: for a row that is infinite, or NaN in part.
+    """
+    if not len(values):
+        return observed
+    try:
+        return Batch({name: values}, {name: observed}).observed[name]
+    except ValueError as error:
+        rows = values.reshape(len(values), -1)
+        fault = observed & ~rows.isfinite().all(1) & ~rows.isnan().all(1)
+        number = int(points[fault.nonzero()[0]])
+        raise ValueError(f"{error} The first of them is data point {number}.") from error

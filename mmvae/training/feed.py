@@ -11,8 +11,8 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from mmvae.batch import Batch
-from mmvae.sources import FromDataset, InMemory, Source
-from mmvae.training.randomness import derived_seed, permutation
+from mmvae.sources import FromDataset, InBlocks, InMemory, Source
+from mmvae.training.randomness import block_permutation, derived_seed, permutation
 
 _ORDER = 1
 _SPLIT = 2
@@ -64,7 +64,7 @@ class Feed:
 
     def shuffled(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The batches of one epoch of training from a step on, the rows in the order of that epoch."""
-        order = self._rows[permutation(self.size, derived_seed(self._seed, _ORDER, epoch))]
+        order = self._rows[self._order(derived_seed(self._seed, _ORDER, epoch))]
         total = self.share * self._world
         filled = order.repeat(math.ceil(total / self.size))[:total]
         return self._batches(filled[self._rank :: self._world], first_step)
@@ -72,6 +72,12 @@ class Feed:
     def in_order(self) -> Iterator[Batch]:
         """The batches of all rows, each once, in the order in which they stand; what the processes get may differ."""
         return self._batches(self._rows[self._rank :: self._world])
+
+    def _order(self, seed: int) -> Int64[Tensor, "N"]:
+        blocks = self.source.blocks if isinstance(self.source, InBlocks) else None
+        if blocks is None:
+            return permutation(self.size, seed)
+        return block_permutation(self.size, blocks.rows, blocks.together, seed)
 
     def _batches(self, order: Int64[Tensor, "B"], first_step: int = 0) -> Iterator[Batch]:
         if isinstance(self.source, InMemory):

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from mmvae.nn.mode import mode
-from mmvae.sources import Data, InMemory, Source, as_source
+from mmvae.sources import Data, InBlocks, InMemory, Source, as_source
+from mmvae.streamed import Streamed, as_stream
 from mmvae.training.checkpoint import Checkpoints
 from mmvae.training.display import Display
 from mmvae.training.engine import Engine, MakeOptimizer
@@ -26,6 +28,7 @@ from mmvae.training.loop import Loop
 from mmvae.training.randomness import derived_seed, randomness_kept, seed_generators
 from mmvae.training.run import Run
 from mmvae.training.settings import Precision, Settings
+from mmvae.training.stream_feed import StreamFeed
 from mmvae.training.switches import Interrupts, environment, validated_distributions
 
 _NOISE = 0
@@ -35,7 +38,7 @@ _SHARE_OF_GPU_MEMORY = 0.5
 
 def fit(
     model: Any,
-    data: Data,
+    data: Data | Streamed | DataLoader[Any],
     *,
     labels: Any = None,
     observed: Mapping[str, Any] | None = None,
@@ -46,7 +49,7 @@ def fit(
     optimizer: MakeOptimizer | None = None,
     schedule: Schedule | None = None,
     max_grad_norm: float | None = None,
-    validation: Data | float | None = None,
+    validation: Data | Streamed | DataLoader[Any] | float | None = None,
     patience: int | None = None,
     restore_best: bool = True,
     seed: int = 0,
@@ -80,10 +83,11 @@ def fit(
         model: any model of the library; it is changed in place. ``model.epoch`` goes on from where it is.
         data: a dict of tensors or arrays, a :class:`~mmvae.Batch`, or a dataset (see
             :func:`mmvae.sources.as_source`). Data in memory is checked once, and kept on the GPU if there is room.
+            Or a stream: an ``IterableDataset`` or a ``DataLoader``, with a length or in :class:`mmvae.data.Streamed`.
         labels: ``[N, ...]``, beside data in memory; for models that are trained on them.
         observed: ``{name: bool [N]}``, beside data in memory: what is missing.
         epochs: how often to go through the data, in all; a run that is resumed does what is left of them.
-        batch_size: rows of a step, on each device.
+        batch_size: rows of a step, on each device; a ``DataLoader`` has its own.
         lr: learning rate.
         weight_decay: decoupled, as in AdamW; of matrices, not of biases, norms and tokens.
         optimizer: makes another optimiser than AdamW from the parameters, as
@@ -92,8 +96,8 @@ def fit(
             :func:`mmvae.training.warmup_cosine`; by default it stays. A run with a schedule is resumed with the same
             number of epochs.
         max_grad_norm: gradients are scaled down to this norm, part by part for models that name parts.
-        validation: other data, or the fraction of the data to hold out (chosen by the seed); looked at after each
-            epoch, always with the same random draws.
+        validation: other data, or the fraction of the data to hold out (chosen by the seed; not of a stream); looked
+            at after each epoch, always with the same random draws.
         patience: stop when the validation score has not improved for this many epochs.
         restore_best: with validation, keep the weights of its best score. The ELBO is in honest nats: where weights
             of modalities or of the KL lead training elsewhere, ``False`` keeps the latest weights instead.
@@ -149,19 +153,19 @@ def fit(
         stack.enter_context(randomness_kept())
         if devices == 1:  # several processes find each other through the environment
             stack.enter_context(environment())
-        parts = _parts(as_source(data, observed, labels), validation, seed, model)
+        parts = _parts(data, observed, labels, validation, seed, model)
         engine = Engine(device, settings)
         folder = None if out is None else Path(out)
         state = None
         if folder is not None:
-            training = {**settings.fixed(), "rows": len(parts.rows), "validation_rows": len(parts.held_out)}
+            training = {**settings.fixed(), **_sizes(*parts)}
             state = existing_run(folder, model, training, resume)
             engine.barrier()
             if engine.is_main and state is None:
                 start_run(folder, model, training)
             engine.barrier()
         engine.setup(model, optimizer, schedule)
-        loop = Loop(model, engine, *_feeds(parts, engine, settings), settings, Checkpoints(folder))
+        loop = Loop(model, engine, *_feeds(*parts, engine, settings), settings, Checkpoints(folder))
         journal = Journal(folder if engine.is_main else None, [] if state is None else state["rows"])
         stack.callback(journal.close)
         display = stack.enter_context(Display(progress and engine.is_main, epochs, loop.steps))
@@ -176,39 +180,67 @@ def fit(
 
 
 @dataclass(frozen=True)
-class _Parts:
-    """Which rows of which sources are for training and for validation; without validation the latter are none."""
+class _Chosen:
+    """Which rows of a source take part."""
 
     source: Source
-    rows: Int64[Tensor, "T"]
-    validation_source: Source
-    held_out: Int64[Tensor, "V"]
+    rows: Int64[Tensor, "N"]
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
-def _parts(source: Source, validation: Data | float | None, seed: int, model: Any) -> _Parts:
-    source = _prepared(source, model)
-    everything, nothing = torch.arange(len(source)), torch.arange(0)
-    if validation is None:
-        return _Parts(source, everything, source, nothing)
+_Part = _Chosen | Streamed
+
+
+def _parts(
+    data: Any,
+    observed: Mapping[str, Any] | None,
+    labels: Any,
+    validation: Any,
+    seed: int,
+    model: Any,
+) -> tuple[_Part, _Part | None]:
+    """What is for training, and what for validation."""
+    stream = as_stream(data)
+    if stream is not None and not (observed is None and labels is None):
+        raise TypeError("observed and labels go with tensors; a stream must yield its own, item by item.")
     if isinstance(validation, float):
+        if stream is not None:
+            raise ValueError("validation: no fraction of a stream can be held out; pass other data.")
+        source = _prepared(as_source(data, observed, labels), model)
         rows, held_out = split(len(source), validation, seed)
-        return _Parts(source, rows, source, held_out)
-    other = _prepared(as_source(validation), model)
-    return _Parts(source, everything, other, torch.arange(len(other)))
+        return _Chosen(source, rows), _Chosen(source, held_out)
+    other = None if validation is None else as_stream(validation) or _all_of(as_source(validation), model)
+    return stream or _all_of(as_source(data, observed, labels), model), other
 
 
-def _feeds(parts: _Parts, engine: Engine, settings: Settings) -> tuple[Feed, Feed | None]:
+def _all_of(source: Source, model: Any) -> _Chosen:
+    return _Chosen(_prepared(source, model), torch.arange(len(source)))
+
+
+def _sizes(part: _Part, validation: _Part | None) -> dict[str, Any]:
+    """What the order of the steps follows from, besides the seed."""
+    sizes: dict[str, Any] = {"rows": len(part), "validation_rows": 0 if validation is None else len(validation)}
+    blocks = part.source.blocks if isinstance(part, _Chosen) and isinstance(part.source, InBlocks) else None
+    return sizes if blocks is None else {**sizes, "blocks": asdict(blocks)}
+
+
+def _feeds(
+    part: _Part, validation: _Part | None, engine: Engine, settings: Settings
+) -> tuple[Feed | StreamFeed, Feed | StreamFeed | None]:
     """The feeds of training and validation."""
+    options = (settings.batch_size, settings.seed, engine.rank, engine.world)
+    placed: dict[int, Source] = {}  # a source that both have is moved once
 
-    def feed(source: Source, rows: Tensor) -> Feed:
-        return Feed(source, rows, settings.batch_size, settings.seed, engine.rank, engine.world)
+    def feed(part: _Part) -> Feed | StreamFeed:
+        if isinstance(part, Streamed):
+            return StreamFeed(part, *options)
+        if id(part.source) not in placed:
+            placed[id(part.source)] = _placed(part.source, engine.device)
+        return Feed(placed[id(part.source)], part.rows, *options)
 
-    source = _placed(parts.source, engine.device)
-    if len(parts.held_out) == 0:
-        return feed(source, parts.rows), None
-    shared = parts.validation_source is parts.source
-    validation_source = source if shared else _placed(parts.validation_source, engine.device)
-    return feed(source, parts.rows), feed(validation_source, parts.held_out)
+    return feed(part), None if validation is None else feed(validation)
 
 
 def _prepared(source: Source, model: Any) -> Source:

@@ -62,6 +62,29 @@ def seed_generators(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+class Generators:
+    """A state of the generators by itself, for a part of the program whose draws shall not depend on those of others.
+
+    Args:
+        seed: of the state.
+    """
+
+    def __init__(self, seed: int) -> None:
+        with randomness_kept():
+            seed_generators(seed)
+            self._state = random_state()
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Puts this state in the place of that of the process, for a while, and goes on from it the next time."""
+        with randomness_kept():
+            set_random_state(self._state)
+            try:
+                yield
+            finally:
+                self._state = random_state()
+
+
 def derived_seed(seed: int, purpose: int, index: int = 0) -> int:
     """A seed for one purpose and one turn; streams of different purposes have nothing in common."""
     return int(np.random.SeedSequence((seed, purpose, index)).generate_state(1, np.uint64)[0] >> 1)
@@ -70,3 +93,17 @@ def derived_seed(seed: int, purpose: int, index: int = 0) -> int:
 def permutation(size: int, seed: int) -> Tensor:
     """The numbers below ``size`` in a random order, int64; the global generators are not touched."""
     return torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+
+
+def block_permutation(size: int, rows: int, together: int, seed: int) -> Tensor:
+    """The numbers below ``size`` in an order that is random and yet reads them in blocks, int64.
+
+    Blocks of ``rows`` neighbours, which begin elsewhere for each seed, come in a random order; the numbers of each
+    ``together`` blocks in it are mixed. The global generators are not touched.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    begin = int(torch.randint(min(rows, size), (), generator=generator))
+    block = (torch.arange(size) + begin) // rows
+    turn = torch.randperm(int(block[-1]) + 1, generator=generator)
+    mixed = torch.randperm(size, generator=generator)
+    return mixed[(turn[block[mixed]] // together).argsort(stable=True)]

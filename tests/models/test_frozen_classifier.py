@@ -260,7 +260,7 @@ def test_a_file_that_a_killed_process_left_among_the_features_is_removed_when_it
     for file in (old, new):
         file.write_text("half")
     os.utime(old, (0, 0))
-    FeatureWriter(3, tmp_path / "image-0").close()
+    FeatureWriter("image", 3, tmp_path / "image-0").close()
     assert list(tmp_path.iterdir()) == [new]
 
 
@@ -279,7 +279,7 @@ def test_a_folder_that_vanishes_while_it_is_looked_at_is_passed_over(
         return look(folder)
 
     monkeypatch.setattr(Path, "iterdir", look_too_late)
-    FeatureWriter(3, tmp_path / "image-0").close()
+    FeatureWriter("image", 3, tmp_path / "image-0").close()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from mmvae import Batch
-from mmvae.sources import InMemory
+from mmvae.sources import Blocks, InMemory
 from mmvae.training.feed import Feed, split
+from mmvae.training.randomness import block_permutation
 
 
 def make_feed(rows=23, batch_size=4, **options):
@@ -63,3 +64,58 @@ def test_a_split_is_disjoint_and_complete():
     assert len(held_out) == 30
     assert sorted([*rows.tolist(), *held_out.tolist()]) == list(range(101))
     assert not torch.equal(split(101, 0.3, 6)[1], held_out)
+
+
+def in_blocks(rows, blocks, **options):
+    source = InMemory(Batch({"row": torch.arange(rows)[:, None]}))
+    source.blocks = blocks
+    return Feed(source, torch.arange(rows), 10, **options)
+
+
+@pytest.mark.parametrize(("rows", "blocks"), [(1000, Blocks(16, 4)), (1000, Blocks(1, 1)), (23, Blocks(50, 2))])
+def test_an_epoch_in_blocks_is_a_permutation_of_its_own(rows, blocks):
+    first, second = (rows_of(in_blocks(rows, blocks).shuffled(epoch)) for epoch in range(2))
+    assert sorted(first) == sorted(second) == list(range(rows))
+    assert first != second
+    assert rows_of(in_blocks(rows, blocks).shuffled(1)) == second
+    assert rows_of(in_blocks(rows, blocks, seed=1).shuffled(1)) != second
+    rest = rows_of(in_blocks(rows, blocks).shuffled(1, first_step=2))
+    assert rest == second[20:]
+
+
+def test_processes_share_the_rows_in_blocks():
+    alone = rows_of(in_blocks(1000, Blocks(16, 4)).shuffled(3))
+    shares = [rows_of(in_blocks(1000, Blocks(16, 4), rank=rank, world=2).shuffled(3)) for rank in range(2)]
+    assert [row for pair in zip(*shares, strict=True) for row in pair] == alone
+
+
+def test_few_blocks_are_being_read_at_a_time():
+    """Whatever 64 rows come one after another, they lie in few places; those of a full permutation lie everywhere."""
+
+    def touched(blocks):
+        order = torch.tensor(rows_of(in_blocks(1600, blocks).shuffled(0)))
+        return max(len(part.div(16, rounding_mode="floor").unique()) for part in order.split(64))
+
+    assert touched(Blocks(16, 4)) <= 4 * 2 * 2  # blocks begin anywhere, and 64 rows may lie in two buffers
+    assert touched(None) > 30
+
+
+def test_rows_in_blocks_come_at_every_place_alike():
+    """Over many epochs the place of a row is uniform, by a chi-square statistic over tenths of the epoch."""
+    rows, epochs = 500, 400
+    orders = torch.stack([block_permutation(rows, 20, 5, seed) for seed in range(epochs)])
+    places = orders.argsort(1)  # [epochs, rows]
+    tenths = places.div(rows // 10, rounding_mode="floor")
+    counts = torch.stack([(tenths == tenth).sum(0) for tenth in range(10)]).double()  # [10, rows]
+    chi_square = ((counts - epochs / 10) ** 2 / (epochs / 10)).sum(0)  # 9 degrees of freedom
+    assert 8 < float(chi_square.mean()) < 10
+    assert float(chi_square.max()) < 40  # exceeded by a uniform place with probability 1e-5
+
+
+def test_fewer_blocks_than_are_mixed_are_a_full_permutation():
+    """Then rows that were neighbours are as far apart as any two are: a third of the epoch on average."""
+    order = torch.tensor(rows_of(in_blocks(2000, Blocks(16, 200)).shuffled(0)))
+    places = order.argsort()
+    assert abs(float((places[1:] - places[:-1]).abs().double().mean()) / 2000 - 1 / 3) < 0.03
+    near = torch.tensor(rows_of(in_blocks(2000, Blocks(16, 4)).shuffled(0))).argsort()
+    assert float((near[1:] - near[:-1]).abs().double().mean()) / 2000 < 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import mmvae
 from mmvae.training.storage import read_state, read_tensors
 
 SCRIPT = """
-import os, sys, torch, mmvae
+import json, os, sys, torch, mmvae
 from mmvae import Modality, likelihoods, models, nn
 from functools import partial
 
@@ -142,3 +143,32 @@ def test_two_processes_learn_one_codebook(tmp_path):
         if not key.startswith("specific_means"):
             torch.testing.assert_close(found["alike", "2-0"][key], value)
     assert found["alike", "1-0"]["quantiser.counts"].std() > 0.1  # it moved
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_stream(tmp_path):
+    """Each takes its share of what the workers read, and what is over is left out; the run resumes."""
+    body = """
+    class Items(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            worker = torch.utils.data.get_worker_info()
+            return ({name: x[row] for name, x in data.items()} for row in range(worker.id, 33, worker.num_workers))
+    seen = []
+    inner = vae.objective
+    def noting(model, batch):
+        seen.extend(batch.data["a"][:, 0].tolist())
+        return inner(model, batch)
+    vae.objective = noting
+    stream = mmvae.data.Streamed(Items(), length=32, workers=1)
+    for epochs in (1, 2):
+        mmvae.fit(vae, stream, epochs=epochs, batch_size=6, device="cpu", devices=2, progress=False, out=sys.argv[1],
+                  validation=data, resume=True)
+    with open(sys.argv[1] + "-" + os.environ.get("LOCAL_RANK", "0"), "w") as file:
+        json.dump(seen[:16], file)  # of the first epoch
+    """
+    assert start(tmp_path, body, tmp_path / "run", 0).wait(timeout=200) == 0
+    shares = [torch.tensor(json.loads((tmp_path / f"run-{rank}").read_text())) for rank in (0, 1)]
+    first = torch.randn(33, 4, generator=torch.Generator().manual_seed(5))[:32, 0]
+    assert torch.equal(torch.stack(shares, 1).flatten(), first)
+    epochs = [row["epoch"] for row in mmvae.training.Run.load(tmp_path / "run").metrics]
+    assert epochs == [1, 1, 2, 2]
