@@ -154,6 +154,13 @@ class MultimodalClassifier(MultimodalModel):
         output = encoder(data[some], None if steps is None else steps[some], extra, isolate)
         return _spread(output, rows, batch.size)
 
+    def capture_obstacle(self, batch: Batch) -> str | None:
+        """Encoders run on the rows that have their modality, and what a wrapped one does is not known."""
+        if not batch.complete:
+            return "encoders run on the rows that have their modality alone"
+        foreign = [name for name in self.names if not self.encoder(name).looks_at_no_value]
+        return f"what the encoder of {foreign[0]!r} does is not known" if foreign else None
+
     @property
     def shapes(self) -> dict[str, tuple[int, ...] | None]:
         """Of one datum of each modality; ``None`` where its encoder does not say."""
@@ -219,9 +226,9 @@ def random_subsets(present: Shown) -> dict[str, Tensor]:
     Args:
         present: bool ``[N]`` by modality; every row has at least one.
     """
-    table = torch.stack(list(present.values()), 1)
-    kept = table & (torch.rand(table.shape, device=table.device) < 0.5)
-    while bool((empty := ~kept.any(1)).any()):  # drawn again until something is kept: each subset as likely as another
-        again = table & (torch.rand(table.shape, device=table.device) < 0.5)
-        kept = torch.where(empty[:, None], again, kept)
+    table = torch.stack(list(present.values()), 1)  # [N, M]
+    subsets = 2 ** table.sum(1, keepdim=True) - 1  # how many each row has, [N, 1]
+    chosen = 1 + (torch.rand(subsets.shape, dtype=torch.float64, device=table.device) * subsets).long()
+    bit = (table.cumsum(1) - 1).clamp_min(0)  # the place of a modality among those that the row has
+    kept = table & ((chosen >> bit) & 1).bool()
     return dict(zip(present, kept.unbind(1), strict=True))

@@ -14,7 +14,8 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from mmvae.nn.mode import mode
-from mmvae.sources import Data, InMemory, Source, as_source
+from mmvae.sources import Data, InMemory, Placeable, Source, as_source
+from mmvae.training.checked import CheckedOnce
 from mmvae.training.checkpoint import Checkpoints
 from mmvae.training.display import Display
 from mmvae.training.engine import Engine, MakeOptimizer
@@ -25,8 +26,9 @@ from mmvae.training.learning_rate import Schedule
 from mmvae.training.loop import Loop
 from mmvae.training.randomness import derived_seed, randomness_kept, seed_generators
 from mmvae.training.run import Run
-from mmvae.training.settings import Precision, Settings
+from mmvae.training.settings import Acceleration, MatmulPrecision, Precision, Settings
 from mmvae.training.switches import Interrupts, environment, validated_distributions
+from mmvae.training.switches import matmul_precision as switched_matmul_precision
 
 _NOISE = 0
 _SHARE_OF_GPU_MEMORY = 0.5
@@ -55,6 +57,8 @@ def fit(
     device: str | torch.device = "auto",
     devices: int = 1,
     precision: Precision = "32-true",
+    matmul_precision: MatmulPrecision = "highest",
+    acceleration: Acceleration = "auto",
     validate_args: bool = False,
     checkpoint_seconds: float = 600.0,
     progress: bool = True,
@@ -79,7 +83,8 @@ def fit(
     Args:
         model: any model of the library; it is changed in place. ``model.epoch`` goes on from where it is.
         data: a dict of tensors or arrays, a :class:`~mmvae.Batch`, or a dataset (see
-            :func:`mmvae.sources.as_source`). Data in memory is checked once, and kept on the GPU if there is room.
+            :func:`mmvae.sources.as_source`). Data in memory is checked once, and kept on the GPU if there is room;
+            so are the tables of a :class:`mmvae.data.MultimodalDataset` that draws and reads nothing anew.
         labels: ``[N, ...]``, beside data in memory; for models that are trained on them.
         observed: ``{name: bool [N]}``, beside data in memory: what is missing.
         epochs: how often to go through the data, in all; a run that is resumed does what is left of them.
@@ -103,6 +108,11 @@ def fit(
         device: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:<index>"``.
         devices: how many; with more than one, a process for each runs the whole script (distributed data parallel).
         precision: ``"32-true"``, ``"bf16-mixed"`` or ``"16-mixed"``.
+        matmul_precision: of products of float32 matrices on a GPU: ``"highest"`` keeps all digits, ``"high"`` lets it
+            use TensorFloat32, ``"medium"`` bfloat16 (:func:`torch.set_float32_matmul_precision`).
+        acceleration: ``"auto"`` captures the training step as a CUDA graph where there is a GPU and the model allows
+            it, and otherwise says in a line why not; ``"graph"`` raises an error instead; ``"compile"`` compiles the
+            loss with :func:`torch.compile`; ``"none"`` does neither. See the page "Fast training".
         validate_args: let Pyro check the arguments of all distributions; slower.
         checkpoint_seconds: write a checkpoint at least this often, besides the one after each epoch.
         progress: show a bar, or a line for each epoch where the output is no terminal.
@@ -112,7 +122,7 @@ def fit(
 
     Raises:
         ValueError: for data that does not fit the model, settings out of their range, or a folder that holds another
-            run, or the same and ``resume`` is not set.
+            run, or the same and ``resume`` is not set; with ``acceleration="graph"``, if steps cannot be captured.
         FloatingPointError: if the loss is no longer finite; names the epoch, the step and the term at fault. The last
             good checkpoint is kept.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
@@ -140,6 +150,8 @@ def fit(
         precision=precision,
         devices=devices,
         checkpoint_seconds=checkpoint_seconds,
+        acceleration=acceleration,
+        matmul_precision=matmul_precision,
     )
     if patience is not None and validation is None:
         raise ValueError("patience: early stopping looks at validation data; pass validation=, a fraction or data.")
@@ -161,11 +173,13 @@ def fit(
                 start_run(folder, model, training)
             engine.barrier()
         engine.setup(model, optimizer, schedule)
-        loop = Loop(model, engine, *_feeds(parts, engine, settings), settings, Checkpoints(folder))
+        loop = Loop(model, engine, *_feeds(parts, engine, settings, model), settings, Checkpoints(folder))
         journal = Journal(folder if engine.is_main else None, [] if state is None else state["rows"])
         stack.callback(journal.close)
         display = stack.enter_context(Display(progress and engine.is_main, epochs, loop.steps))
         stack.enter_context(validated_distributions(validate_args))
+        stack.enter_context(switched_matmul_precision(matmul_precision))
+        engine.accelerate(display.say)
         stack.enter_context(mode(model, training=True))
         seed_generators(derived_seed(seed, _NOISE, engine.rank))
         if state is not None:
@@ -197,17 +211,17 @@ def _parts(source: Source, validation: Data | float | None, seed: int, model: An
     return _Parts(source, everything, other, torch.arange(len(other)))
 
 
-def _feeds(parts: _Parts, engine: Engine, settings: Settings) -> tuple[Feed, Feed | None]:
+def _feeds(parts: _Parts, engine: Engine, settings: Settings, model: Any) -> tuple[Feed, Feed | None]:
     """The feeds of training and validation."""
 
     def feed(source: Source, rows: Tensor) -> Feed:
         return Feed(source, rows, settings.batch_size, settings.seed, engine.rank, engine.world)
 
-    source = _placed(parts.source, engine.device)
+    source = _placed(parts.source, engine.device, model)
     if len(parts.held_out) == 0:
         return feed(source, parts.rows), None
     shared = parts.validation_source is parts.source
-    validation_source = source if shared else _placed(parts.validation_source, engine.device)
+    validation_source = source if shared else _placed(parts.validation_source, engine.device, model)
     return feed(source, parts.rows), feed(validation_source, parts.held_out)
 
 
@@ -219,8 +233,12 @@ def _prepared(source: Source, model: Any) -> Source:
     return InMemory(model.prepare(source.whole))
 
 
-def _placed(source: Source, device: torch.device) -> Source:
+def _placed(source: Source, device: torch.device, model: Any) -> Source:
     """Data in memory moved to the device of the training, if it is small enough to stay there."""
+    if isinstance(source, Placeable) and device.type == "cuda":
+        size = source.bytes_in_memory
+        if size is not None and size <= _SHARE_OF_GPU_MEMORY * torch.cuda.mem_get_info(device)[0]:
+            return CheckedOnce(source.to(device), model)
     if not isinstance(source, InMemory):
         return source
     if device.type == "cuda" and source.whole.device != device:
