@@ -208,7 +208,8 @@ class CapturedSteps:
                     module._buffers[name] = buffer
 
     def _replayed(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        assert self._inputs is not None and self._replay is not None  # it was captured
+        assert self._inputs is not None  # it was captured
+        assert self._replay is not None
         for there, here in zip(_tensors(self._inputs), _tensors(batch), strict=True):
             there.copy_(here, non_blocking=True)
         self._replay()

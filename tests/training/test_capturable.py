@@ -1,7 +1,7 @@
 """Which models' steps can be captured, proven without a GPU: nothing waits, and nothing of a batch is baked in.
 
-On the meta device there are no values: whatever looks at one fails there, and copies between it and the CPU can be seen.
-A trace of the operations of a step on one batch is a capture: run on another batch it must do what the step does.
+On the meta device there are no values: whatever looks at one fails there, and copies from the CPU can be seen. A trace
+of the operations of a step on one batch is a capture: run on another batch it must do what the step does.
 """
 
 from __future__ import annotations
