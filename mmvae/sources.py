@@ -54,6 +54,18 @@ class InBlocks(Protocol):
     blocks: Blocks | None
 
 
+@runtime_checkable
+class Placeable(Protocol):
+    """A source that can lie on a device, whole, if it is the same at every reading."""
+
+    @property
+    def bytes_in_memory(self) -> int | None:
+        """How much it takes there; ``None`` if it draws or reads something anew for each batch."""
+
+    def to(self, device: torch.device) -> Source:
+        """The same source there."""
+
+
 Data = Batch | Mapping[str, Any] | Source | Dataset
 """What a user may hand over as data."""
 

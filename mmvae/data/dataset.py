@@ -113,6 +113,16 @@ class MultimodalDataset(Dataset[Any]):
         name, rows = next(iter(self._rows.items()))
         return self._index[name].device if name in self._index else rows.take(torch.empty(0, dtype=torch.int64)).device
 
+    @property
+    def bytes_in_memory(self) -> int | None:
+        """How much the dataset takes where it lies; ``None`` where data is drawn or read anew for each batch."""
+        if self._samplers or not all(isinstance(rows, Stored) for rows in self._rows.values()):
+            return None
+        tensors = [rows.values for rows in self._rows.values() if isinstance(rows, Stored)]
+        tensors += [*self._index.values(), *(self.observed or {}).values()]
+        tensors += [] if self.labels is None else [self.labels]
+        return sum(each.numel() * each.element_size() for each in tensors)
+
     def batch(self, rows: Int64[Tensor, "B"] | Sequence[int]) -> Batch:
         """The data points of these rows, on the device of the dataset.
 

@@ -161,6 +161,10 @@ class MultimodalVAE(MultimodalModel):
         """
         return self.objective(self, self.prepare(batch, observed))
 
+    def capture_obstacle(self, batch: Batch) -> str | None:
+        """That of the objective."""
+        return self.objective.capture_obstacle(batch)
+
     # Inference and generation.
 
     def latents(self, batch: Batch) -> Latents:

@@ -118,8 +118,10 @@ class MultimodalClassifier(MultimodalModel):
         Raises:
             ValueError: for data or labels that do not fit.
         """
+        given = batch.labels if isinstance(batch, Batch) else None
+        labels = checked_labels(given, self.task, self.num_classes)  # before they are moved
         batch = self.prepare(batch, observed)
-        labels = checked_labels(batch.labels, self.task, self.num_classes)
+        labels = labels.to(batch.device)
         encodings = self.encode(batch)
         shown = self._observed(batch)
         if self.training and self.modality_dropout:
@@ -132,6 +134,15 @@ class MultimodalClassifier(MultimodalModel):
             total = total + weight * value
             terms[name] = value
         return Loss(total, terms)
+
+    def check_labels(self, labels: Tensor | None) -> None:
+        """Refuses labels that this model cannot be trained on, wherever they lie.
+
+        Raises:
+            ValueError: for no labels, a wrong shape, or values that are no classes.
+            TypeError: for classes that are not whole numbers.
+        """
+        checked_labels(None if labels is None else labels.cpu(), self.task, self.num_classes)
 
     # Help for the above.
 
@@ -152,6 +163,13 @@ class MultimodalClassifier(MultimodalModel):
         some = rows if len(rows) else torch.zeros(1, dtype=torch.int64, device=rows.device)  # no encoder takes no row
         output = encoder(data[some], None if steps is None else steps[some], extra, isolate)
         return _spread(output, rows, batch.size)
+
+    def capture_obstacle(self, batch: Batch) -> str | None:
+        """Encoders run on the rows that have their modality, and what a wrapped one does is not known."""
+        if not batch.complete:
+            return "encoders run on the rows that have their modality alone"
+        foreign = [name for name in self.names if not self.encoder(name).looks_at_no_value]
+        return f"what the encoder of {foreign[0]!r} does is not known" if foreign else None
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...] | None]:
@@ -218,9 +236,9 @@ def random_subsets(present: Shown) -> dict[str, Tensor]:
     Args:
         present: bool ``[N]`` by modality; every row has at least one.
     """
-    table = torch.stack(list(present.values()), 1)
-    kept = table & (torch.rand(table.shape, device=table.device) < 0.5)
-    while bool((empty := ~kept.any(1)).any()):  # drawn again until something is kept: each subset as likely as another
-        again = table & (torch.rand(table.shape, device=table.device) < 0.5)
-        kept = torch.where(empty[:, None], again, kept)
+    table = torch.stack(list(present.values()), 1)  # [N, M]
+    subsets = 2 ** table.sum(1, keepdim=True) - 1  # how many each row has, [N, 1]
+    chosen = 1 + (torch.rand(subsets.shape, dtype=torch.float64, device=table.device) * subsets).long()
+    bit = (table.cumsum(1) - 1).clamp_min(0)  # the place of a modality among those that the row has
+    kept = table & ((chosen >> bit) & 1).bool()
     return dict(zip(present, kept.unbind(1), strict=True))

@@ -123,6 +123,10 @@ class MaskedReconstruction(MultimodalModel):
             error = functional.cross_entropy(predicted, data[hidden])
         return Loss(error, {"reconstruction": error})
 
+    def capture_obstacle(self, batch: Batch) -> str | None:
+        """How much is hidden, and so the size of what is computed, differs from batch to batch."""
+        return "how many tokens are hidden differs from batch to batch"
+
     def _valid(self, data: Tensor, steps: Tensor | None) -> Bool[Tensor, "N n"]:
         """Which tokens of each datum there are."""
         size = (len(data), len(self.positions) - 1)

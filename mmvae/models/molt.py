@@ -241,6 +241,10 @@ class MoLT(FrozenEncoderClassifier):
                     terms[f"correlation_{name}"] = (0.0, correlations.mean())
         return terms
 
+    def capture_obstacle(self, batch: Batch) -> str | None:
+        """Singular values are among what is waited for."""
+        return "canonical correlations are waited for"
+
     def _inputs(self, encodings: Mapping[str, EncoderOutput], shown: Shown) -> _Inputs:
         """The hidden states of the paired layers; of a modality that no row has, a token of zeros."""
         states, valid = [], []

@@ -84,6 +84,18 @@ class MultimodalModel(nn.Module, ABC):
             batch: N data points, restricted to the subset; every row has a modality observed.
         """
 
+    # What it may say otherwise.
+
+    def capture_obstacle(self, batch: Batch) -> str | None:
+        """Why training steps on batches like this one cannot be captured as a CUDA graph, in words that end a sentence.
+
+        ``None`` where they can; see ``fit(acceleration=...)``.
+
+        Args:
+            batch: which conforms; only its shapes, and whether it is complete, may be looked at.
+        """
+        return f"{type(self).__name__} does not say that they may be"
+
     # What it then can do.
 
     def infer(

@@ -45,6 +45,15 @@ class AlignedELBO(Objective):
         total = (penalty - weighted_sum(log_p, model.weights)).mean()
         return Loss(total, {**elbo_terms(log_p, kl), "alignment": alignment.mean()})
 
+    def capture_obstacle(self, batch: Batch) -> str | None:
+        """Of a batch that may lack something, each row must be looked at."""
+        return incomplete_obstacle(batch)
+
+
+def incomplete_obstacle(batch: Batch) -> str | None:
+    """The obstacle to capturing steps of what is for complete batches alone."""
+    return None if batch.complete else "whether something is missing must be looked at"
+
 
 def require_complete(model: Trainable, batch: Batch) -> None:
     """Raises ``ValueError``, with the names of what is missing, unless every row has every modality of the model."""

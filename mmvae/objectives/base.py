@@ -60,6 +60,14 @@ class Objective(ABC):
     def __call__(self, model: Trainable, batch: Batch) -> Loss:
         """The loss of a batch that conforms to the model."""
 
+    def capture_obstacle(self, batch: Batch) -> str | None:
+        """Why training steps on batches like this one cannot be captured as a CUDA graph, in words that end a sentence.
+
+        ``None`` where they can: Python then looks at no value of a tensor, draws nothing at random itself, and takes
+        nothing from the memory of the CPU.
+        """
+        return None
+
 
 def weighted_sum(log_likelihoods: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
     """Σ_m w_m log p(x_m | z), of the shape of its summands.

@@ -131,7 +131,9 @@ class StratifiedDReG(StratifiedIWAE):
         if z.requires_grad:
             path = (1 - beta * (1 - omega) * own.detach()).unsqueeze(-1)
             z.register_hook(lambda gradient: path * gradient)
-        others = responsibility.detach() * (1 - torch.eye(posterior.num_components).to(omega)).unsqueeze(-1)
+        others = responsibility.detach() * (
+            1 - torch.eye(posterior.num_components, dtype=omega.dtype, device=omega.device)
+        ).unsqueeze(-1)
         score = (others * posterior.component_log_prob(draws.detach())).sum(2)
         surrogate = (omega * log_w - beta * (omega - 1 / self.num_samples) * (own + score)).sum(0)
         return surrogate + (bound - surrogate).detach()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from jaxtyping import Bool
 from torch import Tensor
@@ -36,24 +38,46 @@ class SubsetELBO(Objective):
 
     def __call__(self, model: Trainable, batch: Batch) -> Loss:
         """The loss of a batch; rows that lack every member of a subset add nothing to that subset's ELBO."""
-        members = self._members(len(batch.names))  # [S, M]; the whole comes first
-        posterior = model.joint_posterior.fuse(model.experts(batch), members.to(batch.device))
+        members, rows_of = self._members(len(batch.names), batch.device)
+        posterior = model.joint_posterior.fuse(model.experts(batch), members)
         z = posterior.rsample()  # [S, N, D]
         kl = kl_divergence(posterior, model.prior())  # [S, N]
-        rows = {name: members[:, index].nonzero().flatten() for index, name in enumerate(batch.names)}
-        log_p = log_likelihoods(model, batch, z, {name: index.to(batch.device) for name, index in rows.items()})
+        log_p = log_likelihoods(model, batch, z, dict(zip(batch.names, rows_of, strict=True)))
         beta = weight_at(self.beta, model.epoch)
         reconstruction = weighted_sum({name: values.sum(0) for name, values in log_p.items()}, model.weights)
         total = (beta * kl.sum(0) - reconstruction).mean()
         return Loss(total, elbo_terms({name: values[0] for name, values in log_p.items()}, kl[0]))
 
-    def _members(self, num_modalities: int) -> Bool[Tensor, "S M"]:
-        whole = torch.ones(1, num_modalities, dtype=torch.bool)
-        if num_modalities == 1:
-            return whole
-        singles = torch.eye(num_modalities, dtype=torch.bool)
-        if num_modalities == 2 or self.num_random_subsets == 0:
-            return torch.cat([whole, singles])
+    def capture_obstacle(self, batch: Batch) -> str | None:
+        """Subsets that are drawn anew for each batch are drawn on the CPU."""
+        return "its objective draws subsets anew for each batch" if self._draws(len(batch.names)) else None
+
+    def _draws(self, num_modalities: int) -> bool:
+        """Whether there are subsets to draw beside the whole and the single ones."""
+        return num_modalities > 2 and self.num_random_subsets > 0
+
+    def _members(self, num_modalities: int, device: torch.device) -> tuple[Bool[Tensor, "S M"], tuple[Tensor, ...]]:
+        """The subsets, of which the whole is the first, and for each modality the subsets that it is a member of."""
+        if not self._draws(num_modalities):
+            return _fixed_members(num_modalities, device)
         sizes = torch.randint(2, num_modalities, (self.num_random_subsets, 1))
         ranks = torch.rand(self.num_random_subsets, num_modalities).argsort(1)
-        return torch.cat([whole, singles, ranks < sizes])
+        members = torch.cat([_whole_and_singles(num_modalities), ranks < sizes])
+        return members.to(device), tuple(rows.to(device) for rows in _rows_of(members))
+
+
+def _whole_and_singles(num_modalities: int) -> Bool[Tensor, "S M"]:
+    whole = torch.ones(1, num_modalities, dtype=torch.bool)
+    return whole if num_modalities == 1 else torch.cat([whole, torch.eye(num_modalities, dtype=torch.bool)])
+
+
+def _rows_of(members: Bool[Tensor, "S M"]) -> list[Tensor]:
+    return [member.nonzero().flatten() for member in members.unbind(1)]
+
+
+@lru_cache
+def _fixed_members(num_modalities: int, device: torch.device) -> tuple[Bool[Tensor, "S M"], tuple[Tensor, ...]]:
+    """The same at each step, and so kept on the device: a step that took them there would wait."""
+    with torch.inference_mode(False):  # they outlive the mode in which they are first asked for
+        members = _whole_and_singles(num_modalities)
+        return members.to(device), tuple(rows.to(device) for rows in _rows_of(members))

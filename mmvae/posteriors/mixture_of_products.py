@@ -63,7 +63,7 @@ class MixtureOfProducts(JointPosterior):
 
     def fuse(self, experts: Experts) -> MixtureOfExperts:
         """The mixture of all products of the given experts, of batch shape ``[N]``."""
-        members = self.subsets(len(experts.names)).to(experts.loc.device)  # [C, M]
+        members = _subsets_on(len(experts.names), self.max_components, self.seed, experts.loc.device)  # [C, M]
         loc, scale = product_of_gaussians(
             experts.loc,
             experts.scale,
@@ -94,3 +94,10 @@ def _subsets(num_modalities: int, max_components: int, seed: int) -> Bool[Tensor
         chosen.add(int(torch.randint(1, 2**num_modalities, (), generator=generator)))
     ordered = sorted(chosen, key=lambda bits: (bits.bit_count(), bits))
     return torch.tensor([[bool(bits >> index & 1) for index in range(num_modalities)] for bits in ordered])
+
+
+@lru_cache
+def _subsets_on(num_modalities: int, max_components: int, seed: int, device: torch.device) -> Bool[Tensor, "C M"]:
+    """The same at each step, and so kept on the device: a step that took them there would wait."""
+    with torch.inference_mode(False):  # they outlive the mode in which they are first asked for
+        return _subsets(num_modalities, max_components, seed).to(device)

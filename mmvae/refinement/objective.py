@@ -11,7 +11,7 @@ from torch.distributions import kl_divergence
 
 from mmvae.batch import Batch
 from mmvae.choices import check_choice
-from mmvae.objectives.alignment import require_complete
+from mmvae.objectives.alignment import incomplete_obstacle, require_complete
 from mmvae.objectives.base import Loss, Objective, Trainable, elbo_terms
 from mmvae.objectives.schedules import Weight, checked, weight_at
 from mmvae.posteriors import Experts, JointNetwork
@@ -126,6 +126,10 @@ class RefinedELBO(Objective):
         if path.slopes:
             named["initial_elbo"] = elbo_terms(*path.slopes[0].terms)["elbo"]
         return Loss(total, named)
+
+    def capture_obstacle(self, batch: Batch) -> str | None:
+        """Of a batch that may lack something, each row must be looked at."""
+        return incomplete_obstacle(batch)
 
     def _noise(self, q: Gaussian) -> Tensor:
         return torch.randn(self.num_samples, *q.loc.shape, dtype=q.loc.dtype, device=q.loc.device)

@@ -10,6 +10,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mmvae.batch import Batch
+from mmvae.training.captured import (
+    CapturedSteps,
+    CudaGraphs,
+    Recorder,
+    rates_on_device,
+    set_rate,
+    standing_obstacle,
+    with_plain_rates,
+)
 from mmvae.training.learning_rate import Schedule
 from mmvae.training.settings import Settings
 
@@ -109,6 +118,7 @@ class Engine:
         self._schedule: Schedule | None = None
         self._base_rates: list[float] = []
         self._parts: list[list[nn.Parameter]] | None = None
+        self._captured: CapturedSteps | None = None
         self._plain: nn.Module = nn.Identity()
         self.rank: int = self._fabric.global_rank
         self.world: int = self._fabric.world_size
@@ -139,15 +149,46 @@ class Engine:
         tokens = {id(each) for each in model.token_parameters()} if isinstance(model, HasTokens) else set()
         optimizer = make_optimizer(parameters) if make_optimizer else self._default_optimizer(parameters, tokens)
         self._plain = _LossModule(model)
-        self._module, self._optimizer = self._fabric.setup(self._plain, optimizer)
+        loss = torch.compile(self._plain) if self._settings.acceleration == "compile" else self._plain
+        self._module, self._optimizer = self._fabric.setup(loss, optimizer)
         self._schedule = schedule
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
         self._parts = None
         if isinstance(model, HasParts):
             self._parts = [[each for each in part if each.requires_grad] for part in model.gradient_parts()]
         if inner:
-            inner_optimizer = torch.optim.Adam(inner, model.inner_lr)
+            inner_optimizer = torch.optim.Adam(inner, model.inner_lr, fused=self.device.type == "cuda")
             self._inner_module, self._inner_optimizer = self._fabric.setup(_InnerModule(model), inner_optimizer)
+
+    def accelerate(self, say: Callable[[str], None], recorder: Recorder | None = None) -> None:
+        """Captures the steps of the model that is set up, where that was asked for and can be.
+
+        Args:
+            say: takes a line that says why not.
+            recorder: in the place of CUDA graphs.
+
+        Raises:
+            ValueError: if it was demanded and cannot be.
+        """
+        wish = self._settings.acceleration
+        if wish not in ("auto", "graph"):
+            return
+        if recorder is None:
+            obstacle = standing_obstacle(self.device, self.world, self._settings.precision)
+            if obstacle is None:
+                recorder = CudaGraphs()
+            elif wish == "graph":
+                raise ValueError(
+                    f'acceleration: training steps cannot be captured as a CUDA graph: {obstacle}; take "auto".'
+                )
+            else:
+                if self.device.type == "cuda":
+                    say(f"training steps are not captured as a CUDA graph: {obstacle}")
+                return
+        optimizers = [each.optimizer for each in (self._optimizer, self._inner_optimizer) if each is not None]
+        model: Any = self._plain.model
+        self._captured = CapturedSteps(self._take_step, model, optimizers, recorder, demanded=wish == "graph", say=say)
+        rates_on_device(self._optimizer.optimizer, self.device)
 
     def step(self, batch: Batch, done: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
         """One step of the optimiser on the loss of a batch; the loss and its terms, not waited for.
@@ -159,7 +200,11 @@ class Engine:
         if self._schedule is not None:
             factor = self._schedule(done)
             for group, rate in zip(self._optimizer.param_groups, self._base_rates, strict=True):
-                group["lr"] = rate * factor
+                set_rate(group, rate * factor)
+        return self._take_step(batch) if self._captured is None else self._captured(batch)
+
+    def _take_step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The step, at the learning rates that are set."""
         if self._inner_module is not None:
             self._fit_inner(batch)
         self._optimizer.zero_grad(set_to_none=True)
@@ -226,7 +271,7 @@ class Engine:
         """The state of the optimisers, and that of the loss scale of float16."""
         inner = {} if self._inner_optimizer is None else {"inner": self._inner_optimizer.state_dict()}
         return {
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": with_plain_rates(self._optimizer.state_dict()),
             "scale": dict(self._fabric.strategy.precision.state_dict()),
             **inner,
         }
@@ -234,6 +279,8 @@ class Engine:
     def restore(self, state: dict[str, Any]) -> None:
         """Takes up a state that :meth:`state` gave."""
         self._optimizer.load_state_dict(state["optimizer"])
+        if self._captured is not None:
+            rates_on_device(self._optimizer.optimizer, self.device)
         if self._inner_optimizer is not None:
             self._inner_optimizer.load_state_dict(state["inner"])
         self._fabric.strategy.precision.load_state_dict(state["scale"])

@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mmvae.nn.mode import mode
-from mmvae.sources import Data, InBlocks, InMemory, Source, as_source
+from mmvae.sources import Data, InBlocks, InMemory, Placeable, Source, as_source
 from mmvae.streamed import Streamed, as_stream
+from mmvae.training.checked import CheckedOnce, sound
 from mmvae.training.checkpoint import Checkpoints
 from mmvae.training.display import Display
 from mmvae.training.engine import Engine, MakeOptimizer
@@ -27,9 +28,10 @@ from mmvae.training.learning_rate import Schedule
 from mmvae.training.loop import Loop
 from mmvae.training.randomness import derived_seed, randomness_kept, seed_generators
 from mmvae.training.run import Run
-from mmvae.training.settings import Precision, Settings
+from mmvae.training.settings import Acceleration, MatmulPrecision, Precision, Settings
 from mmvae.training.stream_feed import StreamFeed
 from mmvae.training.switches import Interrupts, environment, validated_distributions
+from mmvae.training.switches import matmul_precision as switched_matmul_precision
 
 _NOISE = 0
 _SHARE_OF_GPU_MEMORY = 0.5
@@ -58,6 +60,8 @@ def fit(
     device: str | torch.device = "auto",
     devices: int = 1,
     precision: Precision = "32-true",
+    matmul_precision: MatmulPrecision = "highest",
+    acceleration: Acceleration = "auto",
     validate_args: bool = False,
     checkpoint_seconds: float = 600.0,
     progress: bool = True,
@@ -82,7 +86,8 @@ def fit(
     Args:
         model: any model of the library; it is changed in place. ``model.epoch`` goes on from where it is.
         data: a dict of tensors or arrays, a :class:`~mmvae.Batch`, or a dataset (see
-            :func:`mmvae.sources.as_source`). Data in memory is checked once, and kept on the GPU if there is room.
+            :func:`mmvae.sources.as_source`). Data in memory is checked once, and kept on the GPU if there is room;
+            so are the tables of a :class:`mmvae.data.MultimodalDataset` that draws and reads nothing anew.
             Or a stream: an ``IterableDataset`` or a ``DataLoader``, with a length or in :class:`mmvae.data.Streamed`.
         labels: ``[N, ...]``, beside data in memory; for models that are trained on them.
         observed: ``{name: bool [N]}``, beside data in memory: what is missing.
@@ -107,6 +112,11 @@ def fit(
         device: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:<index>"``.
         devices: how many; with more than one, a process for each runs the whole script (distributed data parallel).
         precision: ``"32-true"``, ``"bf16-mixed"`` or ``"16-mixed"``.
+        matmul_precision: of products of float32 matrices on a GPU: ``"highest"`` keeps all digits, ``"high"`` lets it
+            use TensorFloat32, ``"medium"`` bfloat16 (:func:`torch.set_float32_matmul_precision`).
+        acceleration: ``"auto"`` captures the training step as a CUDA graph where there is a GPU and the model allows
+            it, and otherwise says in a line why not; ``"graph"`` raises an error instead; ``"compile"`` compiles the
+            loss with :func:`torch.compile`; ``"none"`` does neither. See the page "Fast training".
         validate_args: let Pyro check the arguments of all distributions; slower.
         checkpoint_seconds: write a checkpoint at least this often, besides the one after each epoch.
         progress: show a bar, or a line for each epoch where the output is no terminal.
@@ -116,7 +126,7 @@ def fit(
 
     Raises:
         ValueError: for data that does not fit the model, settings out of their range, or a folder that holds another
-            run, or the same and ``resume`` is not set.
+            run, or the same and ``resume`` is not set; with ``acceleration="graph"``, if steps cannot be captured.
         FloatingPointError: if the loss is no longer finite; names the epoch, the step and the term at fault. The last
             good checkpoint is kept.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
@@ -144,6 +154,8 @@ def fit(
         precision=precision,
         devices=devices,
         checkpoint_seconds=checkpoint_seconds,
+        acceleration=acceleration,
+        matmul_precision=matmul_precision,
     )
     if patience is not None and validation is None:
         raise ValueError("patience: early stopping looks at validation data; pass validation=, a fraction or data.")
@@ -165,11 +177,13 @@ def fit(
                 start_run(folder, model, training)
             engine.barrier()
         engine.setup(model, optimizer, schedule)
-        loop = Loop(model, engine, *_feeds(*parts, engine, settings), settings, Checkpoints(folder))
+        loop = Loop(model, engine, *_feeds(*parts, engine, settings, model), settings, Checkpoints(folder))
         journal = Journal(folder if engine.is_main else None, [] if state is None else state["rows"])
         stack.callback(journal.close)
         display = stack.enter_context(Display(progress and engine.is_main, epochs, loop.steps))
         stack.enter_context(validated_distributions(validate_args))
+        stack.enter_context(switched_matmul_precision(matmul_precision))
+        engine.accelerate(display.say)
         stack.enter_context(mode(model, training=True))
         seed_generators(derived_seed(seed, _NOISE, engine.rank))
         if state is not None:
@@ -227,7 +241,7 @@ def _sizes(part: _Part, validation: _Part | None) -> dict[str, Any]:
 
 
 def _feeds(
-    part: _Part, validation: _Part | None, engine: Engine, settings: Settings
+    part: _Part, validation: _Part | None, engine: Engine, settings: Settings, model: Any
 ) -> tuple[Feed | StreamFeed, Feed | StreamFeed | None]:
     """The feeds of training and validation."""
     options = (settings.batch_size, settings.seed, engine.rank, engine.world)
@@ -237,7 +251,7 @@ def _feeds(
         if isinstance(part, Streamed):
             return StreamFeed(part, *options)
         if id(part.source) not in placed:
-            placed[id(part.source)] = _placed(part.source, engine.device)
+            placed[id(part.source)] = _placed(part.source, engine.device, model)
         return Feed(placed[id(part.source)], part.rows, *options)
 
     return feed(part), None if validation is None else feed(validation)
@@ -248,11 +262,15 @@ def _prepared(source: Source, model: Any) -> Source:
     if not isinstance(source, InMemory):
         return source
     model.to(source.whole.device)  # so that the data, which may be large, stays where it is
-    return InMemory(model.prepare(source.whole))
+    return InMemory(sound(source.whole, model))
 
 
-def _placed(source: Source, device: torch.device) -> Source:
+def _placed(source: Source, device: torch.device, model: Any) -> Source:
     """Data in memory moved to the device of the training, if it is small enough to stay there."""
+    if isinstance(source, Placeable) and device.type == "cuda":
+        size = source.bytes_in_memory
+        if size is not None and size <= _SHARE_OF_GPU_MEMORY * torch.cuda.mem_get_info(device)[0]:
+            return CheckedOnce(source.to(device), model)
     if not isinstance(source, InMemory):
         return source
     if device.type == "cuda" and source.whole.device != device:

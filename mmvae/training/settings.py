@@ -11,6 +11,13 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 """Of the computation: weights stay in float32 in any case."""
 
 
+Acceleration = Literal["auto", "graph", "compile", "none"]
+"""How steps get faster: captured as CUDA graphs where they can be, always, compiled, or not at all."""
+
+MatmulPrecision = Literal["highest", "high", "medium"]
+"""Of products of float32 matrices on a GPU, as :func:`torch.set_float32_matmul_precision` has it."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """How a model is trained; plain values. :func:`mmvae.training.fit` says what each is.
@@ -32,6 +39,8 @@ class Settings:
     precision: Precision = "32-true"
     devices: int = 1
     checkpoint_seconds: float = 600.0
+    acceleration: Acceleration = "auto"
+    matmul_precision: MatmulPrecision = "highest"
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1), ("devices", 1), ("seed", 0)):
@@ -49,6 +58,8 @@ class Settings:
         if self.max_grad_norm is not None and not self.max_grad_norm > 0:
             raise ValueError(f"max_grad_norm: expected a number above 0, or None, got {self.max_grad_norm}.")
         check_choice("precision", self.precision, get_args(Precision))
+        check_choice("acceleration", self.acceleration, get_args(Acceleration))
+        check_choice("matmul_precision", self.matmul_precision, get_args(MatmulPrecision))
         if not self.checkpoint_seconds >= 0:
             raise ValueError(f"checkpoint_seconds: expected a number from 0 on, got {self.checkpoint_seconds}.")
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 import pyro
+import torch
 from torch.distributions import Distribution
 
 
@@ -22,6 +23,20 @@ def validated_distributions(enabled: bool) -> Iterator[None]:
             yield
     finally:
         Distribution.set_default_validate_args(before)
+
+
+@contextlib.contextmanager
+def matmul_precision(precision: str) -> Iterator[None]:
+    """Sets how exactly a GPU multiplies matrices of float32, and gives it back as it was."""
+    before = torch.get_float32_matmul_precision()
+    if precision == before:  # which is not set, for a program may have set its parts one by one
+        yield
+        return
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @contextlib.contextmanager

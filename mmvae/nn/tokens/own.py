@@ -32,6 +32,7 @@ class OwnEncoder(TokenEncoder):
 
     offers_hidden = True
     takes_extra = True
+    looks_at_no_value = True
 
     embedding: nn.Module
     transformer: Transformer

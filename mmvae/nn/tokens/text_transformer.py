@@ -24,16 +24,21 @@ class IdEmbedding(nn.Module):
         """The tokens ``[N, 1 + length, dim]``, positions added.
 
         Raises:
-            ValueError: for ids outside the vocabulary.
+            ValueError: for ids outside the vocabulary (on the CPU; elsewhere nothing is waited for).
         """
+        if ids.device.type == "cpu":
+            self.check(ids)
+        tokens = nn.functional.embedding(ids, self.symbols)
+        tokens = torch.cat([self.class_token.expand(len(tokens), 1, -1), tokens], 1)
+        return self.dropout(tokens + self.positions)
+
+    def check(self, ids: Int64[Tensor, "N L"]) -> None:
+        """Raises a ``ValueError`` for ids outside the vocabulary."""
         if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < len(self.symbols):
             raise ValueError(
                 f"TextTransformer: expected ids from 0 to {len(self.symbols) - 1}, got {int(ids.min())} to "
                 f"{int(ids.max())}; build the encoder for the vocabulary of the data."
             )
-        tokens = nn.functional.embedding(ids, self.symbols)
-        tokens = torch.cat([self.class_token.expand(len(tokens), 1, -1), tokens], 1)
-        return self.dropout(tokens + self.positions)
 
 
 class TextTransformer(OwnEncoder):

@@ -1,0 +1,113 @@
+"""A small model of every kind that the library has, and batches for it, on which steps can be traced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmvae import Batch, Modality, likelihoods, models, nn
+
+ROWS = 8
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model and what it trains on."""
+
+    make: Callable[[], Any]
+    data: Callable[[], dict[str, Tensor]]
+    classes: int | None = None
+
+    def model(self) -> Any:
+        torch.manual_seed(0)
+        return self.make().train()
+
+    def batch(self, model: Any, seed: int, observed: dict[str, Tensor] | None = None) -> Batch:
+        """A batch that conforms, as the loop's are."""
+        torch.manual_seed(seed)
+        data = self.data()
+        labels = None if self.classes is None else torch.randint(self.classes, (ROWS,))
+        return model.prepare(Batch(data, observed, labels))
+
+
+def _modalities(count: int = 3) -> list[Modality]:
+    kinds = [
+        ("image", (1, 8, 8), likelihoods.Laplace(scale=0.75)),
+        ("text", (5,), likelihoods.Categorical(4)),
+        ("table", (4,), likelihoods.Normal()),
+    ]
+    return [Modality(name, shape, likelihood) for name, shape, likelihood in kinds[:count]]
+
+
+def _of_vae() -> dict[str, Tensor]:
+    return {
+        "image": torch.rand(ROWS, 1, 8, 8),
+        "text": torch.randint(4, (ROWS, 5)),
+        "table": torch.randn(ROWS, 4),
+    }
+
+
+def _vae(recipe: Any, **arguments: Any) -> Case:
+    return Case(lambda: recipe(_modalities(), latent_dim=3, **arguments), _of_vae)
+
+
+def _encoders() -> dict[str, Any]:
+    return {
+        "image": nn.ViT((1, 8, 8), patch=4, dim=8, depth=2, heads=2),
+        "text": nn.TextTransformer(12, 6, dim=8, depth=2, heads=2),
+    }
+
+
+def _of_classifier() -> dict[str, Tensor]:
+    return {"image": torch.rand(ROWS, 1, 8, 8), "text": torch.randint(1, 12, (ROWS, 6))}
+
+
+def _classifier(recipe: Any, **arguments: Any) -> Case:
+    return Case(lambda: recipe(_encoders(), 3, **arguments), _of_classifier, 3)
+
+
+def _of_steps() -> dict[str, Tensor]:
+    return {"audio": torch.randn(ROWS, 6, 5), "video": torch.randn(ROWS, 6, 7)}
+
+
+def _codebook(recipe: Any, *groups: dict[str, int], data: Callable[[], dict[str, Tensor]], **arguments: Any) -> Case:
+    small: dict[str, Any] = {"num_codes": 6, "code_dim": 4, "heads": 2, "club_hidden": 8, "inner_steps": 2}
+    return Case(lambda: recipe(*groups, **{**small, **arguments}), data)
+
+
+CASES: dict[str, Case] = {
+    "MVAE": _vae(models.MVAE),
+    "MVAE, random subsets": _vae(models.MVAE, num_random_subsets=1),
+    "MMVAE": _vae(models.MMVAE),
+    "MMVAE, dreg": _vae(models.MMVAE, objective="dreg", num_samples=2),
+    "MMVAE, iwae": _vae(models.MMVAE, objective="iwae", num_samples=2),
+    "MoPoE": _vae(models.MoPoE),
+    "JMVAE": _vae(models.JMVAE, warmup_epochs=2),
+    "MVTCAE": _vae(models.MVTCAE),
+    "IterativeVAE": _vae(models.IterativeVAE, num_steps=1, trunk_width=8, hidden=8, refinement_hidden=8),
+    "MoLT": _classifier(models.MoLT, common_dim=4, fusion_dim=8, fusion_heads=2, modality_dropout=False),
+    "MoLT, dropout": _classifier(models.MoLT, common_dim=4, fusion_dim=8, fusion_heads=2),
+    "CMPT": _classifier(models.CMPT),
+    "CMPT, dropout": _classifier(models.CMPT, modality_dropout=True),
+    "LateFusion": _classifier(models.LateFusion),
+    "LateFusion, mean": _classifier(models.LateFusion, missing="mean", modality_dropout=True),
+    "MaskedReconstruction": Case(
+        lambda: models.MaskedReconstruction({"image": _encoders()["image"]}),
+        lambda: {"image": torch.rand(ROWS, 1, 8, 8)},
+    ),
+    "MaskedReconstruction, text": Case(
+        lambda: models.MaskedReconstruction({"text": _encoders()["text"]}),
+        lambda: {"text": torch.randint(1, 12, (ROWS, 6))},
+    ),
+    "DCID": _codebook(models.DCID, {"audio": 5, "video": 7}, data=_of_steps),
+    "FCID": _codebook(
+        models.FCID,
+        {"audio": 5, "video": 7},
+        {"text": 3},
+        data=lambda: {**_of_steps(), "text": torch.randn(ROWS, 4, 3)},
+    ),
+}

@@ -1,0 +1,165 @@
+"""Which models' steps can be captured, proven without a GPU: nothing waits, and nothing of a batch is baked in.
+
+On the meta device there are no values: whatever looks at one fails there, and copies from the CPU can be seen. A trace
+of the operations of a step on one batch is a capture: run on another batch it must do what the step does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from training.catalogue import CASES
+
+from mmvae import Batch, models
+from mmvae.training.captured import SaysWhatIsCaptured, _map, _tensors
+
+COMPLETE_ALONE = ("JMVAE", "IterativeVAE", "CMPT", "CMPT, dropout", "LateFusion", "LateFusion, mean")
+NEVER = (
+    "MVAE, random subsets",
+    "MoLT",
+    "MoLT, dropout",
+    "MaskedReconstruction",
+    "MaskedReconstruction, text",
+    "DCID",
+    "FCID",
+)
+CAPTURED = [name for name in CASES if name not in NEVER]
+CAPTURED_INCOMPLETE = [name for name in CAPTURED if name not in COMPLETE_ALONE]
+
+
+@pytest.fixture(autouse=True)
+def _as_in_fit(monkeypatch: pytest.MonkeyPatch) -> Any:
+    # What is looked at on the CPU alone: traces are made there, of what a GPU does.
+    monkeypatch.setattr("mmvae.models.classifier.checked_labels", lambda labels, *task: labels)
+    monkeypatch.setattr("mmvae.nn.tokens.text_transformer.IdEmbedding.check", lambda *ids: None)
+    with pyro.validation_enabled(False):
+        yield
+
+
+class Watched(TorchDispatchMode):
+    """Notes what a graph on a GPU could not hold: looks at values, copies from the CPU, draws on it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faults: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        devices = {each.device.type for each in tree_leaves((args, kwargs, result)) if isinstance(each, torch.Tensor)}
+        draws = torch.Tag.nondeterministic_seeded in func.tags and "cpu" in devices
+        moves = "copy" in str(func) and len(devices) > 1
+        if draws or moves or any(word in str(func) for word in ("nonzero", "_local_scalar", "unique", "masked_select")):
+            self.faults.append(str(func))
+        return result
+
+
+def without_values(model: Any, batch: Batch) -> Batch:
+    """Moves a model to the meta device; the batch there."""
+    model.to("meta")
+    return _map(batch, lambda each: each.to("meta"))
+
+
+def test_every_model_is_in_the_catalogue() -> None:
+    bases = {"CodebookModel", "FrozenEncoderClassifier", "MultimodalClassifier", "MultimodalModel", "MultimodalVAE"}
+    assert {name.split(",")[0] for name in CASES} == set(models.__all__) - bases
+
+
+def holes(batch: Batch) -> dict[str, torch.Tensor]:
+    masks = {name: torch.ones(batch.size, dtype=torch.bool) for name in batch.names}
+    for row, mask in enumerate(masks.values()):
+        mask[row] = False
+    return masks
+
+
+def of(name: str, seed: int, is_complete: bool) -> tuple[Any, Batch]:
+    model = CASES[name].model()
+    batch = CASES[name].batch(model, seed)
+    return model, batch if is_complete else CASES[name].batch(model, seed, holes(batch))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_complete"), [*((name, True) for name in CAPTURED), *((name, False) for name in CAPTURED_INCOMPLETE)]
+)
+def test_nothing_in_a_step_waits_for_the_device(name: str, is_complete: bool) -> None:
+    model, batch = of(name, 1, is_complete)
+    assert isinstance(model, SaysWhatIsCaptured)
+    assert model.capture_obstacle(batch) is None
+    batch = without_values(model, batch)
+    model.loss(batch)  # tables that are kept go to the device at the first step, which is a plain one
+    with Watched() as watched:
+        model.loss(batch).total.backward()
+    assert watched.faults == []
+
+
+def test_what_waits_is_noticed() -> None:
+    model, batch = of("MVAE, random subsets", 1, True)
+    batch = without_values(model, batch)
+    with Watched() as watched:
+        model.loss(batch)
+    assert {"aten.rand.default", "aten.nonzero.default", "aten._to_copy.default"} <= set(watched.faults)
+
+
+@pytest.mark.parametrize("name", NEVER)
+def test_what_cannot_be_captured_says_so(name: str) -> None:
+    model, batch = of(name, 1, True)
+    assert model.capture_obstacle(batch)
+
+
+@pytest.mark.parametrize("name", COMPLETE_ALONE)
+def test_what_can_be_captured_of_complete_batches_alone_says_so(name: str) -> None:
+    model, batch = of(name, 1, False)
+    assert model.capture_obstacle(batch)
+
+
+class _Loss(nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        return self.model.loss(batch).total
+
+
+@pytest.mark.parametrize(
+    ("name", "is_complete"), [*((name, True) for name in CAPTURED), *((name, False) for name in CAPTURED_INCOMPLETE)]
+)
+def test_nothing_of_a_batch_is_baked_in(name: str, is_complete: bool) -> None:
+    model, batch = of(name, 1, is_complete)
+    other = CASES[name].batch(model, 2)
+    if not is_complete:
+        masks = {each: mask.roll(3) for each, mask in holes(other).items()}
+        other = CASES[name].batch(model, 2, masks)
+    module = _Loss(model)
+    learned = {key: value for key, value in module.named_parameters() if value.requires_grad}
+    buffers = {key: value.clone() for key, value in module.named_buffers()}
+
+    def step(learned: Any, buffers: Any, values: list[torch.Tensor]) -> Any:
+        remaining = iter(values)
+        loss = functional_call(module, {**learned, **buffers}, (_map(batch, lambda _: next(remaining)),))
+        return loss.detach(), torch.autograd.grad(loss, list(learned.values()), allow_unused=True)
+
+    def at(batch: Batch, epoch: float) -> tuple[Any, Any, list[torch.Tensor]]:
+        started = {key: value.clone() for key, value in buffers.items()}
+        started["model.epoch"].fill_(epoch)
+        return learned, started, _tensors(batch)
+
+    step(*at(batch, 0.5))  # what is kept is kept from here on
+    traced = make_fx(step)(*at(batch, 0.5))
+    torch.manual_seed(5)
+    loss, gradients = step(*at(other, 1.5))
+    torch.manual_seed(5)
+    traced_loss, traced_gradients = traced(*at(other, 1.5))
+    torch.testing.assert_close(traced_loss, loss, rtol=1e-5, atol=1e-6)
+    for one, gradient in zip(traced_gradients, gradients, strict=True):
+        assert (one is None) == (gradient is None)
+        if gradient is not None:
+            torch.testing.assert_close(one, gradient, rtol=1e-4, atol=1e-6)
+    assert not torch.equal(loss, step(*at(batch, 0.5))[0])  # the batches do differ
