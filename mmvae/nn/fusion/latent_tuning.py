@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmvae.nn.processes import gathered
 from mmvae.nn.tokens.base import EncoderOutput, masked_mean
 
 Pool = Literal["mean", "cls"]
@@ -33,6 +34,12 @@ class TunedLatents:
         """Those of the chosen rows."""
         (a, b), (read_a, read_b) = self.before, self.after
         return TunedLatents((a[:, chosen], b[:, chosen]), (read_a[:, chosen], read_b[:, chosen]))
+
+    def gathered(self) -> TunedLatents:
+        """Those of the rows of all processes that count as one, see :func:`~mmvae.nn.together`."""
+        each = gathered(*(view.transpose(0, 1) for view in (*self.before, *self.after)))
+        a, b, read_a, read_b = (view.transpose(0, 1) for view in each)
+        return TunedLatents((a, b), (read_a, read_b))
 
     @staticmethod
     def cat(parts: Sequence[TunedLatents], dim: int) -> TunedLatents:
