@@ -166,7 +166,9 @@ def main(folder: Path, devices: int) -> None:
         )
         rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
         mmvae.training.storage.write_tensors(folder / f"{name}-{devices}-{rank}.safetensors", model.state_dict())
-        metrics[name] = [{key: value for key, value in row.items() if key != "seconds"} for row in run.metrics]
+        metrics[name] = [
+            {key: value for key, value in row.items() if key not in ("seconds", "split")} for row in run.metrics
+        ]
     if rank == 0:
         (folder / f"metrics-{devices}.json").write_text(json.dumps(metrics))
 
