@@ -20,6 +20,7 @@ from torch import Tensor
 
 import mmvae
 from mmvae import Batch, Modality, likelihoods, models, nn
+from mmvae.sources import as_source
 
 ROWS, BATCH = 48, 24
 """Such that the parts into which MoPoE cuts a batch have the same rows in half a batch of each process."""
@@ -93,7 +94,7 @@ def labelled(data: dict[str, Tensor]) -> Batch:
     return Batch(data, labels=torch.arange(ROWS) % 3)
 
 
-def cases() -> Iterator[tuple[str, Callable[[], Any], Batch]]:
+def cases() -> Iterator[tuple[str, Callable[[], Any], Any]]:
     for recipe in (models.MVAE, models.MMVAE, models.MoPoE, models.MVTCAE):
         yield recipe.__name__, partial(vae, recipe), Batch(vectors())
         yield f"{recipe.__name__}-holes", partial(vae, recipe), holes(vectors())
@@ -126,6 +127,20 @@ def cases() -> Iterator[tuple[str, Callable[[], Any], Batch]]:
     ):
         yield name, make, Batch(sequences(number))
         yield f"{name}-holes", make, holes(sequences(number))
+        yield f"{name}-items-holes", make, Items(sequences(number))
+
+
+class Items(torch.utils.data.Dataset[dict[str, Tensor]]):
+    """Few rows of the second modality: one of two processes may have none at a step."""
+
+    def __init__(self, data: dict[str, Tensor]) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return ROWS
+
+    def __getitem__(self, row: int) -> dict[str, Tensor]:
+        return {name: value[row] for name, value in self.data.items() if name != "b" or row % 16 == 0}
 
 
 def masked(name: str) -> Any:
@@ -151,8 +166,8 @@ def main(folder: Path, devices: int) -> None:
         uneven: Any = partial(_over_all, whole)
         CLUB.bound = _method(uneven) if name.endswith("-holes") else whole  # type: ignore[method-assign]
         if hasattr(model, "quantiser"):
-            model.loss(data)  # the codes start, at vectors that are chosen by their place among all
-            model.quantiser.reset_after = 1
+            everything = as_source(data).batch(torch.arange(ROWS))
+            model.loss(everything)  # the codes start, at vectors that are chosen by their place among all
         run = mmvae.fit(
             model,
             data,

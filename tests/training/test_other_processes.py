@@ -39,7 +39,8 @@ def noiseless(model, batch):  # a loss without draws, so that numbers of process
 
 vae.objective = noiseless
 mmvae.fit(vae, data, epochs=2, batch_size=4 // world, device="cpu", devices=devices, progress=False, out=folder,
-          optimizer=partial(torch.optim.SGD, lr=0.02, momentum=0.9), resume=True, checkpoint_seconds=0.0 if dies else 600.0)
+          optimizer=partial(torch.optim.SGD, lr=0.02, momentum=0.9), resume=True,
+          checkpoint_seconds=0.0 if dies else 600.0)
 """
 DEATH = 55  # in the first epoch, after the checkpoint of its step 50
 
