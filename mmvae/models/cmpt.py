@@ -17,6 +17,7 @@ from mmvae.choices import check_choice
 from mmvae.models.classifier import MultimodalClassifier, Shown
 from mmvae.nn.fusion.slots import make_fusion, of_width
 from mmvae.nn.lora import add_lora, merge_lora
+from mmvae.nn.processes import gathered, mean_over, total
 from mmvae.nn.proxies import ProxyHead
 from mmvae.nn.tokens import EncoderOutput, Frozen, TokenEncoder
 from mmvae.objectives.task import Task
@@ -197,7 +198,7 @@ class CMPT(MultimodalClassifier):
         """
         terms = {"alignment": (self.alignment, self._misalignment(encodings, batch))}
         for name, output in encodings.items():
-            tokens = output.cls.detach()[_rows(batch, name)]
+            (tokens,) = gathered(output.cls.detach()[_rows(batch, name)])
             if len(tokens):
                 terms[f"class_variance_{name}"] = (0.0, tokens.var(0, correction=0).mean())
         return terms
@@ -231,8 +232,9 @@ class CMPT(MultimodalClassifier):
         for source, target in permutations(encodings, 2):
             rows = _rows(batch, source, target)
             proxy, token = proxies[source][target][rows], targets[target][rows]
-            if len(proxy):
-                distances.append(_distance(proxy, token.detach() if self.detach_target else token, self.alignment_loss))
+            if total(len(proxy), proxy.device):
+                token = token.detach() if self.detach_target else token
+                distances.append(mean_over(_distances(proxy, token, self.alignment_loss)))
         return torch.stack(distances).mean() if distances else torch.zeros((), device=self.device)
 
     # What it is made of.
@@ -294,8 +296,9 @@ def _rows(batch: Batch, *names: str) -> Tensor | slice:
     return torch.stack([batch.observed[name] for name in names]).all(0).nonzero().flatten()
 
 
-def _distance(proxy: Float[Tensor, "N d"], token: Float[Tensor, "N d"], kind: AlignmentLoss) -> Tensor:
-    """A scalar, mean over rows (and features)."""
+def _distances(proxy: Float[Tensor, "N d"], token: Float[Tensor, "N d"], kind: AlignmentLoss) -> Tensor:
+    """Of each row, or of each of its features."""
     if kind == "cosine":
-        return (1 - functional.cosine_similarity(proxy, token, dim=-1)).mean()
-    return functional.mse_loss(proxy, token) if kind == "mse" else functional.smooth_l1_loss(proxy, token)
+        return 1 - functional.cosine_similarity(proxy, token, dim=-1)
+    distance = functional.mse_loss if kind == "mse" else functional.smooth_l1_loss
+    return distance(proxy, token, reduction="none")

@@ -19,6 +19,7 @@ from mmvae.models.names import checked_modality_names
 from mmvae.models.step_encoders import EncoderSizes, make_stems, make_step_encoders, width_of
 from mmvae.models.vectors import Pair, Valid, averaged, filled, mean_square
 from mmvae.nn.codebook import CLUB, Quantised, Quantiser, code_histogram, perplexity, sharing, usage
+from mmvae.nn.processes import summed
 from mmvae.nn.steps import Steps, as_steps
 from mmvae.objectives import Loss
 
@@ -274,7 +275,9 @@ class CodebookModel(MultimodalModel):
     def _statistics(self, quantised: Mapping[str, Quantised]) -> dict[str, Tensor]:
         """Of the codes of a batch: how many are in use, and by how many modalities."""
         histograms = {name: code_histogram(each.codes, self.quantiser.num_codes) for name, each in quantised.items()}
-        pooled = torch.stack(list(histograms.values())).sum(0)
+        counts = summed(torch.stack(list(histograms.values())))
+        histograms = dict(zip(histograms, counts, strict=True))
+        pooled = counts.sum(0)
         shares = sharing(histograms)
         values = {"perplexity": perplexity(pooled), "usage": usage(pooled)}
         values |= {f"used_by_{count}": share for count, share in enumerate(shares, start=1)}

@@ -18,6 +18,7 @@ from mmvae.models.step_encoders import EncoderSizes
 from mmvae.models.vectors import Pair, Valid, both_valid, filled, mean_square
 from mmvae.nn.codebook import CLUB, CrossCPC, Quantised, Quantiser, code_matching, info_nce
 from mmvae.nn.masked_mean import masked_mean
+from mmvae.nn.processes import total
 from mmvae.nn.sequences import CoarseEncoder, StepDecoder, StepEncoder, StepReadout
 from mmvae.nn.steps import Steps
 
@@ -285,7 +286,9 @@ class FCID(CodebookModel):
         general = pair[0]
         if general.ndim == 3:
             return 1.0
-        return len(general) / self.latent_dim if self.club_coarse_scale == "reference" else self.club_coarse_scale
+        if self.club_coarse_scale == "reference":
+            return total(len(general), general.device) / self.latent_dim
+        return self.club_coarse_scale
 
     def _contrast(
         self, vectors: Mapping[str, Tensor], rows: Mapping[str, Valid], pairs: Iterable[tuple[str, str]]

@@ -73,7 +73,7 @@ class LateFusion(FrozenEncoderClassifier):
         """What each encoder says of the rows that have its modality; in training mode the means take it in."""
         encodings = super().encode(batch)
         if self.training:
-            for name in self.means.keys() & encodings.keys():
+            for name in [name for name in self.means if name in encodings]:
                 tokens = encodings[name].cls
                 self._mean(name).update(tokens if batch.complete else tokens[batch.observed[name]])
         return encodings

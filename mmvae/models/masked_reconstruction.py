@@ -17,6 +17,7 @@ from mmvae.latents import Latents
 from mmvae.models.classifier import EncoderInputs
 from mmvae.models.multimodal import MultimodalModel
 from mmvae.models.names import checked_modality_names
+from mmvae.nn.processes import mean_over
 from mmvae.nn.tokens.base import joined_mask
 from mmvae.nn.tokens.blocks import Transformer, attention_mask
 from mmvae.nn.tokens.own import OwnEncoder, learned_vectors
@@ -118,9 +119,10 @@ class MaskedReconstruction(MultimodalModel):
         hidden = hide(valid, self.ratio)
         predicted = self.head(self._decode(self._encode(data, valid & ~hidden), hidden)[hidden])
         if isinstance(self.encoder, ViT):
-            error = functional.mse_loss(predicted, self.encoder.patches(data)[hidden])
+            errors = functional.mse_loss(predicted, self.encoder.patches(data)[hidden], reduction="none")
         else:
-            error = functional.cross_entropy(predicted, data[hidden])
+            errors = functional.cross_entropy(predicted, data[hidden], reduction="none")
+        error = mean_over(errors)
         return Loss(error, {"reconstruction": error})
 
     def capture_obstacle(self, batch: Batch) -> str | None:

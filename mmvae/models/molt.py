@@ -224,7 +224,7 @@ class MoLT(FrozenEncoderClassifier):
         modalities have not met; after it, a high one may be had by copying.
         """
         both = torch.stack([batch.observed.get(name, torch.zeros_like(shown[name])) for name in self.names]).all(0)
-        pairs = self._pairs(encodings, both, shown)
+        pairs = self._pairs(encodings, both, shown).gathered()
         rows, width = pairs.after[0].shape[1:]
         terms: dict[str, tuple[float, Tensor]] = {}
         if self.cca:

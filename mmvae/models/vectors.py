@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mmvae.nn.processes import mean_over
+
 Valid = Bool[Tensor, "N *T"] | None
 """Where there is a vector; ``None`` for everywhere."""
 
@@ -25,7 +27,7 @@ def mean_square(
 ) -> Float[Tensor, ""]:
     """The mean squared difference over the elements of all valid vectors; 0 where there are none."""
     squares = (output - target).square().mean(-1)
-    return squares.mean() if valid is None else (squares * valid).sum() / valid.sum().clamp_min(1)
+    return mean_over(squares, valid)
 
 
 def filled(

@@ -26,6 +26,7 @@ from mmvae.nn.mnist_svhn_text import (
     TextDecoder,
     TextEncoder,
 )
+from mmvae.nn.processes import together
 from mmvae.nn.proxies import ProxyHead
 from mmvae.nn.sequences import SequenceEncoder
 from mmvae.nn.steps import CodeSteps, FeatureSteps, PatchSteps, Steps
@@ -102,5 +103,6 @@ __all__ = [
     "info_nce",
     "merge_lora",
     "paired_layers",
+    "together",
     "wrap_encoder",
 ]

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from mmvae.nn.processes import number, summed
+
 _SLOWEST = 0.01
 """The share that a batch has of the mean at least: in the long run the mean is over the last hundred batches or so."""
 
@@ -13,7 +15,7 @@ _SLOWEST = 0.01
 class RunningMean(nn.Module):
     """The mean of vectors, kept in a buffer: of all so far, and of the latest where there were many.
 
-    In distributed training each process takes in its own part of a batch, and all go on from what the first one has.
+    In distributed training (within :func:`~mmvae.nn.together`, as in ``fit``), all processes count as one batch.
 
     Args:
         dim: d, of the vectors.
@@ -35,6 +37,11 @@ class RunningMean(nn.Module):
     def update(self, vectors: Float[Tensor, "N *T d"], valid: Bool[Tensor, "N *T"] | None = None) -> None:
         """Takes vectors in, those alone that are valid; nothing changes where there are none."""
         taken = vectors.flatten(0, -2) if valid is None else vectors[valid]
-        if len(taken):
-            self.count += len(taken)
-            self.mean.lerp_(taken.mean(0).to(self.mean.dtype), (len(taken) / self.count).clamp(min=_SLOWEST))
+        count = len(taken)
+        if number() > 1:
+            total = summed(torch.cat([taken.double().sum(0), taken.new_tensor([count], dtype=torch.float64)]))
+            count = int(total[-1])
+            taken = total[None, :-1] / max(1, count)
+        if count:
+            self.count += count
+            self.mean.lerp_(taken.mean(0).to(self.mean.dtype), (count / self.count).clamp(min=_SLOWEST))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mmvae.batch import Batch
+from mmvae.nn.processes import together
 from mmvae.training.captured import (
     CapturedSteps,
     CudaGraphs,
@@ -19,6 +21,7 @@ from mmvae.training.captured import (
     standing_obstacle,
     with_plain_rates,
 )
+from mmvae.training.launch import Watch, is_loss_of_process, processes
 from mmvae.training.learning_rate import Schedule
 from mmvae.training.settings import Settings
 
@@ -105,11 +108,19 @@ class Engine:
         from lightning.fabric import Fabric
         from lightning.fabric.strategies import DDPStrategy
 
-        accelerator, devices = _accelerator(device, settings.devices)
+        per_machine, machines = processes(settings.devices)
+        accelerator, devices = _accelerator(device, per_machine)
         # A modality that no row of a process's batch has leaves its networks without a gradient on that process.
-        strategy: Any = DDPStrategy(find_unused_parameters=True) if settings.devices > 1 else "auto"
-        self._fabric = Fabric(accelerator=accelerator, devices=devices, strategy=strategy, precision=settings.precision)
+        strategy: Any = DDPStrategy(find_unused_parameters=True) if per_machine * machines > 1 else "auto"
+        self._fabric = Fabric(
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=machines,
+            strategy=strategy,
+            precision=settings.precision,
+        )
         self._fabric.launch()
+        self._watch = Watch.over(getattr(self._fabric.strategy.launcher, "procs", []))
         self._settings = settings
         self._module: Any = None
         self._optimizer: Any = None
@@ -208,7 +219,8 @@ class Engine:
         if self._inner_module is not None:
             self._fit_inner(batch)
         self._optimizer.zero_grad(set_to_none=True)
-        loss, terms = self._module(batch)
+        with together():
+            loss, terms = self._module(batch)
         self._fabric.backward(loss)
         if self._settings.max_grad_norm is not None:
             self._clip(self._settings.max_grad_norm)
@@ -222,7 +234,9 @@ class Engine:
             inputs = model.inner_inputs(batch)
         for _ in range(model.inner_steps):
             self._inner_optimizer.zero_grad(set_to_none=True)
-            self._fabric.backward(self._inner_module(inputs))
+            with together():
+                loss = self._inner_module(inputs)
+            self._fabric.backward(loss)
             self._inner_optimizer.step()
 
     def _clip(self, max_norm: float) -> None:
@@ -262,6 +276,28 @@ class Engine:
     def agreed(self, wish: bool) -> bool:
         """The wish of the main process, which all processes follow."""
         return wish if self.world == 1 else bool(self._fabric.broadcast(wish))
+
+    @contextlib.contextmanager
+    def losses_named(self, advice: str) -> Iterator[None]:
+        """Says how to go on if another process ends before its time, and ends those that are left.
+
+        Args:
+            advice: a sentence.
+
+        Raises:
+            RuntimeError: in the place of what a collective raises then.
+        """
+        self._watch.advice = advice
+        try:
+            yield
+        except RuntimeError as error:
+            self._watch.end()
+            if self.world == 1 or not is_loss_of_process(error):
+                raise
+            raise RuntimeError(
+                f"process {self.rank} of {self.world}: another process of this run has ended, see what it said itself. "
+                f"{advice}"
+            ) from error
 
     def barrier(self) -> None:
         """Waits for all processes."""

@@ -86,6 +86,11 @@ class Feed:
             if len(rows):  # a process may get none where there are fewer rows than processes
                 yield self.source.batch(rows)
 
+    @property
+    def is_uniform(self) -> bool:
+        """Whether all batches hold the same modalities, even if no row has one."""
+        return isinstance(self.source, InMemory)
+
     def state(self) -> dict[str, Any] | None:
         """The state of the source's own generators, ``None`` for a source without any."""
         return None if self._stateful is None else dict(self._stateful.state_dict())

@@ -71,6 +71,7 @@ def fit(
     Without ``out`` nothing is written. With it, the folder gets ``config.json``, ``model.safetensors`` (for
     :func:`mmvae.load`), ``metrics.csv``, ``tensorboard/`` and ``checkpoints/``, from which a run that was stopped
     continues with ``resume=True``: on the CPU bit for bit as if it had never stopped, from the middle of an epoch too.
+    With another number of processes, and as many rows a step in all, it continues on the same data with other draws.
 
     **Which weights.** With ``validation``, the model and ``model.safetensors`` hold the weights of the epoch of the
     best validation score, otherwise the latest. The score is the ELBO; of classifiers the task's loss; of models that
@@ -92,7 +93,8 @@ def fit(
         labels: ``[N, ...]``, beside data in memory; for models that are trained on them.
         observed: ``{name: bool [N]}``, beside data in memory: what is missing.
         epochs: how often to go through the data, in all; a run that is resumed does what is left of them.
-        batch_size: rows of a step, on each device; a ``DataLoader`` has its own.
+        batch_size: rows of a step, on each device, so that a step sees ``batch_size`` times the number of devices; a
+            ``DataLoader`` has its own.
         lr: learning rate.
         weight_decay: decoupled, as in AdamW; of matrices, not of biases, norms and tokens.
         optimizer: makes another optimiser than AdamW from the parameters, as
@@ -110,7 +112,9 @@ def fit(
         out: folder of the run.
         resume: continue the run in ``out``, if there is one.
         device: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:<index>"``.
-        devices: how many; with more than one, a process for each runs the whole script (distributed data parallel).
+        devices: of each machine; with more than one, a process for each runs the whole script (distributed data
+            parallel), and the gradients are those of one process that has all their rows. Under ``torchrun`` leave it
+            out: the processes are those that it started, on several machines too.
         precision: ``"32-true"``, ``"bf16-mixed"`` or ``"16-mixed"``.
         matmul_precision: of products of float32 matrices on a GPU: ``"highest"`` keeps all digits, ``"high"`` lets it
             use TensorFloat32, ``"medium"`` bfloat16 (:func:`torch.set_float32_matmul_precision`).
@@ -130,6 +134,7 @@ def fit(
         FloatingPointError: if the loss is no longer finite; names the epoch, the step and the term at fault. The last
             good checkpoint is kept.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
+        RuntimeError: if another process of the run ends before its time; names the checkpoint.
 
     Example:
         >>> import torch, mmvae
@@ -170,14 +175,15 @@ def fit(
         folder = None if out is None else Path(out)
         state = None
         if folder is not None:
-            training = {**settings.fixed(), **_sizes(*parts)}
+            training = {**settings.fixed(), "devices": engine.world, **_sizes(*parts)}
             state = existing_run(folder, model, training, resume)
             engine.barrier()
             if engine.is_main and state is None:
                 start_run(folder, model, training)
             engine.barrier()
         engine.setup(model, optimizer, schedule)
-        loop = Loop(model, engine, *_feeds(*parts, engine, settings, model), settings, Checkpoints(folder))
+        checkpoints = Checkpoints(folder)
+        loop = Loop(model, engine, *_feeds(*parts, engine, settings, model), settings, checkpoints)
         journal = Journal(folder if engine.is_main else None, [] if state is None else state["rows"])
         stack.callback(journal.close)
         display = stack.enter_context(Display(progress and engine.is_main, epochs, loop.steps))
@@ -188,8 +194,10 @@ def fit(
         seed_generators(derived_seed(seed, _NOISE, engine.rank))
         if state is not None:
             loop.resume(state)
-        loop.run(journal, display, stack.enter_context(Interrupts()))
-        engine.barrier()  # all that was written is there, for every process, when fit returns
+        advice = f"The last checkpoint: {checkpoints}. Start the script again, with resume=True, to go on from it."
+        with engine.losses_named(advice):
+            loop.run(journal, display, stack.enter_context(Interrupts()))
+            engine.barrier()  # all that was written is there, for every process, when fit returns
     return Run(model, folder, loop.rows, loop.best_epoch)
 
 

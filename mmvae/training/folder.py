@@ -33,11 +33,12 @@ def existing_run(folder: Path, model: Any, training: Mapping[str, Any], resume: 
     if "training" not in configuration:
         raise ValueError(f"out: {folder} holds a saved model, not a run. {advice}")
     found = first_difference(configuration["model"], describe(model))
-    found = found or difference(configuration["training"], dict(training))
+    found = found or difference(_of_all(configuration["training"]), _of_all(training))
     if found:
         raise ValueError(
             f"out: {folder} holds a run of another configuration: {found}. {advice} (A run is resumed with the "
-            f"settings with which it began; epochs, patience and the device may change.)"
+            f"settings with which it began; epochs, patience and the device may change, and the number of "
+            f"devices if the rows of a step, batch_size x devices, stay as many.)"
         )
     state = Checkpoints(folder).read()
     if state is not None and not resume:
@@ -46,6 +47,12 @@ def existing_run(folder: Path, model: Any, training: Mapping[str, Any], resume: 
             f"choose another folder, or delete that one."
         )
     return state
+
+
+def _of_all(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with the rows that all processes have of a step in the place of those of each process."""
+    fixed = {name: value for name, value in training.items() if name not in ("batch_size", "devices")}
+    return {"batch_size x devices": training.get("batch_size", 0) * training.get("devices", 1), **fixed}
 
 
 def start_run(folder: Path, model: Any, training: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mmvae.nn.mode import mode
+from mmvae.training.alike import alike
 from mmvae.training.checkpoint import Checkpoints, State
 from mmvae.training.display import Display
 from mmvae.training.engine import Engine
@@ -27,6 +28,7 @@ _STEPS_BETWEEN_CHECKS = 50
 """How often the loop waits for the device, to see whether the loss is still finite."""
 
 _VALIDATION = 3
+_OTHER_PROCESSES = 4
 
 
 @dataclass
@@ -88,17 +90,27 @@ class Loop:
         return None if self._best is None else self._best.epoch
 
     def resume(self, state: State) -> None:
-        """Takes up the run where a checkpoint was written. The generators must be seeded before, not afterwards."""
+        """Takes up the run where a checkpoint was written. The generators must be seeded before, not afterwards.
+
+        With another number of processes than wrote it, the data is the same and the draws are others.
+        """
         rank = self._engine.rank
         set_tensors(self.model, state["model"])
         self._engine.restore(state["engine"])
         self._epoch, self._step, self._seconds = state["epoch"], state["step"], state["seconds"]
         self._epochs_before = state["epochs_before"]
-        self._means = Means.restore(state["means"][rank], self._engine.device)
         self.rows = list(state["rows"])
         self._best = None if state["best"] is None else _Best(**state["best"])
-        self._feed.restore(state["sources"][rank])
-        set_random_state(state["random"][rank])
+        means, random, sources = state["means"], state["random"], state["sources"]
+        self._feed.restore(sources[rank % len(sources)])
+        if len(random) == self._engine.world:
+            self._means = Means.restore(means[rank], self._engine.device)
+            set_random_state(random[rank])
+            return
+        # Other processes than those which wrote it: what was counted goes to the first, and all draw anew.
+        self._means = Means.merged(means, self._engine.device) if rank == 0 else Means()
+        turn = derived_seed(self._settings.seed, _OTHER_PROCESSES, self._epoch * self.steps + self._step)
+        seed_generators(derived_seed(turn, self._engine.world, rank))
 
     def run(self, journal: Journal, display: Display, interrupts: Interrupts) -> None:
         """Trains until all epochs are done or validation no longer improves.
@@ -143,6 +155,8 @@ class Loop:
         while self._step < self._feed.steps:
             self._settled = False
             batch = next(batches)
+            if self._engine.world > 1 and not self._feed.is_uniform:
+                batch = alike(batch, self._engine.gather)
             self._set_epoch(self._epoch + self._step / self._feed.steps)
             done = (self._epoch + self._step / self._feed.steps) / self._settings.epochs
             loss, terms = self._engine.step(batch, done)

@@ -79,6 +79,16 @@ class Means:
         means._sums = {tuple(names): sums.to(device) for names, sums in state["sums"]}
         return means
 
+    @classmethod
+    def merged(cls, states: Sequence[Mapping[str, Any]], device: torch.device) -> Means:
+        """The means over what several processes have counted, each in the state that :meth:`state` gave."""
+        means = cls()
+        for other in (cls.restore(state, device) for state in states):
+            means._rows += other._rows
+            for names, sums in other._sums.items():
+                means._sums[names] = means._sums[names] + sums if names in means._sums else sums
+        return means
+
 
 def mean_of(totals: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, float]:
     """The means over the data points of several processes, from the totals of each."""

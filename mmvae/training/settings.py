@@ -64,8 +64,11 @@ class Settings:
             raise ValueError(f"checkpoint_seconds: expected a number from 0 on, got {self.checkpoint_seconds}.")
 
     def fixed(self) -> dict[str, Any]:
-        """The settings that cannot change when a run is resumed, since its numbers depend on them."""
-        names = ["batch_size", "lr", "weight_decay", "optimizer", "max_grad_norm", "seed", "precision", "devices"]
+        """The settings that cannot change when a run is resumed, since its numbers depend on them.
+
+        The number of processes goes with ``batch_size``: their product is what may not change.
+        """
+        names = ["batch_size", "lr", "weight_decay", "optimizer", "max_grad_norm", "seed", "precision"]
         if self.schedule != "constant":  # a schedule is one over all epochs
             names += ["schedule", "epochs"]
         return {name: getattr(self, name) for name in names}

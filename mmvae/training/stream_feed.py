@@ -86,6 +86,11 @@ class StreamFeed:
         finally:
             self.restore(before)
 
+    @property
+    def is_uniform(self) -> bool:
+        """Whether all batches hold the same modalities: what a stream holds is not known before it comes."""
+        return False
+
     def _state_now(self) -> dict[str, Any] | None:
         dataset = self.stream.dataset
         return dict(dataset.state_dict()) if isinstance(dataset, Stateful) else None

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mmvae.nn.mlp import MLP
+from mmvae.nn.processes import gathered, mean_over, of_first
 
 
 class CLUB(nn.Module):
@@ -50,7 +51,7 @@ class CLUB(nn.Module):
         mean, log_variance = self.mean(x), self.log_variance(x)
         squares = (mean - y).square() * (-log_variance).exp()
         log_q = -0.5 * (squares + log_variance + math.log(2 * math.pi)).sum(-1)  # [N, T]
-        return (log_q * weights).sum() / weights.sum().clamp_min(1)
+        return mean_over(log_q, weights)
 
     def bound(
         self,
@@ -81,13 +82,14 @@ class CLUB(nn.Module):
             raise ValueError(f"negatives: expected 'shuffled' or 'all', got {negatives!r}.")
         x, y, weights = _steps(x, y, valid)
         mean, log_variance = _frozen(self.mean, x), _frozen(self.log_variance, x)
+        mean, log_variance, y, weights = gathered(mean, log_variance, y, weights)
         if negatives == "all":
             count = weights.sum(0).clamp_min(1).unsqueeze(-1)  # [T, 1]
             middle = (y * weights.unsqueeze(-1)).sum(0) / count  # [T, Y]
             spread = ((y - middle).square() * weights.unsqueeze(-1)).sum(0) / count
             apart = (mean - middle).square() + spread
         else:
-            order = _shuffled(weights)
+            order = of_first(_shuffled(weights))
             apart = (mean - y[order]).square()
             weights = weights * weights[order]
         steps = weights.sum(1, keepdim=True)  # [N, 1]

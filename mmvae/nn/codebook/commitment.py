@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mmvae.nn.processes import mean_over
+
 FORMS = {"reference": 2.0, "paper": 1.0}
 """The weight of a modality's own code in units of β; those of the other modalities weigh half as much together."""
 
@@ -40,7 +42,7 @@ def commitment_loss(
             present = torch.stack([valid[other] for other in others])  # [M - 1, N, *T]
             apart = torch.stack([_distance(own, chosen[other]) for other in others])
             penalty = penalty + 0.5 * (apart * present).sum(0) / present.sum(0).clamp_min(1)
-        terms.append((penalty * valid[name]).sum() / valid[name].sum().clamp_min(1))
+        terms.append(mean_over(penalty, valid[name]))
     return weight * torch.stack(terms).sum()
 
 

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from mmvae.nn.codebook.distances import squared_distances
 from mmvae.nn.codebook.masks import masked
+from mmvae.nn.processes import gathered
 
 _LEAST_SQUARE = 1e-12
 """Below it a distance has no slope worth following: the root's is infinite at zero."""
@@ -37,8 +38,10 @@ def info_nce(
 
     Source: van den Oord et al. 2018, equation 4; on cosines with τ = 0.1 as in Huang et al. 2025 (FCID).
     """
-    cosines = inner_products(functional.normalize(query, dim=-1), functional.normalize(key, dim=-1))
-    return matching_loss(cosines / temperature, valid, valid)
+    if valid is None:
+        valid = torch.ones_like(query[:, 0], dtype=torch.bool)
+    query, key, valid = gathered(functional.normalize(query, dim=-1), functional.normalize(key, dim=-1), valid)
+    return matching_loss(inner_products(query, key) / temperature, valid, valid)
 
 
 def code_matching(
@@ -72,7 +75,7 @@ def code_matching(
     vectors, masks = masked(features, valid)
     shares, rows = {}, {}
     for name, each in vectors.items():
-        shares[name], rows[name] = _shares(each, codebook.detach(), masks[name])
+        shares[name], rows[name] = gathered(*_shares(each, codebook.detach(), masks[name]))
     terms = [codebook.new_zeros(())]
     for one, other in combinations(features, 2):
         forwards = inner_products(shares[one], _log(shares[other]))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmvae.nn.codebook.contrast import inner_products, matching_loss
 from mmvae.nn.codebook.masks import masked
+from mmvae.nn.processes import gathered, number, of_first
 
 _LEAST_CONTEXT = 1
 """The context is steps 0 to t, with t at least this."""
@@ -82,18 +83,23 @@ class CrossCPC(nn.Module):
         length = self._length(features)
         last = length - self.horizon - 1
         if t is None:
-            t = int(torch.randint(_LEAST_CONTEXT, last + 1, ()))
+            drawn = torch.randint(_LEAST_CONTEXT, last + 1, ())
+            t = int(drawn if number() == 1 else of_first(drawn.to(features[self.names[0]].device)))
         elif not 0 <= t <= last:
             raise ValueError(f"t: expected 0 to {last} with {length} steps and a horizon of {self.horizon}, got {t}.")
         seen, there = masked({name: features[name] for name in self.names}, valid)
-        predictions = self._predictions(seen, t)
-        loss = seen[self.names[0]].new_zeros(())
-        for step in range(1, self.horizon + 1):
+        loss, ahead = seen[self.names[0]].new_zeros(()), slice(t + 1, t + 1 + self.horizon)
+        rows = {
+            name: gathered(seen[name][:, ahead], there[name][:, ahead], expected, there[name][:, t])
+            for name, expected in self._predictions(seen, t).items()
+        }
+        for step in range(self.horizon):
             for source in self.names:
                 for target in self.names:
+                    (targets, shown, _, _), (_, _, predictions, said) = rows[target], rows[source]
+                    shown = shown[:, step]
                     # Targets in rows, predictions in columns.
-                    scores = inner_products(seen[target][:, t + step], predictions[source][:, step - 1])
-                    shown, said = there[target][:, t + step], there[source][:, t]
+                    scores = inner_products(targets[:, step], predictions[:, step])
                     if self.softmax == "over_predictions":
                         term = matching_loss(scores, shown & said, said)
                     else:

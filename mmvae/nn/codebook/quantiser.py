@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from mmvae.nn.codebook.commitment import FORMS, commitment_loss
 from mmvae.nn.codebook.distances import nearest
 from mmvae.nn.codebook.masks import masked
-from mmvae.nn.codebook.processes import of_first, summed
 from mmvae.nn.codebook.targets import at_same_step, attended, mixed_targets
+from mmvae.nn.processes import gathered, of_first, summed
 
 Update = Literal["safe", "reference", "paper"]
 Reset = Literal["any", "both"]
@@ -87,7 +87,8 @@ class Quantiser(nn.Module):
     Raises:
         ValueError: for a number, decay or name out of its range.
 
-    In distributed training, all processes count as one batch, and codes start in the first process's part of it.
+    In distributed training (within :func:`~mmvae.nn.together`, as in ``fit``), all processes count as one batch, and
+    all have the same codebook.
 
     Source: van den Oord et al. 2017, appendix A.1 (moving averages); Xia et al. 2023, "Achieving cross modal
     generalization with multimodal unified representation", section 3.3 and equations 2, 7 and 8; the start, the
@@ -217,7 +218,7 @@ class Quantiser(nn.Module):
     @torch.no_grad()
     def _start(self, vectors: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
         """Puts the codes on vectors of the first batch, in random order, a little apart where there are too few."""
-        found = self._candidates(vectors, masks)
+        (found,) = gathered(self._candidates(vectors, masks))
         if not len(found):
             return  # a later batch will do
         order = torch.randperm(len(found), device=found.device)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmvae.nn.masked_mean import masked_mean
+from mmvae.nn.processes import gathered
 
 Pool = Literal["mean", "cls"]
 """How the tokens of a layer become one vector: the mean of those that are valid, or the first of them."""
@@ -33,6 +34,12 @@ class TunedLatents:
         """Those of the chosen rows."""
         (a, b), (read_a, read_b) = self.before, self.after
         return TunedLatents((a[:, chosen], b[:, chosen]), (read_a[:, chosen], read_b[:, chosen]))
+
+    def gathered(self) -> TunedLatents:
+        """Those of the rows of all processes that count as one, see :func:`~mmvae.nn.together`."""
+        each = gathered(*(view.transpose(0, 1) for view in (*self.before, *self.after)))
+        a, b, read_a, read_b = (view.transpose(0, 1) for view in each)
+        return TunedLatents((a, b), (read_a, read_b))
 
     @staticmethod
     def cat(parts: Sequence[TunedLatents], dim: int) -> TunedLatents:

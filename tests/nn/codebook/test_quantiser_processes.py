@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 SCRIPT = """
 import sys, torch, torch.distributed
 from safetensors.torch import save_file
-from mmvae.nn import Quantiser
+from mmvae.nn import Quantiser, together
 
 rank, world, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 if world > 1:
@@ -30,7 +30,8 @@ def run(update, reset_after, state):
     torch.manual_seed(rank)  # later draws differ
     each.load_state_dict({**each.state_dict(), **state})
     for batch in batches:
-        each({name: value[rank::world] for name, value in batch.items()})
+        with together():
+            each({name: value[rank::world] for name, value in batch.items()})
     return each.state_dict()
 
 found = {}

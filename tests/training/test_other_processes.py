@@ -1,0 +1,108 @@
+"""Runs whose processes end, are started by torchrun, or become more or fewer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mmvae.training.run import Run
+from mmvae.training.storage import read_state, read_tensors
+
+SCRIPT = """
+import os, signal, sys, torch, mmvae
+from functools import partial
+from mmvae import Modality, likelihoods, models, nn
+from mmvae.objectives import Loss
+
+folder, devices, dies = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+world = int(os.environ.get("WORLD_SIZE", devices))
+torch.manual_seed(0)
+small = dict(encoder=partial(nn.MLPEncoder, (4,), hidden=(6,)), decoder=partial(nn.MLPDecoder, shape=(4,), hidden=(6,)))
+vae = models.MVAE([Modality(name, (4,), likelihoods.Normal(), **small) for name in ("a", "b")], latent_dim=2)
+data = {name: torch.randn(240, 4) for name in ("a", "b")}
+calls = 0
+
+def noiseless(model, batch):  # a loss without draws, so that numbers of processes can be compared
+    global calls
+    calls += 1
+    if calls == dies and os.environ.get("LOCAL_RANK", "0") == str(devices - 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+    decoded = model.decode(model.joint_posterior(batch, model.experts).mean)
+    log_p = {name: decoded[name].log_prob(batch.data[name]).mean() for name in batch.names}
+    return Loss(-sum(log_p.values()), {**log_p, "elbo": sum(log_p.values())})
+
+vae.objective = noiseless
+mmvae.fit(vae, data, epochs=2, batch_size=4 // world, device="cpu", devices=devices, progress=False, out=folder,
+          optimizer=partial(torch.optim.SGD, lr=0.02, momentum=0.9), resume=True,
+          checkpoint_seconds=0.0 if dies else 600.0)
+"""
+DEATH = 55  # in the first epoch, after the checkpoint of its step 50
+
+pytestmark = pytest.mark.slow
+
+
+def start(folder: Path, devices: int, dies: int = 0, torchrun: int = 0) -> Any:
+    """Runs the script; what it ended with and said."""
+    script = folder.parent / "script.py"
+    script.write_text(SCRIPT)
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={torchrun}"] if torchrun else []
+    command = [sys.executable, *launcher, str(script), str(folder), str(devices), str(dies)]
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, cwd=folder.parent)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: Any) -> Path:
+    """The run of one process, from beginning to end."""
+    folder: Path = tmp_path_factory.mktemp("whole") / "run"
+    assert start(folder, 1).returncode == 0
+    return folder
+
+
+def assert_alike(folder: Path, whole: Path) -> None:
+    one, other = (read_tensors(each / "model.safetensors")[0] for each in (folder, whole))
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=1e-4, atol=1e-5)
+    for row, expected in zip(Run.load(folder).metrics, Run.load(whole).metrics, strict=True):
+        assert row["epoch"] == expected["epoch"]
+        assert row["elbo"] == pytest.approx(expected["elbo"], rel=1e-4)
+
+
+def test_a_process_is_killed_and_one_goes_on(tmp_path: Path, whole: Path) -> None:
+    """The other says where the checkpoint is; one process continues in the middle of the epoch, on the same rows."""
+    folder = tmp_path / "run"
+    ended = start(folder, 2, dies=DEATH)
+    assert ended.returncode != 0
+    assert "another process of this run has ended" in ended.stderr
+    assert f"The last checkpoint: {folder / 'checkpoints' / 'last.safetensors'}" in ended.stderr
+    assert "process 1 was ended by SIGKILL" in ended.stderr or "RuntimeError: process 0 of 2" in ended.stderr
+    state = read_state(folder / "checkpoints" / "last.safetensors")
+    assert (state["epoch"], state["step"], len(state["random"])) == (0, 50, 2)
+    assert start(folder, 1).returncode == 0
+    assert_alike(folder, whole)
+
+
+def test_one_process_is_killed_and_two_go_on(tmp_path: Path, whole: Path) -> None:
+    folder = tmp_path / "run"
+    assert start(folder, 1, dies=DEATH).returncode != 0
+    state = read_state(folder / "checkpoints" / "last.safetensors")
+    assert (state["epoch"], state["step"], len(state["random"])) == (0, 54, 1)
+    assert start(folder, 2).returncode == 0
+    assert_alike(folder, whole)
+
+
+def test_torchrun(tmp_path: Path, whole: Path) -> None:
+    """The script asks for one device; torchrun starts two processes, of which one writes."""
+    ended = start(tmp_path / "run", 1, torchrun=2)
+    assert ended.returncode == 0, ended.stderr
+    assert_alike(tmp_path / "run", whole)
+    lines = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2  # a head and a row an epoch: nobody else wrote
+    assert len(list((tmp_path / "run" / "tensorboard").rglob("events*"))) == 1
+    assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 1
