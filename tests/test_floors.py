@@ -26,6 +26,7 @@ FLOORS = [
     "refinement",
     "models",
     "inference",
+    "exporting",
     "training",
     "evaluation",
     "plotting",
