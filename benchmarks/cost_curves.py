@@ -277,6 +277,10 @@ def draw(found: dict[str, tuple[str, list[Point]]], path: Path) -> None:
             counted = [point.operations / start.operations for point in mine]
             ax.plot(xs, counted, color=f"C{index}", linestyle="--", linewidth=0.8)
         ax.set(title=heading, xlabel=axis, xscale="symlog" if axis == "T" else "log", yscale="log")
+        ax.set_xticks(sorted({point.x for point in points}))
+        for side in (ax.xaxis, ax.yaxis):
+            side.set_major_formatter("{x:g}")
+            side.set_minor_formatter("")
         ax.legend(fontsize=6)
         tidy(ax)
     path.parent.mkdir(parents=True, exist_ok=True)

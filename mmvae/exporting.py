@@ -37,6 +37,8 @@ def export(
     Nothing of the data is checked in it, and nothing may be missing: no mask goes in. Sequences keep the number of
     steps of the example.
 
+    A ``.pt2`` file is PyTorch's own format, which pickles the example and may unpickle at loading: load what you trust.
+
     Args:
         model: any model of the library; exported in evaluation mode, on its device, and left as it was.
         data: an example that holds the subset, complete; what it says does not matter, but for the shapes.

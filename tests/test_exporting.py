@@ -26,7 +26,7 @@ VAES: dict[str, dict[str, Any]] = {
 }
 CLASSIFIERS: dict[str, dict[str, Any]] = {
     "LateFusion": {"missing": "mean"},
-    "MoLT": {"common_dim": 4, "fusion_dim": 8},
+    "MoLT": {"common_dim": 4, "fusion_dim": 8, "max_layers": 1},
     "CMPT": {},
 }
 
