@@ -21,6 +21,10 @@ from mmvae.nn.mode import mode
 from mmvae.subsets import Subset
 
 
+_EXAMPLE_ROWS = 3
+"""Of zeros, by which a program is traced, and which its file holds: data does not go in. One would be a constant."""
+
+
 def export(
     model: MultimodalModel, data: Batch | Mapping[str, Any], path: str | Path | None = None, subset: Subset = None
 ) -> ExportedProgram:
@@ -37,7 +41,8 @@ def export(
     Nothing of the data is checked in it, and nothing may be missing: no mask goes in. Sequences keep the number of
     steps of the example.
 
-    A ``.pt2`` file is PyTorch's own format, which pickles the example and may unpickle at loading: load what you trust.
+    A ``.pt2`` file is PyTorch's own format, with a pickle of an example (zeros, none of the data), and loading it may
+    run code: load what you trust.
 
     Args:
         model: any model of the library; exported in evaluation mode, on its device, and left as it was.
@@ -67,25 +72,28 @@ def export(
     batch = batch.restrict(batch.names if subset is None else model._members(subset))
     if not batch.complete or batch.steps:
         raise ValueError("data: the example must be complete, without masks; a program takes complete data.")
-    batch = batch[torch.arange(max(2, len(batch))) % len(batch)]  # one row would be taken for a constant
     if isinstance(model, IterativeVAE) and model.num_steps and set(batch.names) == set(model.names):
         raise TypeError(
             f"{type(model).__name__}: inference from {', '.join(map(repr, batch.names))} computes gradients of the "
             f"bound, which no exported program can; export its students, that is, fewer modalities."
         )
     path_of_subset = _EncoderPath(model, batch)
+    zeros = {name: value.new_zeros(_EXAMPLE_ROWS, *value.shape[1:]) for name, value in batch.data.items()}
     rows = Dim("rows", min=1)
     with torch.no_grad(), mode(model, training=False), pyro.validation_enabled(False), sdpa_kernel(SDPBackend.MATH):
         try:
-            path_of_subset(batch.data)  # what is built at first use must be built of real tensors
+            path_of_subset(zeros)  # what is built at first use must be built of real tensors
             program = torch.export.export(
-                path_of_subset, (batch.data,), dynamic_shapes=({name: {0: rows} for name in batch.names},), strict=False
+                path_of_subset, (zeros,), dynamic_shapes=({name: {0: rows} for name in batch.names},), strict=False
             )
         except Exception as error:
             raise TypeError(
                 f"{type(model).__name__}: inference from {', '.join(map(repr, batch.names))} is no fixed program of "
                 f"PyTorch's operators ({type(error).__name__}; see above)."
             ) from error
+    for name, weight in program.state_dict.items():  # files hold them as rows of numbers, whatever order is the fastest
+        if isinstance(weight, nn.Parameter) and not weight.is_contiguous():
+            program.state_dict[name] = nn.Parameter(weight.detach().contiguous(), weight.requires_grad)
     if path is not None:
         write_whole(Path(path), lambda file: _save(program, file))
     return program

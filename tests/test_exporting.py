@@ -100,6 +100,15 @@ def test_a_file(tmp_path: Path) -> None:
     torch.testing.assert_close(program({"bits": data["bits"]})["mean"], expected.mean)
 
 
+def test_a_file_of_convolutions(tmp_path: Path) -> None:
+    """Whose weights lie in another order in memory."""
+    image = mmvae.Modality("image", (3, 8, 8), mmvae.likelihoods.Laplace())
+    model, data = mmvae.models.MVTCAE([image], 2), {"image": torch.rand(4, 3, 8, 8)}
+    mmvae.export(model, data, tmp_path / "image.pt2")
+    found = torch.export.load(tmp_path / "image.pt2").module()(data)
+    torch.testing.assert_close(found["mean"], mmvae.infer(model, data).mean)
+
+
 def test_what_cannot_be_exported(tmp_path: Path) -> None:
     model, data = build("MVAE")
     masks = {"bits": torch.arange(6) > 0}
