@@ -9,7 +9,7 @@ help:
 	@echo "make experiment   train, evaluate and compare the five models on MNIST-SVHN-Text (minutes on 2 cores)"
 	@echo "make test         lint, types and tests"
 	@echo "make docs         build the documentation into docs/_build/html"
-	@echo "make benchmark    likelihoods, training steps and epochs beside MultiVae, the cost of refinement and proxies"
+	@echo "make benchmark    likelihoods, training steps and epochs beside MultiVae, the cost of refinement and proxies, how cost grows"
 
 # The environment is made once, and again when the dependencies change.
 $(VENV)/.installed: pyproject.toml
@@ -49,6 +49,7 @@ benchmark: $(VENV)/.installed-peers
 	$(VENV)/bin/python benchmarks/epoch.py --out docs/results/speed.md
 	$(VENV)/bin/python benchmarks/refinement_cost.py --out docs/results/speed.md
 	$(VENV)/bin/python benchmarks/proxy_cost.py --encoders small ViT-B --batch-sizes 1 8 --out docs/results/speed.md
+	$(VENV)/bin/python benchmarks/cost_curves.py --preset quick --out docs/results/cost_curves.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info docs/_build docs/jupyter_execute .pytest_cache .mypy_cache .ruff_cache

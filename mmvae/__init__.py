@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmvae import distributions, likelihoods, models, nn, objectives, posteriors, refinement
 from mmvae.batch import Batch
+from mmvae.exporting import export
 from mmvae.inference import infer
 from mmvae.latents import Latents
 from mmvae.modality import Modality
@@ -29,6 +30,7 @@ __all__ = [
     "distributions",
     "evaluate",
     "evaluation",
+    "export",
     "fit",
     "infer",
     "likelihoods",

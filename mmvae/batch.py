@@ -111,7 +111,7 @@ class Batch:
         """
         batch = cls.__new__(cls)
         first = next(iter(data.values()))
-        batch.size = len(first)
+        batch.size = first.shape[0]  # which an export may leave open, as it may not a length
         batch.data = data
         batch.complete = observed is None
         if observed is None:

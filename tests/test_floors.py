@@ -27,6 +27,7 @@ FLOORS = [
     "refinement",
     "models",
     "inference",
+    "exporting",
     "training",
     "evaluation",
     "plotting",

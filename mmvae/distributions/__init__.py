@@ -1,7 +1,7 @@
 """Distributions that Pyro lacks: products of Gaussian experts, stratified mixtures of experts."""
 
 from mmvae.distributions.concatenate import concatenate
-from mmvae.distributions.mixture import MixtureOfExperts, stratified_draws
+from mmvae.distributions.mixture import MixtureOfExperts, stratified_draws, stratified_parts
 from mmvae.distributions.point_mass import point_mass
 from mmvae.distributions.product import product_of_gaussians
 from mmvae.distributions.shared_scale import SharedScaleLaplace
@@ -13,4 +13,5 @@ __all__ = [
     "point_mass",
     "product_of_gaussians",
     "stratified_draws",
+    "stratified_parts",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyro.distributions as dist
@@ -100,10 +100,15 @@ class MixtureOfExperts(TorchDistribution):
         cumulative weights, so every component has K times its weight draws in expectation, and exactly that many
         where the number is whole. An average over the draws estimates the expectation under the mixture without bias.
         """
+        return next(self.stratified_parts(num_samples, num_samples))
+
+    def stratified_parts(self, num_samples: int, size: int) -> Iterator[Float[Tensor, "k *batch D"]]:
+        """The K draws of :meth:`stratified_rsample`, at most ``size`` at a time; shares are of all together."""
         dtype, device = self.loc.dtype, self.loc.device
         offset = torch.rand(self.batch_shape, dtype=dtype, device=device)
-        steps = torch.arange(num_samples, dtype=dtype, device=device).reshape(-1, *(1,) * len(self.batch_shape))
-        return self._draw(self._component_at((steps + offset) / num_samples))
+        for steps in torch.arange(num_samples, dtype=dtype, device=device).split(size):
+            position = (steps.reshape(-1, *(1,) * len(self.batch_shape)) + offset) / num_samples
+            yield self._draw(self._component_at(position))
 
     def split_rsample(self) -> Float[Tensor, "N D"]:
         """One draw per row of a batch ``[N]``, the batch being cut into contiguous parts, one for each component.
@@ -155,8 +160,19 @@ def stratified_draws(distribution: Distribution, num_samples: int) -> Float[Tens
     Raises:
         ValueError: if K is below one.
     """
+    return next(stratified_parts(distribution, num_samples, num_samples))
+
+
+def stratified_parts(distribution: Distribution, num_samples: int, size: int) -> Iterator[Float[Tensor, "k *batch D"]]:
+    """The draws of :func:`stratified_draws`, at most ``size`` at a time.
+
+    Raises:
+        ValueError: if K is below one.
+    """
     if num_samples < 1:
         raise ValueError(f"num_samples: expected at least 1, got {num_samples}.")
     if isinstance(distribution, MixtureOfExperts):
-        return distribution.stratified_rsample(num_samples)
-    return distribution.rsample((num_samples,))
+        yield from distribution.stratified_parts(num_samples, size)
+        return
+    for start in range(0, num_samples, size):
+        yield distribution.rsample((min(size, num_samples - start),))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import pyro
@@ -15,11 +16,12 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, kl_divergence
 
 from mmvae.batch import Batch
-from mmvae.distributions import MixtureOfExperts, stratified_draws
+from mmvae.distributions import MixtureOfExperts, stratified_draws, stratified_parts
 from mmvae.distributions.mixture import Family
 from mmvae.latents import Latents, check_latents
 from mmvae.likelihoods import Likelihood
 from mmvae.modality import Modality
+from mmvae.models.memory import latents_at_a_time
 from mmvae.models.multimodal import MultimodalModel
 from mmvae.models.networks import checked_names, make_decoders, make_encoders, make_likelihoods, resolve_weights
 from mmvae.models.parameters import expose_parameters
@@ -31,8 +33,11 @@ from mmvae.subsets import Subset, canonical
 Weights = Literal["balanced"] | Mapping[str, float] | None
 """Likelihood weights of a model: the modalities' own, balanced by size, or by name."""
 
-_CHUNK_NUMBERS = 2**23
-"""How many numbers one chunk of decoder output may hold; bounds the memory of importance sampling."""
+_ROWS = 1024
+"""Rows whose posteriors are there at a time in importance sampling. It is no setting, since draws depend on it."""
+
+_DRAWN = 2**22
+"""Numbers, over all components, of the draws that are there at a time; no setting either."""
 
 _CACHED_ROWS = 256
 """How many latents a CPU decodes at a time, so that the activations of small networks stay in its cache."""
@@ -247,47 +252,60 @@ class MultimodalVAE(MultimodalModel):
         subset: Subset = None,
         num_samples: int = 1000,
         observed: Mapping[str, Any] | None = None,
+        chunk_size: int | None = None,
     ) -> Float[Tensor, "K N"]:
         """Importance weights log p(x_S, z_k) - log q(z_k | x_S), z_k drawn from q, in nats.
 
         Draws are stratified over the components of a mixture and divided by the density of the whole mixture: then
-        their mean estimates p(x_S) without bias, which draws from one expert under that density would not. Decoders
-        run in chunks, so memory does not grow with K; the draws do not depend on the chunks.
+        their mean estimates p(x_S) without bias, which draws from one expert under that density would not. Draws are
+        made and decoded in chunks, so that memory grows with the data and with the weights alone; the draws do not
+        depend on ``chunk_size``.
 
         Args:
             batch: N data points.
             subset: S; only its members are scored. By default all that is observed.
             num_samples: K, draws per datum.
             observed: ``{name: bool [N]}``, beside the data or in the batch.
+            chunk_size: latents decoded at a time, out of the K N; by default what free memory allows.
+
+        Raises:
+            ValueError: for a number of samples or a chunk below one.
         """
         batch = self.prepare(batch, observed).restrict(self._members(subset))
-        posterior, prior = self.posterior(batch), self.prior()
-        draws = stratified_draws(posterior, num_samples)  # [K, N, D]
+        parts = [torch.cat(list(self._weights(rows, num_samples, chunk_size))) for rows in _in_rows(batch)]
+        return torch.cat(parts, 1)
 
-        def weigh(z: Tensor) -> Tensor:
-            log_p = sum(log_likelihoods(self, batch, z).values(), start=prior.log_prob(z))
-            return log_p - posterior.log_prob(z)
-
-        return torch.cat([weigh(z) for z in draws.split(self._chunk(batch, posterior))])
-
+    @torch.no_grad()
     def log_likelihood(
         self,
         batch: Batch | Mapping[str, Any],
         subset: Subset = None,
         num_samples: int = 1000,
         observed: Mapping[str, Any] | None = None,
+        chunk_size: int | None = None,
     ) -> Float[Tensor, "N"]:
         """log p(x_S) by importance sampling from q(z | x_S), in nats; a lower bound that tightens with the samples.
+
+        The sum over samples is taken as they come, from the draws of :meth:`log_weights`: memory does not grow with K.
 
         Args:
             batch: N data points.
             subset: S; its members alone are scored. By default all that is observed.
             num_samples: K, draws per datum.
             observed: ``{name: bool [N]}``, beside the data or in the batch.
+            chunk_size: latents decoded at a time, out of the K N; by default what free memory allows.
+
+        Raises:
+            ValueError: for a number of samples or a chunk below one.
 
         Source: Burda et al. 2016, the bound L_K; stratified over the components of a mixture.
         """
-        return self.log_weights(batch, subset, num_samples, observed).logsumexp(0) - math.log(num_samples)
+        batch = self.prepare(batch, observed).restrict(self._members(subset))
+        sums = []
+        for rows in _in_rows(batch):
+            parts = (weights.logsumexp(0) for weights in self._weights(rows, num_samples, chunk_size))
+            sums.append(functools.reduce(torch.logaddexp, parts))
+        return torch.cat(sums) - math.log(num_samples)
 
     # Help for the above.
 
@@ -321,11 +339,39 @@ class MultimodalVAE(MultimodalModel):
     def _points(self, z: Tensor) -> dict[str, Tensor]:
         return {name: self._likelihood(name).point(each) for name, each in self.decode(z).items()}
 
-    def _chunk(self, batch: Batch, posterior: Distribution) -> int:
-        """How many draws of the whole batch fit in a chunk."""
+    def _weights(self, batch: Batch, num_samples: int, chunk_size: int | None) -> Iterator[Float[Tensor, "k N"]]:
+        """The importance weights of a few rows, some samples after others."""
+        if chunk_size is not None and chunk_size < 1:
+            raise ValueError(f"chunk_size: expected at least 1 latent at a time, got {chunk_size}.")
         sizes = [math.prod(self._likelihood(name).parameter_shape(self.shapes[name])) for name in batch.names]
+        decoded = chunk_size or latents_at_a_time(max(sizes), self.device)
+        posterior, prior = self.posterior(batch), self.prior()
         components = posterior.num_components if isinstance(posterior, MixtureOfExperts) else 1
-        return max(1, _CHUNK_NUMBERS // (batch.size * max(*sizes, components * self.latent_dim)))
+        drawn = max(1, _DRAWN // (batch.size * components * self.latent_dim))
+        for z in stratified_parts(posterior, num_samples, drawn):
+            yield self._scored(batch, z, decoded) + prior.log_prob(z) - posterior.log_prob(z)
+
+    def _scored(self, batch: Batch, z: Float[Tensor, "k N D"], chunk_size: int) -> Float[Tensor, "k N"]:
+        """log p(x_S | z), a few latents at a time: some samples of all rows, or of one sample some rows."""
+
+        def score(rows: Batch, part: Tensor) -> Tensor:
+            return sum(log_likelihoods(self, rows, part).values(), start=torch.zeros_like(part[..., 0]))
+
+        if chunk_size >= batch.size:
+            return torch.cat([score(batch, part) for part in z.split(chunk_size // batch.size)])
+        columns = []
+        for start in range(0, batch.size, chunk_size):
+            rows = slice(start, start + chunk_size)
+            some = batch[rows]
+            columns.append(torch.cat([score(some, part) for part in z[:, rows].split(1)]))
+        return torch.cat(columns, 1)
 
     def _likelihood(self, name: str) -> Likelihood:
         return cast("Likelihood", self.likelihoods[name])
+
+
+def _in_rows(batch: Batch) -> list[Batch]:
+    """The batch in parts, the posteriors of which are there at a time."""
+    if batch.size <= _ROWS:
+        return [batch]
+    return [batch[start : start + _ROWS] for start in range(0, batch.size, _ROWS)]

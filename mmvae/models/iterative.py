@@ -184,7 +184,7 @@ class IterativeVAE(MultimodalVAE):
             return self.refinement_path(batch, self.num_steps)[1].iterates[-1].distribution
         students = initial.between(batch, self.experts)
         whole = initial.whole(batch)
-        if not bool(whole.any()):
+        if set(batch.names) != set(self.names) or not bool(whole.any()):
             return students
         refined, other = Gaussian.of(self.posterior(batch[whole].restrict(None))), Gaussian.of(students)
         rows = whole.nonzero().flatten()

@@ -83,7 +83,7 @@ class LateFusion(FrozenEncoderClassifier):
         return self.fusion([self._slot(name, encodings, shown[name]) for name in self.names])
 
     def _slot(self, name: str, encodings: Mapping[str, EncoderOutput], shown: Tensor) -> Float[Tensor, "N d"]:
-        nothing = torch.zeros(len(shown), self.encoder(name).dim, device=shown.device)
+        nothing = torch.zeros(shown.shape[0], self.encoder(name).dim, device=shown.device)
         tokens = encodings[name].cls if name in encodings else nothing
         if name in self.means:
             return self.maps[name](torch.where(shown[:, None], tokens, self._mean(name).mean))

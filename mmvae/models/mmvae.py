@@ -14,7 +14,7 @@ from mmvae.objectives import Objective, StratifiedDReG, StratifiedELBO, Stratifi
 from mmvae.objectives.schedules import Weight
 from mmvae.posteriors import Mixture
 
-_OBJECTIVES: dict[str, Callable[[int, Weight], Objective]] = {
+_OBJECTIVES: dict[str, Callable[[int, Weight, int | None], Objective]] = {
     "dreg": StratifiedDReG,
     "iwae": StratifiedIWAE,
     "elbo": StratifiedELBO,
@@ -37,9 +37,12 @@ class MMVAE(MultimodalVAE):
         learned_prior_scale: learn the scale of the prior in each latent dimension.
         beta: KL weight of the objective, a number or a schedule.
         weights: of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        chunk_size: how many of a step's K · M · N latents are decoded at a time (never fewer than one draw from each
+            component); by default all. The gradients are the same; memory then does not grow with K, but by the draws
+            themselves, and decoders run twice.
 
     Raises:
-        ValueError: for an unknown objective or family.
+        ValueError: for an unknown objective or family, or a number of samples or a chunk below one.
 
     Source: Shi et al. 2019, "Variational mixture-of-experts autoencoders for multi-modal deep generative models".
     """
@@ -55,6 +58,7 @@ class MMVAE(MultimodalVAE):
         learned_prior_scale: bool = True,
         beta: Weight = 1.0,
         weights: Weights = None,
+        chunk_size: int | None = None,
     ) -> None:
         check_choice("objective", objective, _OBJECTIVES)
         check_choice("family", family, _FAMILIES)
@@ -62,7 +66,7 @@ class MMVAE(MultimodalVAE):
             modalities,
             latent_dim,
             joint_posterior=Mixture(),
-            objective=_OBJECTIVES[objective](num_samples, beta),
+            objective=_OBJECTIVES[objective](num_samples, beta, chunk_size),
             weights=weights,
             family=_FAMILIES[family],
             learned_prior_scale=learned_prior_scale,

@@ -209,7 +209,7 @@ class MoLT(FrozenEncoderClassifier):
             encodings.tuned = tuned
         pooled = torch.cat(tuned.after, -1) if self.pooling is None else self.pooling(*tuned.after)  # [L, N, *]
         robust = self.mean(pooled)
-        empty = [robust.new_zeros(len(robust), self.encoder(name).dim) for name in self.names]
+        empty = [robust.new_zeros(robust.shape[0], self.encoder(name).dim) for name in self.names]
         tokens = [
             encodings[name].cls if name in encodings else zeros for name, zeros in zip(self.names, empty, strict=True)
         ]

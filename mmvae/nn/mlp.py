@@ -28,7 +28,7 @@ class MLPEncoder(nn.Module):
 
     def forward(self, data: Tensor) -> Tensor:
         """Features ``[N, hidden[-1]]``."""
-        return self.layers(data.reshape(len(data), -1))
+        return self.layers(data.reshape(data.shape[0], -1))
 
 
 class MLPDecoder(nn.Module):

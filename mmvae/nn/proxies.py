@@ -32,6 +32,6 @@ class ProxyHead(nn.Module):
     ) -> Float[Tensor, "N k d"]:
         """The learned tokens after they have read the valid ones of each datum."""
         count = len(self.tokens)
-        sequence = torch.cat([self.tokens.expand(len(tokens), -1, -1), tokens], 1)
-        hidden = None if mask is None else torch.cat([mask.new_zeros(len(mask), count), ~mask], 1)
+        sequence = torch.cat([self.tokens.expand(tokens.shape[0], -1, -1), tokens], 1)
+        hidden = None if mask is None else torch.cat([mask.new_zeros(mask.shape[0], count), ~mask], 1)
         return self.layer(sequence, src_key_padding_mask=hidden)[:, :count]

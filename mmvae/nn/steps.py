@@ -129,8 +129,8 @@ class PatchSteps(Steps):
     def forward(self, data: Tensor) -> Float[Tensor, "N T W"]:
         """The patches, each flattened over channels, height and width."""
         rows, columns = self.grid
-        blocks = self.pad(data).reshape(len(data), self.padded[0], rows, self.patch[0], columns, self.patch[1])
-        return blocks.permute(0, 2, 4, 1, 3, 5).reshape(len(data), rows * columns, self.width)
+        blocks = self.pad(data).reshape(data.shape[0], self.padded[0], rows, self.patch[0], columns, self.patch[1])
+        return blocks.permute(0, 2, 4, 1, 3, 5).reshape(data.shape[0], rows * columns, self.width)
 
     def inverse(self, steps: Float[Tensor, "N T W"]) -> Tensor:
         """The images that have these patches, without the margin."""

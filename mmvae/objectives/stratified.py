@@ -12,6 +12,7 @@ from torch import Tensor
 from mmvae.batch import Batch
 from mmvae.distributions.mixture import MixtureOfExperts
 from mmvae.objectives.base import Loss, Objective, Trainable, mixture_posterior, weighted_sum
+from mmvae.objectives.chunks import Scores, in_chunks
 from mmvae.objectives.schedules import Weight, checked, weight_at
 from mmvae.objectives.traces import log_likelihoods
 
@@ -22,10 +23,12 @@ class _Stratified(Objective):
     log w_ck = Σ_m w_m log p(x_m | z_ck) + β (log p(z_ck) - log q(z_ck)).
     """
 
-    def __init__(self, num_samples: int = 1, beta: Weight = 1.0) -> None:
+    def __init__(self, num_samples: int = 1, beta: Weight = 1.0, chunk_size: int | None = None) -> None:
         if num_samples < 1:
             raise ValueError(f"num_samples: expected at least 1, got {num_samples}.")
-        self.num_samples = num_samples
+        if chunk_size is not None and chunk_size < 1:
+            raise ValueError(f"chunk_size: expected at least 1 latent at a time, or None for all; got {chunk_size}.")
+        self.num_samples, self.chunk_size = num_samples, chunk_size
         self.beta = checked("beta", beta)
 
     def __call__(self, model: Trainable, batch: Batch) -> Loss:
@@ -33,8 +36,13 @@ class _Stratified(Objective):
         posterior = mixture_posterior(model, batch)
         draws = posterior.component_rsample(self.num_samples)  # [K, C, N, D]
         z = draws.view_as(draws)  # a path of its own, whose gradient an objective may weigh
-        log_p = log_likelihoods(model, batch, z)
-        log_ratio = model.prior().log_prob(z) - self._density(posterior).log_prob(z)
+        prior, density = model.prior(), self._density(posterior)
+
+        def score(part: Float[Tensor, "k C N D"]) -> Scores:
+            return {**log_likelihoods(model, batch, part), "z": prior.log_prob(part) - density.log_prob(part)}
+
+        log_p = in_chunks(score, z, self._at_a_time(z))
+        log_ratio = log_p.pop("z")  # no modality bears this name
         beta = weight_at(self.beta, model.epoch)
         log_w = weighted_sum(log_p, model.weights) + beta * log_ratio
 
@@ -49,6 +57,16 @@ class _Stratified(Objective):
             bound = self._bound(sum(log_p.values(), start=log_ratio))
         loss = -(posterior.weights * maximised).sum(0).mean()
         return Loss(loss, {**terms, "kl": kl, "elbo": (posterior.weights * bound).sum(0).mean()})
+
+    def capture_obstacle(self, batch: Batch) -> str | None:
+        """For the second pass of a chunk the random generators are put back, which no graph can do."""
+        return None if self.chunk_size is None else "draws are scored in chunks, twice from the same random numbers"
+
+    def _at_a_time(self, draws: Float[Tensor, "K C N D"]) -> int:
+        """How many draws of each component are scored together."""
+        if self.chunk_size is None:
+            return self.num_samples
+        return max(1, self.chunk_size // math.prod(draws.shape[1:-1]))
 
     def _is_honest(self, model: Trainable) -> bool:
         return self.beta == 1 and all(weight == 1 for weight in model.weights.values())
@@ -78,6 +96,7 @@ class StratifiedELBO(_Stratified):
     Args:
         num_samples: K.
         beta: KL weight.
+        chunk_size: latents decoded at a time, see :class:`~mmvae.models.MMVAE`.
 
     Source: Shi et al. 2019.
     """
@@ -92,6 +111,7 @@ class StratifiedIWAE(_Stratified):
     Args:
         num_samples: K.
         beta: weight of log p(z) - log q(z) inside the importance weights; only 1 gives a bound in nats.
+        chunk_size: latents decoded at a time, see :class:`~mmvae.models.MMVAE`.
 
     Source: Shi et al. 2019, the looser bound, with each component inside its own logarithm.
     """
@@ -126,14 +146,19 @@ class StratifiedDReG(StratifiedIWAE):
         self, posterior: MixtureOfExperts, draws: Tensor, z: Tensor, log_w: Tensor, beta: float | Tensor
     ) -> Tensor:
         bound, omega = self._bound(log_w), log_w.softmax(0).detach()
-        responsibility = posterior.detach().responsibilities(draws)  # [K, C, C, N]: of component j for draws from c
-        own = responsibility.diagonal(dim1=1, dim2=2).movedim(-1, 1)  # [K, C, N]
+        apart = 1 - torch.eye(posterior.num_components, dtype=omega.dtype, device=omega.device).unsqueeze(-1)
+        frozen = posterior.detach()
+
+        def correct(part: Float[Tensor, "k C N D"]) -> Scores:
+            responsibility = frozen.responsibilities(part)  # [k, C, C, N]: of component j for draws from c
+            own = responsibility.diagonal(dim1=1, dim2=2).movedim(-1, 1)  # [k, C, N]
+            others = responsibility.detach() * apart
+            return {"own": own, "score": (others * posterior.component_log_prob(part.detach())).sum(2)}
+
+        correction = in_chunks(correct, draws, self._at_a_time(draws))
+        own, score = correction["own"], correction["score"]
         if z.requires_grad:
             path = (1 - beta * (1 - omega) * own.detach()).unsqueeze(-1)
             z.register_hook(lambda gradient: path * gradient)
-        others = responsibility.detach() * (
-            1 - torch.eye(posterior.num_components, dtype=omega.dtype, device=omega.device)
-        ).unsqueeze(-1)
-        score = (others * posterior.component_log_prob(draws.detach())).sum(2)
         surrogate = (omega * log_w - beta * (omega - 1 / self.num_samples) * (own + score)).sum(0)
         return surrogate + (bound - surrogate).detach()

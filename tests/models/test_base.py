@@ -11,6 +11,7 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
+from live_memory import LiveMemory
 from torch import nn
 
 from mmvae import Batch, Modality, likelihoods, models
@@ -220,18 +221,73 @@ def test_unknown_choices_are_refused() -> None:
             models.MMVAE([numbers("a")], 2, **arguments)
 
 
-def test_chunks_do_not_change_the_likelihood(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The draws are the same, however many are decoded at a time."""
+@pytest.mark.parametrize("kind", ["MVAE", "MMVAE", "MoPoE"])
+def test_chunks_do_not_change_the_likelihood(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The draws are the same, however many are decoded at a time: of all rows, or of some."""
     from mmvae.models import base
 
-    model, data = make("MoPoE", 3)
-    results = []
-    for numbers_at_a_time in (2**23, 60, 1):
-        monkeypatch.setattr(base, "_CHUNK_NUMBERS", numbers_at_a_time)
-        torch.manual_seed(1)
-        results.append(model.log_weights(data, num_samples=50))
-    for other in results[1:]:
-        torch.testing.assert_close(other, results[0])
+    model, data = make(kind, 3)
+    monkeypatch.setattr(base, "_ROWS", 3)  # of the four that there are
+    monkeypatch.setattr(base, "_DRAWN", 3 * 7 * 2 * 3)
+    batch = Batch(data, {next(iter(data)): torch.arange(len(next(iter(data.values())))) != 1})
+    weights, likelihoods = [], []
+    for chunk_size in (None, 1000, 8, 3, 1):
+        for found, method in ((weights, model.log_weights), (likelihoods, model.log_likelihood)):
+            torch.manual_seed(1)
+            found.append(method(batch, num_samples=50, chunk_size=chunk_size))
+    torch.testing.assert_close(likelihoods[0], weights[0].logsumexp(0) - math.log(50))
+    for found in (weights, likelihoods):
+        for other in found[1:]:
+            torch.testing.assert_close(other, found[0])
+    with pytest.raises(ValueError, match="chunk_size: expected at least 1"):
+        model.log_likelihood(data, chunk_size=0)
+
+
+@pytest.mark.parametrize("kind", ["MVAE", "MoPoE"])
+def test_memory_of_the_likelihood_is_bounded(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the number of samples; and in rows, but for a number of each of them."""
+    from mmvae.models import base
+
+    monkeypatch.setattr(base, "_ROWS", 32)
+    monkeypatch.setattr(base, "_DRAWN", 2**12)
+    model = getattr(models, kind)([numbers("a", 500), numbers("b", 500)], 2)
+
+    def cost(rows: int, num_samples: int, chunk_size: int) -> LiveMemory:
+        batch = model.prepare({name: torch.randn(rows, 500) for name in "ab"})
+        with LiveMemory() as memory:
+            model.log_likelihood(batch, num_samples=num_samples, chunk_size=chunk_size)
+        return memory
+
+    some = cost(64, 100, 16)
+    assert some.largest <= 32 * 500 * 4  # the data of the rows that are encoded
+    assert cost(64, 200, 16).peak <= 1.05 * some.peak
+    assert cost(256, 100, 16).peak <= 1.05 * some.peak + 256 * 4 * 2
+    assert cost(64, 200, 10_000).peak > 5 * some.peak
+
+
+def test_chunks_follow_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between a least and a most, and by a size of chunk that is never nothing."""
+    from mmvae.models import memory
+
+    here = torch.device("cpu")
+    assert memory.free_memory(here) is None or memory.free_memory(here) > 0  # type: ignore[operator]
+    sizes = []
+    for free in (None, 2**50, 2**30, 2**26, 0):
+        monkeypatch.setattr(memory, "free_memory", lambda device, free=free: free)
+        sizes.append(memory.latents_at_a_time(64, here))
+    assert sizes == [2**17, 2**17, 2**17, 2**13, 2**10]
+    assert memory.latents_at_a_time(2**30, here) == 1
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_free_memory_of_a_gpu() -> None:
+    from mmvae.models.memory import free_memory
+
+    device = torch.device("cuda", 0)
+    free = free_memory(device)
+    assert free is not None
+    assert 0 < free <= torch.cuda.get_device_properties(device).total_memory
 
 
 def test_many_draws_are_decoded_like_few() -> None:

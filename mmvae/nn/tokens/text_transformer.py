@@ -26,10 +26,10 @@ class IdEmbedding(nn.Module):
         Raises:
             ValueError: for ids outside the vocabulary (on the CPU; elsewhere nothing is waited for).
         """
-        if ids.device.type == "cpu":
+        if ids.device.type == "cpu" and not torch.compiler.is_exporting():  # a program looks at no values
             self.check(ids)
         tokens = nn.functional.embedding(ids, self.symbols)
-        tokens = torch.cat([self.class_token.expand(len(tokens), 1, -1), tokens], 1)
+        tokens = torch.cat([self.class_token.expand(tokens.shape[0], 1, -1), tokens], 1)
         return self.dropout(tokens + self.positions)
 
     def check(self, ids: Int64[Tensor, "N L"]) -> None:

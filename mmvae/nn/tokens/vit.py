@@ -29,7 +29,7 @@ class PatchEmbedding(nn.Module):
     def forward(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N S d"]:
         """The tokens ``[N, 1 + n, dim]``, positions added."""
         tokens = self.projection(self.steps(images))
-        tokens = torch.cat([self.class_token.expand(len(tokens), 1, -1), tokens], 1)
+        tokens = torch.cat([self.class_token.expand(tokens.shape[0], 1, -1), tokens], 1)
         return self.dropout(tokens + self.positions)
 
 

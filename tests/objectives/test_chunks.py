@@ -1,0 +1,104 @@
+"""Draws scored in chunks: the same loss and gradients, and memory that does not grow with their number."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import pytest
+import torch
+from live_memory import LiveMemory
+from objectives.parts import Parts, make
+from torch import Tensor
+
+from mmvae import Modality, likelihoods, models
+from mmvae.nn import MLPDecoder, MLPEncoder
+
+
+def gradients(model: Any, data: Any, observed: Any, chunk_size: int | None) -> tuple[Any, Tensor]:
+    model.objective.chunk_size = chunk_size
+    model.zero_grad()
+    torch.manual_seed(1)
+    loss = model.loss(data, observed)
+    loss.total.backward()
+    return loss, torch.cat([each.grad.flatten() for each in model.parameters()])
+
+
+@pytest.mark.parametrize("missing", [False, True], ids=["complete", "missing"])
+@pytest.mark.parametrize("family", ["laplace", "normal"])
+@pytest.mark.parametrize("objective", ["elbo", "iwae", "dreg"])
+def test_gradients_are_those_of_all_at_once(objective: str, family: str, missing: bool) -> None:
+    """In relation to their length, for chunks that divide the draws and such that do not."""
+    model, data = make("MMVAE", num_samples=7, objective=objective, family=family, weights={"bits": 0.5}, beta=0.7)
+    observed = Parts().make_observed() if missing else None
+    whole, expected = gradients(model, data, observed, None)
+    assert expected.norm() > 0
+    for chunk_size in (1, 3 * 6 * 2, 3 * 6 * 7, 10_000):  # one, two and all draws from each of three experts
+        loss, found = gradients(model, data, observed, chunk_size)
+        assert (found - expected).norm() <= 1e-6 * expected.norm()
+        torch.testing.assert_close(loss.total, whole.total, rtol=1e-6, atol=0)
+        assert loss.terms.keys() == whole.terms.keys()
+        for name, term in loss.terms.items():
+            torch.testing.assert_close(term, whole.terms[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("objective", ["elbo", "iwae", "dreg"])
+def test_memory_does_not_grow_with_the_draws(objective: str) -> None:
+    """But by the draws themselves, and a few numbers for each; without chunks it does."""
+    encoder = functools.partial(MLPEncoder, (200,), hidden=(5,))
+    decoder = functools.partial(MLPDecoder, shape=(200,), hidden=(50,))
+    modalities = [Modality(name, (200,), likelihoods.Normal(), encoder, decoder) for name in "ab"]
+    rows = 8
+
+    def peak(num_samples: int, chunk_size: int | None) -> int:
+        model = models.MMVAE(modalities, 2, num_samples=num_samples, objective=objective, chunk_size=chunk_size)  # type: ignore[arg-type]
+        batch = model.prepare({name: torch.randn(rows, 200) for name in "ab"})
+        with LiveMemory() as memory:
+            model.loss(batch).total.backward()
+        return memory.peak
+
+    few, many = peak(8, 4 * 2 * rows), peak(64, 4 * 2 * rows)
+    each_draw = 2 * rows * 4 * 40  # bytes of a draw from both experts, some forty numbers per row
+    assert many - few <= (64 - 8) * each_draw
+    assert peak(64, None) > 4 * many
+
+
+def test_dropout_is_the_same_in_both_passes() -> None:
+    """Otherwise the gradient of a decoder would be that of another loss than the one reported."""
+
+    def decoder(size: int) -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.Linear(size, 3), torch.nn.Dropout(0.5))
+
+    modality = Modality("a", (3,), likelihoods.Normal(), decoder=decoder)
+    model = models.MMVAE([modality], 2, num_samples=4, objective="elbo", chunk_size=2)
+    loss = model.loss({"a": torch.zeros(1, 3)}).total
+    loss.backward()
+    bias = model.decoders["a"][0].bias  # type: ignore[index,union-attr]
+    step = bias.grad.sign() * 1e-3
+
+    def at(sign: int) -> Tensor:
+        with torch.no_grad():
+            bias.add_(sign * step)
+            torch.manual_seed(3)
+            value = model.loss({"a": torch.zeros(1, 3)}).total
+            bias.sub_(sign * step)
+        return value
+
+    torch.manual_seed(3)
+    model.zero_grad()
+    model.loss({"a": torch.zeros(1, 3)}).total.backward()
+    slope = (bias.grad * step).sum()
+    torch.testing.assert_close((at(1) - at(-1)) / 2, slope, rtol=2e-2, atol=1e-5)
+
+
+def test_empty_chunks_are_refused() -> None:
+    with pytest.raises(ValueError, match="chunk_size: expected at least 1 latent at a time, or None for all; got 0"):
+        make("MMVAE", chunk_size=0)
+
+
+def test_steps_with_chunks_are_not_captured() -> None:
+    model, data = make("MMVAE", num_samples=3)
+    batch = model.prepare(data)
+    assert model.capture_obstacle(batch) is None
+    model.objective.chunk_size = 10
+    assert "in chunks" in str(model.capture_obstacle(batch))

@@ -1,0 +1,121 @@
+"""Inference as an exported program: every model, from one modality and from all, equal to ``infer``."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from models.codebooks import MAKERS
+from models.codebooks import make_data as make_codebook_data
+from objectives.parts import make
+from torch import Tensor
+
+import mmvae
+from mmvae import nn
+
+VAES: dict[str, dict[str, Any]] = {
+    "MVAE": {},
+    "MMVAE": {},
+    "MoPoE": {},
+    "JMVAE": {"trunk_width": 4, "hidden": 8},
+    "MVTCAE": {},
+    "IterativeVAE": {"trunk_width": 4, "hidden": 8, "num_steps": 2},
+}
+CLASSIFIERS: dict[str, dict[str, Any]] = {
+    "LateFusion": {"missing": "mean"},
+    "MoLT": {"common_dim": 4, "fusion_dim": 8, "max_layers": 1},
+    "CMPT": {},
+}
+
+
+def build(kind: str) -> tuple[Any, dict[str, Tensor]]:
+    """A small model and data for it."""
+    if kind in VAES:
+        return make(kind, **VAES[kind])
+    if kind in MAKERS:
+        data = make_codebook_data(kind)
+        return MAKERS[kind](), data
+    image = nn.ViT((1, 4, 4), 2, dim=8, depth=2, heads=2)
+    text = nn.TextTransformer(9, 5, dim=8, depth=2, heads=2)
+    data = {"image": torch.rand(6, 1, 4, 4), "text": torch.randint(1, 9, (6, 5))}
+    if kind == "MaskedReconstruction":
+        return mmvae.models.MaskedReconstruction({"image": image}), {"image": data["image"]}
+    return getattr(mmvae.models, kind)({"image": image, "text": text}, 3, **CLASSIFIERS[kind]), data
+
+
+RECIPES = sorted(
+    name
+    for name in mmvae.models.__all__
+    if not inspect.isabstract(getattr(mmvae.models, name)) and name != "MultimodalVAE"
+)
+
+
+@pytest.mark.parametrize("subset", ["first", "last", "all"])
+@pytest.mark.parametrize("kind", RECIPES)
+def test_a_program_gives_what_inference_gives(kind: str, subset: str) -> None:
+    """For other data, and another number of rows, than those of the example; the model stays as it was."""
+    model, data = build(kind)
+    names = {"first": model.names[:1], "last": model.names[-1:], "all": model.names}[subset]
+    if kind == "IterativeVAE" and subset == "all":
+        with pytest.raises(TypeError, match="IterativeVAE: inference from 'real', 'bits', 'codes' computes gradients"):
+            mmvae.export(model, data, subset=names)
+        return
+    if kind == "FCID" and subset == "all":
+        names = model.names[:2]  # the others have another number of steps
+    model.train()
+    program = mmvae.export(model, {name: value[:3] for name, value in data.items()}, subset=names[::-1]).module()
+    assert model.training
+    for rows in (slice(0, 1), slice(0, 6)):
+        some = {name: data[name][rows] for name in names}
+        found, expected = program(some), mmvae.infer(model, some, names)
+        torch.testing.assert_close(found["mean"], expected.mean, rtol=1e-5, atol=1e-5)
+        if kind in VAES:
+            assert set(found) == {"mean", "scale"}
+            torch.testing.assert_close(found["scale"], expected.scale, rtol=1e-5, atol=1e-5)
+        elif kind in MAKERS:
+            assert set(found) == {"mean", "codes"}
+            assert torch.equal(found["codes"], expected.codes)  # type: ignore[arg-type]
+        elif kind in CLASSIFIERS:
+            assert set(found) == {"mean", "logits"}
+            model.eval()
+            torch.testing.assert_close(found["logits"], model.predict(expected), rtol=1e-5, atol=1e-5)
+        else:
+            assert set(found) == {"mean"}
+
+
+def test_a_file(tmp_path: Path) -> None:
+    """Written whole, and loaded without this library; weights are constants of the program."""
+    model, data = build("MoPoE")
+    path = tmp_path / "new" / "mopoe.pt2"
+    mmvae.export(model, data, path, "bits")
+    assert [each.name for each in path.parent.iterdir()] == ["mopoe.pt2"]
+    program = torch.export.load(path).module()
+    expected = mmvae.infer(model, data, "bits")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    torch.testing.assert_close(program({"bits": data["bits"]})["mean"], expected.mean)
+
+
+def test_a_file_of_convolutions(tmp_path: Path) -> None:
+    """Whose weights lie in another order in memory."""
+    image = mmvae.Modality("image", (3, 8, 8), mmvae.likelihoods.Laplace())
+    model, data = mmvae.models.MVTCAE([image], 2), {"image": torch.rand(4, 3, 8, 8)}
+    mmvae.export(model, data, tmp_path / "image.pt2")
+    found = torch.export.load(tmp_path / "image.pt2").module()(data)
+    torch.testing.assert_close(found["mean"], mmvae.infer(model, data).mean)
+
+
+def test_what_cannot_be_exported(tmp_path: Path) -> None:
+    model, data = build("MVAE")
+    masks = {"bits": torch.arange(6) > 0}
+    with pytest.raises(ValueError, match="data: the example must be complete"):
+        mmvae.export(model, mmvae.Batch(data, masks))
+    with pytest.raises(ValueError, match=r"path: .* ending \.pt2, got .*model\.onnx"):
+        mmvae.export(model, data, tmp_path / "model.onnx")
+    with pytest.raises(ValueError, match="unknown modality 'voice'"):
+        mmvae.export(model, data, subset="voice")
+    assert mmvae.export(model, mmvae.Batch(data, masks), subset="real") is not None
