@@ -249,7 +249,7 @@ def test_memory_of_the_likelihood_is_bounded(kind: str, monkeypatch: pytest.Monk
     from mmvae.models import base
 
     monkeypatch.setattr(base, "_ROWS", 32)
-    monkeypatch.setattr(base, "_DRAWN", 2**12)
+    monkeypatch.setattr(base, "_DRAWN", 2**10)
     model = getattr(models, kind)([numbers("a", 500), numbers("b", 500)], 2)
 
     def cost(rows: int, num_samples: int, chunk_size: int) -> LiveMemory:
@@ -258,11 +258,11 @@ def test_memory_of_the_likelihood_is_bounded(kind: str, monkeypatch: pytest.Monk
             model.log_likelihood(batch, num_samples=num_samples, chunk_size=chunk_size)
         return memory
 
-    some = cost(64, 100, 16)
+    some = cost(64, 20, 16)
     assert some.largest <= 32 * 500 * 4  # the data of the rows that are encoded
-    assert cost(64, 200, 16).peak <= 1.05 * some.peak
-    assert cost(256, 100, 16).peak <= 1.05 * some.peak + 256 * 4 * 2
-    assert cost(64, 200, 10_000).peak > 5 * some.peak
+    assert cost(64, 40, 16).peak <= 1.05 * some.peak
+    assert cost(256, 20, 16).peak <= 1.05 * some.peak + 256 * 4 * 2
+    assert cost(64, 40, 10_000).peak > 5 * some.peak
 
 
 def test_chunks_follow_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
