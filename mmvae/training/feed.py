@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
@@ -29,7 +30,44 @@ class Stateful(Protocol):
         """Takes up a state."""
 
 
-class Feed:
+class Feed(ABC):
+    """Batches of the epochs of a training, which follow from the seed and the epoch alone."""
+
+    steps: int
+    """Of an epoch."""
+
+    @property
+    @abstractmethod
+    def is_uniform(self) -> bool:
+        """Whether all batches hold the same modalities, even if no row has one."""
+
+    @abstractmethod
+    def shuffled(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch of training, from a step on."""
+
+    @abstractmethod
+    def in_order(self) -> Iterator[Batch]:
+        """The batches of all data, always in the same order."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any] | None:
+        """The state of the generators that the data itself draws from, ``None`` without any."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Puts them into a state that :meth:`state` gave."""
+
+    @contextlib.contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Leaves them, afterwards, in the state in which they were."""
+        before = self.state()
+        try:
+            yield
+        finally:
+            self.restore(before)
+
+
+class RowFeed(Feed):
     """Batches of chosen rows of a source, in an order that follows from the seed and the epoch alone.
 
     With several processes each gets its share of the rows, of the same length for all: the order is filled up from
@@ -99,15 +137,6 @@ class Feed:
         """Puts the source's own generators into a state that :meth:`state` gave."""
         if self._stateful is not None and state is not None:
             self._stateful.load_state_dict(state)
-
-    @contextlib.contextmanager
-    def undisturbed(self) -> Iterator[None]:
-        """Leaves the source's own generators, afterwards, in the state in which they were."""
-        before = self.state()
-        try:
-            yield
-        finally:
-            self.restore(before)
 
     @property
     def _stateful(self) -> Stateful | None:

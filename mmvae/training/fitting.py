@@ -21,7 +21,7 @@ from mmvae.training.checked import CheckedOnce, sound
 from mmvae.training.checkpoint import Checkpoints
 from mmvae.training.display import Display
 from mmvae.training.engine import Engine, MakeOptimizer
-from mmvae.training.feed import Feed, split
+from mmvae.training.feed import Feed, RowFeed, split
 from mmvae.training.folder import existing_run, start_run
 from mmvae.training.journal import Journal
 from mmvae.training.learning_rate import Schedule
@@ -250,17 +250,17 @@ def _sizes(part: _Part, validation: _Part | None) -> dict[str, Any]:
 
 def _feeds(
     part: _Part, validation: _Part | None, engine: Engine, settings: Settings, model: Any
-) -> tuple[Feed | StreamFeed, Feed | StreamFeed | None]:
+) -> tuple[Feed, Feed | None]:
     """The feeds of training and validation."""
     options = (settings.batch_size, settings.seed, engine.rank, engine.world)
     placed: dict[int, Source] = {}  # a source that both have is moved once
 
-    def feed(part: _Part) -> Feed | StreamFeed:
+    def feed(part: _Part) -> Feed:
         if isinstance(part, Streamed):
             return StreamFeed(part, *options)
         if id(part.source) not in placed:
             placed[id(part.source)] = _placed(part.source, engine.device, model)
-        return Feed(placed[id(part.source)], part.rows, *options)
+        return RowFeed(placed[id(part.source)], part.rows, *options)
 
     return feed(part), None if validation is None else feed(validation)
 

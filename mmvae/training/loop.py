@@ -21,7 +21,6 @@ from mmvae.training.randomness import derived_seed, random_state, randomness_kep
 from mmvae.training.run import score
 from mmvae.training.saving import set_tensors, tensors_of, write_weights
 from mmvae.training.settings import Settings
-from mmvae.training.stream_feed import StreamFeed
 from mmvae.training.switches import Interrupts
 
 _STEPS_BETWEEN_CHECKS = 50
@@ -58,8 +57,8 @@ class Loop:
         self,
         model: Any,
         engine: Engine,
-        feed: Feed | StreamFeed,
-        validation: Feed | StreamFeed | None,
+        feed: Feed,
+        validation: Feed | None,
         settings: Settings,
         checkpoints: Checkpoints,
     ) -> None:
@@ -191,7 +190,7 @@ class Loop:
         self._settled = True
         return rows
 
-    def _validate(self, feed: Feed | StreamFeed, number: int, interrupts: Interrupts) -> Row:
+    def _validate(self, feed: Feed, number: int, interrupts: Interrupts) -> Row:
         """A row of means over the validation data.
 
         The draws are the same after every epoch, and training goes on as if there had been no validation.

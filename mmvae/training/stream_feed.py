@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 from mmvae.batch import Batch
 from mmvae.streamed import Streamed
-from mmvae.training.feed import Stateful
+from mmvae.training.feed import Feed, Stateful
 from mmvae.training.randomness import Generators, derived_seed
 
 _STREAM = 4
 
 
-class StreamFeed:
+class StreamFeed(Feed):
     """Batches of a stream. What it draws at random follows from the seed and the epoch, whatever the model draws.
 
     All processes read with the same draws, so that a stream that shuffles is in the same order for all of them and
@@ -77,18 +76,9 @@ class StreamFeed:
         if isinstance(self.stream.dataset, Stateful) and state is not None:
             self.stream.dataset.load_state_dict(state)
 
-    @contextlib.contextmanager
-    def undisturbed(self) -> Iterator[None]:
-        """Leaves the dataset, afterwards, in the state in which it was."""
-        before = self.state()
-        try:
-            yield
-        finally:
-            self.restore(before)
-
     @property
     def is_uniform(self) -> bool:
-        """Whether all batches hold the same modalities: what a stream holds is not known before it comes."""
+        """What a stream holds is not known before it comes."""
         return False
 
     def _state_now(self) -> dict[str, Any] | None:

@@ -5,13 +5,13 @@ import torch
 
 from mmvae import Batch
 from mmvae.sources import Blocks, InMemory
-from mmvae.training.feed import Feed, split
+from mmvae.training.feed import RowFeed, split
 from mmvae.training.randomness import block_permutation
 
 
 def make_feed(rows=23, batch_size=4, **options):
     source = InMemory(Batch({"row": torch.arange(rows)[:, None]}))
-    return Feed(source, torch.arange(rows), batch_size, **options)
+    return RowFeed(source, torch.arange(rows), batch_size, **options)
 
 
 def rows_of(batches):
@@ -69,7 +69,7 @@ def test_a_split_is_disjoint_and_complete():
 def in_blocks(rows, blocks, **options):
     source = InMemory(Batch({"row": torch.arange(rows)[:, None]}))
     source.blocks = blocks
-    return Feed(source, torch.arange(rows), 10, **options)
+    return RowFeed(source, torch.arange(rows), 10, **options)
 
 
 @pytest.mark.parametrize(("rows", "blocks"), [(1000, Blocks(16, 4)), (1000, Blocks(1, 1)), (23, Blocks(50, 2))])

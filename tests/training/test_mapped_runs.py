@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from functools import partial
 
 import pytest
+from training.interrupting import interrupt
 
 from mmvae.data import Blocks, mapped, write_mapped
 from mmvae.training import fit
 
 quiet = partial(fit, progress=False, batch_size=8, device="cpu")  # five steps an epoch
-
-
-def interrupt(model, calls):
-    inner, left = model.objective, [calls]
-
-    def objective(owner, batch):
-        left[0] -= 1
-        if not left[0]:
-            os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C
-        return inner(owner, batch)
-
-    model.objective = objective
-    return model
 
 
 def test_a_run_in_blocks_resumes_exactly_and_with_the_same_blocks(new_model, data, tmp_path, assert_same, timeless):

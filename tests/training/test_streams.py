@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 from functools import partial
 
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+from training.interrupting import interrupt
 
 import mmvae
 from mmvae.data import Streamed
@@ -102,19 +101,6 @@ def numbers(rows=40):
 
 def rows_of(batches):
     return [row for batch in batches for row in batch.data["row"].flatten().tolist()]
-
-
-def interrupt(model, calls):
-    inner, left = model.objective, [calls]
-
-    def objective(owner, batch):
-        left[0] -= 1
-        if not left[0]:
-            os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C
-        return inner(owner, batch)
-
-    model.objective = objective
-    return model
 
 
 def test_a_stream_trains_as_its_rows_in_order_do(new_model, data, assert_same):
