@@ -85,7 +85,7 @@ PRESETS = {
         num_samples=100,
         epochs=6,
         judge_steps=300,
-        seeds=(0, 1, 2),
+        seeds=(0, 1),
         threads=1,
     ),
     "full": Preset(

@@ -64,7 +64,7 @@ class Run:
 
     def part(self, name: str, measure: Callable[[], Any]) -> Any:
         """What an earlier call with the same settings measured, or what is measured now and kept."""
-        settings = f"{self.preset}, {self.device}"
+        settings = f"{replace(self.preset, says='', seeds=())}, {self.device}"  # a seed is in the part's name
         path = self.folder / f"{name}.json"
         if path.exists() and (found := read_json(path))["settings"] == settings:
             return found["measured"]
