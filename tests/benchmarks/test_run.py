@@ -104,7 +104,7 @@ def test_other_settings_are_measured_anew(tmp_path):
     assert other.part("a", lambda: 3) == 3
 
 
-def timings(**ratios: float) -> dict[str, Timing]:
+def timings() -> dict[str, Timing]:
     slow = Timing((1.0, 1.0, 1.0), (0.5, 0.6, 0.7))
     return {name: slow if name == "coherence" else Timing((1.0,), (2.0,)) for name in MEASURES}
 
