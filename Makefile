@@ -9,7 +9,8 @@ help:
 	@echo "make experiment   train, evaluate and compare the five models on MNIST-SVHN-Text (minutes on 2 cores)"
 	@echo "make test         lint, types and tests"
 	@echo "make docs         build the documentation into docs/_build/html"
-	@echo "make benchmark    likelihoods, training steps and epochs beside MultiVae, the cost of refinement and proxies, how cost grows"
+	@echo "make benchmark    speed, memory and quality side by side with MultiVae (benchmarks/run.py); likelihoods, the cost of"
+	@echo "                  refinement and proxies, how cost grows"
 
 # The environment is made once, and again when the dependencies change.
 $(VENV)/.installed: pyproject.toml
@@ -43,6 +44,7 @@ $(VENV)/.installed-peers: $(VENV)/.installed
 	@touch $@
 
 benchmark: $(VENV)/.installed-peers
+	$(VENV)/bin/python benchmarks/run.py --device auto --out docs/results/benchmark.md
 	$(VENV)/bin/python benchmarks/exact_likelihood.py --out docs/results/exact_likelihood.md
 	$(VENV)/bin/python benchmarks/agreement.py --out docs/results/speed.md
 	$(VENV)/bin/python benchmarks/train_step.py --out docs/results/speed.md

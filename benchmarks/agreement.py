@@ -15,14 +15,11 @@ from typing import Any
 
 import torch
 import tyro
-from peers import make_peer, peer_data
+from peers import make_peer, parameter_pairs, peer_data
 from protocol import LATENT_DIM, RECIPES, Case, make_model, synthetic_digits
 from results import conditions, table, write_section
 from torch import Tensor, nn
 from torch.distributions import Laplace, Normal
-
-from mmvae.models.base import MultimodalVAE
-from mmvae.posteriors import JointEncoder
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ def compare(case: Case, batch_size: int) -> Agreement:
     our_loss.backward()
     peer_loss.backward()
     decoders = set(ours.decoders.parameters())
-    pairs = list(_pairs(ours, peer))
+    pairs = list(parameter_pairs(ours, peer))
     return Agreement(
         our_loss.item(), peer_loss.item(), _apart(pairs), _apart([pair for pair in pairs if pair[0] in decoders])
     )
@@ -85,18 +82,6 @@ def _apart(pairs: list[tuple[nn.Parameter, nn.Parameter]]) -> float:
     """The distance of the gradients of many parameters, as a share of the length of the first."""
     differences, lengths = zip(*(_distance(own, other) for own, other in pairs), strict=True)
     return (sum(differences) / sum(lengths)) ** 0.5
-
-
-def _pairs(ours: MultimodalVAE, peer: Any) -> Iterator[tuple[nn.Parameter, nn.Parameter]]:
-    for name in ours.names:
-        for own, other in (
-            (ours.experts.encoders[name], peer.encoders[name].encoder),
-            (ours.experts.heads[name], peer.encoders[name].linear),
-            (ours.decoders[name], peer.decoders[name].decoder),
-        ):
-            yield from zip(own.parameters(), other.parameters(), strict=True)
-    if isinstance(ours.joint_posterior, JointEncoder):
-        yield from zip(ours.joint_posterior.parameters(), peer.joint_encoder.parameters(), strict=True)
 
 
 def _distance(own: nn.Parameter, other: nn.Parameter) -> tuple[float, float]:

@@ -8,11 +8,8 @@ MultiVae's ``BaseTrainer``, which always writes one. The two take turns.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
+import functools
 import statistics
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +17,9 @@ import torch
 import tyro
 from protocol import RECIPES, Case, make_model, real_digits, synthetic_digits
 from results import conditions, table, write_section
+from sides import epoch, peer_epoch
 from timing import Step, Timing, alternate, geometric_mean, peak_memory
 from torch import Tensor
-
-import mmvae
-
-LEARNING_RATE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -57,50 +51,12 @@ def make_data(rows: int, folder: Path | None) -> dict[str, Tensor]:
 
 def our_epoch(case: Case, rows: int, batch_size: int, folder: Path | None, device: str) -> Step:
     """An epoch by ``fit``."""
-    data = make_data(rows, folder)
-
-    def epoch() -> None:
-        with tempfile.TemporaryDirectory() as out, contextlib.redirect_stderr(io.StringIO()):
-            model = make_model(case)
-            mmvae.fit(
-                model, data, epochs=1, batch_size=batch_size, lr=LEARNING_RATE, out=out, device=device, progress=False
-            )
-
-    return epoch
+    return epoch(functools.partial(make_model, case), make_data(rows, folder), batch_size, device)
 
 
-def peer_epoch(case: Case, rows: int, batch_size: int, folder: Path | None, device: str) -> Step:
+def their_epoch(case: Case, rows: int, batch_size: int, folder: Path | None, device: str) -> Step:
     """An epoch by MultiVae's trainer."""
-    from multivae.trainers import BaseTrainer, BaseTrainerConfig
-    from peers import make_peer, peer_data
-
-    ours = make_model(case)
-    data = peer_data(ours, make_data(rows, folder))
-
-    def epoch() -> None:
-        with tempfile.TemporaryDirectory() as out, _quiet():
-            config = BaseTrainerConfig(
-                output_dir=out,
-                per_device_train_batch_size=batch_size,
-                num_epochs=1,
-                learning_rate=LEARNING_RATE,
-                no_cuda=not device.startswith("cuda"),
-            )
-            BaseTrainer(make_peer(ours), data, training_config=config).train()
-
-    return epoch
-
-
-@contextlib.contextmanager
-def _quiet():  # type: ignore[no-untyped-def]
-    """Without the log lines and bars of the peer."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(disabled)
+    return peer_epoch(make_model(case), make_data(rows, folder), batch_size, device)
 
 
 def row(case: Case, timing: Timing, memory: tuple[float, float] | None) -> list[str]:
@@ -116,12 +72,12 @@ def main(config: Config) -> None:
     rows, ratios = [], []
     for case in config.models:
         arguments = (case, config.rows, config.batch_size, config.data, config.device)
-        timing = alternate(our_epoch(*arguments), peer_epoch(*arguments), config.repeats, 1, config.device)
+        timing = alternate(our_epoch(*arguments), their_epoch(*arguments), config.repeats, 1, config.device)
         memory = None
         if config.memory:
             memory = (
                 peak_memory(our_epoch, *arguments, steps=1, device=config.device),
-                peak_memory(peer_epoch, *arguments, steps=1, device=config.device),
+                peak_memory(their_epoch, *arguments, steps=1, device=config.device),
             )
         rows.append(row(case, timing, memory))
         ratios.append(timing.ratio)

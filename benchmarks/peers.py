@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -141,6 +141,28 @@ def _counterpart(ours: MultimodalVAE) -> nn.Module:
             config = JMVAEConfig(**common, alpha=objective.alpha, beta=objective.beta, warmup=0)
             return JMVAE(config, encoders, decoders, joint)
     raise TypeError(f"MultiVae has no counterpart of {type(ours).__name__} here.")
+
+
+def parameter_pairs(ours: MultimodalVAE, peer: Any) -> Iterator[tuple[nn.Parameter, nn.Parameter]]:
+    """The parameters of the networks of a model and those of its counterpart, one beside the other."""
+    for name in ours.names:
+        for own, other in (
+            (ours.experts.encoders[name], peer.encoders[name].encoder),
+            (ours.experts.heads[name], peer.encoders[name].linear),
+            (ours.decoders[name], peer.decoders[name].decoder),
+        ):
+            yield from zip(own.parameters(), other.parameters(), strict=True)
+    if isinstance(ours.joint_posterior, JointEncoder):
+        yield from zip(ours.joint_posterior.parameters(), peer.joint_encoder.parameters(), strict=True)
+
+
+@torch.no_grad()
+def take_parameters(ours: MultimodalVAE, peer: Any) -> None:
+    """Gives a model of this library what its counterpart has learned, the prior included."""
+    for own, other in parameter_pairs(ours, peer):
+        own.copy_(other)
+    if ours.prior.raw_scale is not None:  # MMVAE's, which both turn into scales by a softmax
+        ours.prior.raw_scale.copy_(peer.prior_log_var[0])
 
 
 def peer_data(ours: MultimodalVAE, data: Mapping[str, Tensor]) -> MultimodalBaseDataset:

@@ -18,8 +18,8 @@ import torch
 import tyro
 from protocol import LATENT_DIM, digit_modalities, synthetic_digits
 from results import conditions, table, write_section
+from sides import training_step
 from timing import Step, alternate
-from train_step import step_of
 
 import mmvae
 from mmvae import Batch, models
@@ -73,7 +73,8 @@ def training(config: Config) -> str:
         torch.manual_seed(0)
         plain = models.JMVAE(digit_modalities(), LATENT_DIM).to(config.device)
         refined = models.IterativeVAE(digit_modalities(), LATENT_DIM, num_steps=steps).to(config.device)
-        one, other = step_of(plain, config.batch_size), step_of(refined, config.batch_size)
+        batch = synthetic_digits(config.batch_size)
+        one, other = training_step(plain, batch), training_step(refined, batch)
         counts = passes(refined, other)
         timing = alternate(one, other, config.repeats, device=config.device)
         ours, theirs = (statistics.median(each) * 1e3 for each in (timing.peer, timing.ours))

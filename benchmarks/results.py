@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ def conditions(device: str = "cpu") -> str:
         [
             f"- command: `{command()}`",
             f"- hardware: {where}; {os.cpu_count()} processors, {torch.get_num_threads()} threads of PyTorch",
-            f"- versions: Python {platform.python_version()}, {versions}",
+            f"- versions: Python {platform.python_version()}, {versions}; commit {_commit()}",
         ]
     )
 
@@ -57,6 +58,15 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "(not installed)"
+
+
+def _commit() -> str:
+    """Of the repository that holds this file."""
+    try:
+        words = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "(no repository)"
 
 
 def _processor() -> str:

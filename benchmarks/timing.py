@@ -16,7 +16,8 @@ from typing import Literal
 
 import torch
 
-Step = Callable[[], None]
+Step = Callable[[], object]
+"""What is timed; what it gives back is dropped."""
 
 Clock = Literal["wall", "processor"]
 """Seconds that pass, or seconds that the processors spend on this process: for machines that do other work too."""
@@ -30,9 +31,22 @@ class Timing:
     peer: tuple[float, ...]
 
     @property
+    def ratios(self) -> list[float]:
+        """peer / ours of the pairs of neighbours in time; above 1 where ours is faster."""
+        return [theirs / own for own, theirs in zip(self.ours, self.peer, strict=True)]
+
+    @property
     def ratio(self) -> float:
-        """The median of peer / ours over the pairs of neighbours in time; above 1 where ours is faster."""
-        return statistics.median(theirs / own for own, theirs in zip(self.ours, self.peer, strict=True))
+        """The median of the ratios."""
+        return statistics.median(self.ratios)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The first and the third quartile of the ratios; of a single one, itself twice."""
+        if len(self.ours) < 2:
+            return self.ratio, self.ratio
+        first, _, third = statistics.quantiles(self.ratios, n=4, method="inclusive")
+        return first, third
 
 
 def alternate(

@@ -13,17 +13,12 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyro
 import torch
 import tyro
 from protocol import RECIPES, Case, make_model, synthetic_digits
 from results import conditions, table, write_section
+from sides import peer_training_step, training_step
 from timing import Clock, Step, Timing, alternate, geometric_mean, peak_memory
-
-from mmvae import Batch
-from mmvae.models import MultimodalVAE
-
-LEARNING_RATE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -48,43 +43,13 @@ class Config:
 
 
 def our_step(case: Case, batch_size: int, device: str) -> Step:
-    """A training step of this library."""
-    return step_of(make_model(case).to(device).train(), batch_size)
-
-
-def step_of(model: MultimodalVAE, batch_size: int) -> Step:
-    """A training step of a model of this library, on noise of the protocol's shapes."""
-    batch = model.prepare(Batch(synthetic_digits(batch_size)))
-    optimiser = torch.optim.Adam(model.parameters(), LEARNING_RATE, fused=True)
-
-    def step() -> None:
-        with pyro.validation_enabled(False):
-            optimiser.zero_grad()
-            model.loss(batch).total.backward()
-            optimiser.step()
-
-    return step
+    """A training step of this library, on noise of the protocol's shapes."""
+    return training_step(make_model(case).to(device).train(), synthetic_digits(batch_size))
 
 
 def peer_step(case: Case, batch_size: int, device: str, validate: bool = True) -> Step:
-    """A training step of MultiVae, as its trainer takes it."""
-    from multivae.data.utils import set_inputs_to_device
-    from peers import make_peer, peer_data
-
-    ours = make_model(case)
-    model = make_peer(ours).to(device).train()
-    data = peer_data(ours, synthetic_digits(batch_size)).data
-    batch = set_inputs_to_device({"data": data}, device="cuda" if device.startswith("cuda") else "cpu")
-    optimiser = torch.optim.Adam(model.parameters(), LEARNING_RATE)
-
-    def step() -> None:
-        with pyro.validation_enabled(validate):
-            loss = model(batch, epoch=1, dataset_size=batch_size, uses_ddp=False, batch_ratio=0.0).loss
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-
-    return step
+    """A training step of MultiVae, on the same."""
+    return peer_training_step(make_model(case), synthetic_digits(batch_size), device, validate)
 
 
 def row(case: Case, batch_size: int, timing: Timing, memory: tuple[float, float] | None) -> list[str]:
