@@ -18,14 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import pyro
 import torch
 import tyro
 from results import conditions, table, write_section
+from sides import training_step
 from timing import Step
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
-from train_step import LEARNING_RATE
 
 import mmvae
 from mmvae import Batch, Modality, likelihoods, models, nn
@@ -107,16 +106,7 @@ def data_of(count: int, width: int, rows: int) -> dict[str, Tensor]:
 def training(kind: str, width: int, count: int = 3, latent_dim: int = 16, rows: int = 128, **options: Any) -> Step:
     """A training step."""
     model = getattr(models, kind)(modalities(count, width), latent_dim, **{**SETTINGS.get(kind, {}), **options})
-    batch = model.prepare(Batch(data_of(count, width, rows)))
-    optimiser = torch.optim.Adam(model.parameters(), LEARNING_RATE, fused=True)
-
-    def step() -> None:
-        with pyro.validation_enabled(False):
-            optimiser.zero_grad()
-            model.loss(batch).total.backward()
-            optimiser.step()
-
-    return step
+    return training_step(model, data_of(count, width, rows))
 
 
 def likelihood(kind: str, width: int, draws: int) -> Step:
