@@ -6,15 +6,25 @@ from collections.abc import Iterator, Mapping
 from itertools import permutations
 
 import torch
-from generalization.keeping import best_shares, kept_dimensions
-from generalization.measuring import Inferred, Read, infer_all, labelled, labelled_parts, mean, renamed, transferred
+from generalization.keeping import best_shares, how_many, kept_dimensions
+from generalization.measuring import (
+    OTHER_HEADS,
+    Inferred,
+    Read,
+    infer_all,
+    labelled,
+    labelled_parts,
+    mean,
+    renamed,
+    transferred,
+)
 from generalization.tasks import Splits
 from torch import Tensor
 from torch.nn import functional
 
 import mmvae
 from mmvae import Latents
-from mmvae.evaluation import Evaluation, LogisticHead, Row, StepHead, make_row, pooled, retrieve, transfer_matrix
+from mmvae.evaluation import Evaluation, LogisticHead, Row, make_row, pooled, retrieve, transfer_matrix
 from mmvae.models import MultimodalModel
 from mmvae.nn import Kept
 
@@ -69,7 +79,7 @@ def indices(num_codes: int) -> Read:
 
 def toc_of(codebook: Tensor, share: float) -> Kept:
     """TOC with this share of the dimensions."""
-    return mmvae.toc(codebook, keep=max(1, round(share * codebook.shape[1])))
+    return mmvae.toc(codebook, keep=how_many(codebook, share))
 
 
 def other_heads(inferred: Inferred, splits: Splits, chosen: Mapping[str, Kept], seed: int) -> Iterator[Row]:
@@ -77,10 +87,7 @@ def other_heads(inferred: Inferred, splits: Splits, chosen: Mapping[str, Kept], 
     for source, read in chosen.items():
         parts = labelled_parts(inferred, splits, read)
         train, validation = ({source: parts[part][source]} for part in ("heads", "validation"))
-        for metric, head, per_class in (
-            ("transfer_10_labels", LogisticHead(strengths=(1.0,)), 10),
-            ("transfer_step_head", StepHead(rates=(4e-3,), epochs=15), None),
-        ):
+        for metric, (head, per_class) in OTHER_HEADS.items():
             found = transfer_matrix(train, validation, parts["test"], head, labels_per_class=per_class, seed=seed)
             for (_, target), value in found.accuracy.items():
                 if target != source:

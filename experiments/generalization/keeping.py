@@ -17,10 +17,15 @@ SHARES = (1.0, 0.875, 0.77, 0.66, 0.56, 0.5, 0.25, 0.125)
 RANDOM_DRAWS = 5
 
 
+def how_many(codebook: Tensor, share: float) -> int:
+    """The dimensions that make this share of a codebook's."""
+    return max(1, round(share * codebook.shape[1]))
+
+
 def kept_dimensions(codebook: Tensor, share: float, seed: int) -> dict[str, Read]:
     """What keeps this share of the dimensions, by name: TOC's criteria and modes, and controls."""
     width = codebook.shape[1]
-    keep = max(1, round(share * width))
+    keep = how_many(codebook, share)
     alive = int((codebook.var(0) >= 1e-8).sum())
     readers: dict[str, Read] = {}
     if keep <= alive:

@@ -15,6 +15,12 @@ from mmvae.models import MultimodalModel
 
 METRICS = ("retrieval", "codebook", "coherence", "canonical_correlation")
 
+OTHER_HEADS: Mapping[str, tuple[Any, int | None]] = {
+    "transfer_10_labels": (LogisticHead(strengths=(1.0,)), 10),  # no more labels than these choose its penalty
+    "transfer_step_head": (StepHead(rates=(4e-3,), epochs=15), None),
+}
+"""Beside the logistic one with all labels, by metric: a head, and how many labels of each class it gets."""
+
 Read = Callable[[Latents], Tensor]
 """From latents to features, ``[N, *T, D]``."""
 Inferred = Mapping[str, Mapping[str, Latents]]
@@ -65,11 +71,8 @@ def judged(
         model, splits.test, METRICS, train=splits.heads, classifiers=classifiers or {}, seed=seed, progress=False
     )
     inferred = infer_all(model, splits)
-    for metric, head, per_class in (
-        ("transfer", LogisticHead(), None),
-        ("transfer_10_labels", LogisticHead(strengths=(1.0,)), 10),  # no more labels than these choose its penalty
-        ("transfer_step_head", StepHead(rates=(4e-3,), epochs=15), None),
-    ):
+    heads = {"transfer": (LogisticHead(), None), **OTHER_HEADS}
+    for metric, (head, per_class) in heads.items():
         evaluation.rows.extend(renamed(metric, transferred(inferred, splits, mean, head, seed, per_class)))
     if task == "sequences":
         evaluation.rows.extend(renamed("transfer_steps", steps_transferred(model, splits, seed)))

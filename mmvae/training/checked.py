@@ -49,6 +49,7 @@ class CheckedOnce:
     def __init__(self, source: Source, model: Any) -> None:
         self._source, self._model = source, model
         self._types: dict[str, torch.dtype] = {}
+        self._filled = {name for name, form in model.forms.items() if form.hole}  # with a value of their own
         for rows in torch.arange(len(source)).split(_ROWS_AT_A_TIME):
             batch = sound(source.batch(rows), model)
             self._types |= {name: value.dtype for name, value in batch.data.items()}
@@ -59,9 +60,8 @@ class CheckedOnce:
     def batch(self, rows: Int64[Tensor, "B"]) -> Batch:
         """The data points at these rows, in the order and types of the model."""
         batch = self._source.batch(rows)
-        forms = self._model.forms
-        if not batch.complete and any(dict(forms.items())[name].hole for name in batch.names):
-            return self._model.prepare(batch)  # it has a value of its own for what is missing
+        if not batch.complete and self._filled.intersection(batch.names):
+            return self._model.prepare(batch)
         names = [name for name in self._model.shapes if name in batch.data]
         return Batch.trusted(
             {name: batch.data[name].to(self._types[name]) for name in names},
@@ -69,5 +69,5 @@ class CheckedOnce:
             batch.labels,
             steps={name: batch.steps[name] for name in names if name in batch.steps},
             drawn=batch.drawn,
-            conforms_to=forms,
+            conforms_to=self._model.forms,
         )

@@ -60,7 +60,7 @@ def fit(
     device: str | torch.device = "auto",
     devices: int = 1,
     precision: Precision = "32-true",
-    matmul_precision: MatmulPrecision = "highest",
+    matmul_precision: MatmulPrecision | None = None,
     acceleration: Acceleration = "auto",
     validate_args: bool = False,
     checkpoint_seconds: float = 600.0,
@@ -117,7 +117,8 @@ def fit(
             out: the processes are those that it started, on several machines too.
         precision: ``"32-true"``, ``"bf16-mixed"`` or ``"16-mixed"``.
         matmul_precision: of products of float32 matrices on a GPU: ``"highest"`` keeps all digits, ``"high"`` lets it
-            use TensorFloat32, ``"medium"`` bfloat16 (:func:`torch.set_float32_matmul_precision`).
+            use TensorFloat32, ``"medium"`` bfloat16 (:func:`torch.set_float32_matmul_precision`); by default as the
+            program has set it.
         acceleration: ``"auto"`` captures the training step as a CUDA graph where there is a GPU and the model allows
             it, and otherwise says in a line why not; ``"graph"`` raises an error instead; ``"compile"`` compiles the
             loss with :func:`torch.compile`; ``"none"`` does neither. See the page "Fast training".

@@ -40,7 +40,7 @@ class Settings:
     devices: int = 1
     checkpoint_seconds: float = 600.0
     acceleration: Acceleration = "auto"
-    matmul_precision: MatmulPrecision = "highest"
+    matmul_precision: MatmulPrecision | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1), ("devices", 1), ("seed", 0)):
@@ -59,7 +59,8 @@ class Settings:
             raise ValueError(f"max_grad_norm: expected a number above 0, or None, got {self.max_grad_norm}.")
         check_choice("precision", self.precision, get_args(Precision))
         check_choice("acceleration", self.acceleration, get_args(Acceleration))
-        check_choice("matmul_precision", self.matmul_precision, get_args(MatmulPrecision))
+        if self.matmul_precision is not None:
+            check_choice("matmul_precision", self.matmul_precision, get_args(MatmulPrecision))
         if not self.checkpoint_seconds >= 0:
             raise ValueError(f"checkpoint_seconds: expected a number from 0 on, got {self.checkpoint_seconds}.")
 
@@ -71,4 +72,6 @@ class Settings:
         names = ["batch_size", "lr", "weight_decay", "optimizer", "max_grad_norm", "seed", "precision"]
         if self.schedule != "constant":  # a schedule is one over all epochs
             names += ["schedule", "epochs"]
+        if self.matmul_precision is not None:
+            names.append("matmul_precision")
         return {name: getattr(self, name) for name in names}

@@ -26,10 +26,10 @@ def validated_distributions(enabled: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def matmul_precision(precision: str) -> Iterator[None]:
-    """Sets how exactly a GPU multiplies matrices of float32, and gives it back as it was."""
+def matmul_precision(precision: str | None) -> Iterator[None]:
+    """Sets how exactly a GPU multiplies matrices of float32, and gives it back as it was; ``None`` leaves it."""
     before = torch.get_float32_matmul_precision()
-    if precision == before:  # which is not set, for a program may have set its parts one by one
+    if precision in (None, before):  # which is not set, for a program may have set its parts one by one
         yield
         return
     torch.set_float32_matmul_precision(precision)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -252,6 +253,28 @@ def test_the_precision_of_matrix_products_is_set_and_given_back(data: Any, new_m
     quiet(model, data, matmul_precision=precision, epochs=1)
     assert seen == {precision}
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_the_precision_that_a_program_has_set_stays(data: Any, new_model: Any) -> None:
+    model, seen = new_model(), set()
+    loss = model.loss
+    model.loss = lambda batch: (seen.add(torch.get_float32_matmul_precision()), loss(batch))[1]
+    torch.set_float32_matmul_precision("high")
+    try:
+        quiet(model, data, epochs=1)
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert seen == {"high"}
+
+
+def test_a_run_goes_on_with_the_precision_of_matrix_products_it_began_with(
+    data: Any, new_model: Any, tmp_path: Path
+) -> None:
+    quiet(new_model(), data, matmul_precision="high", epochs=1, out=tmp_path)
+    with pytest.raises(ValueError, match="matmul_precision"):
+        quiet(new_model(), data, epochs=2, out=tmp_path, resume=True)
+    quiet(new_model(), data, matmul_precision="high", epochs=2, out=tmp_path, resume=True)
 
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -44,7 +44,7 @@ class LooksAtLabels:
     """A model of whose labels none may be above 30."""
 
     def __init__(self, model: Any) -> None:
-        self.prepare = model.prepare
+        self.prepare, self.forms = model.prepare, model.forms
 
     def check_labels(self, labels: torch.Tensor | None) -> None:
         if labels is None or int(labels.max()) > 30:
