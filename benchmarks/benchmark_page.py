@@ -30,10 +30,13 @@ def speed_section(
     for name, measure in MEASURES.items():
         of_models = {case: found[name] for case, found in timings.items()}
         parts += [f"### {measure.title}", _says(name, preset), _timings(of_models, _per_datum(name, preset))]
-    parts += ["### Memory of a training step", _MEMORY, _pairs(memory, "MiB", 1, ratio=True)]
+    parts += ["### Memory of a training step", _MEMORY, _memory(memory)]
     busy = {case: found["busy"] for case, found in profiles.items() if "busy" in found}
     if busy:
-        parts += ["### Share of a training step that the GPU is busy", _pairs(busy, "share", 2, ratio=False)]
+        parts += ["### Share of a training step that the GPU is busy", _busy(busy)]
+    network = {case: found["network"] for case, found in profiles.items() if "network" in found}
+    if network:
+        parts += ["### Share of a training step that networks take", _NETWORK, _network(network, timings)]
     return "\n\n".join([*filter(None, parts), under])
 
 
@@ -101,12 +104,29 @@ def _timings(timings: Mapping[Case, Timing], data: int | None) -> str:
     return table(["model", f"mmvae, {unit}", f"MultiVae, {unit}", "MultiVae / mmvae", "pairs"], rows)
 
 
-def _pairs(values: Mapping[Case, Sequence[float]], unit: str, digits: int, *, ratio: bool) -> str:
-    rows = [
-        [case, f"{own:.{digits}f}", f"{peer:.{digits}f}", *([f"{peer / own:.2f}"] if ratio else [])]
-        for case, (own, peer) in values.items()
-    ]
-    return table(["model", f"mmvae, {unit}", f"MultiVae, {unit}", *["MultiVae / mmvae"] * ratio], rows)
+def _memory(memory: Mapping[Case, Sequence[float]]) -> str:
+    rows = [[case, f"{own:.1f}", f"{peer:.1f}", f"{peer / own:.2f}"] for case, (own, peer) in memory.items()]
+    return table(["model", "mmvae, MiB", "MultiVae, MiB", "MultiVae / mmvae"], rows)
+
+
+def _busy(busy: Mapping[Case, Sequence[float]]) -> str:
+    rows = [[case, *(f"{share:.2f}" for share in shares)] for case, shares in busy.items()]
+    return table(["model", "mmvae, not captured", "mmvae", "MultiVae"], rows)
+
+
+_NETWORK = (
+    "Of the processor's time, the share of convolutions and products of matrices, forward and backward. The last "
+    "column is what MultiVae / mmvae could come to at most on these networks: as if all else in this library's step "
+    "took no time."
+)
+
+
+def _network(shares: Mapping[Case, Sequence[float]], timings: Timings) -> str:
+    rows = []
+    for case, (own, peer) in shares.items():
+        ratio = timings[case]["step"].ratio
+        rows.append([case, f"{own:.2f}", f"{peer:.2f}", f"{ratio:.2f}", f"{ratio / own:.2f}"])
+    return table(["model", "mmvae", "MultiVae", "MultiVae / mmvae, measured", "at most"], rows)
 
 
 def quality_section(

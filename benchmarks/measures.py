@@ -18,6 +18,7 @@ import mmvae
 from mmvae import Batch
 from mmvae.models.base import MultimodalVAE
 from mmvae.subsets import powerset
+from mmvae.training.settings import Acceleration
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,10 @@ Sides = tuple[Step, Step]
 """This library's step and MultiVae's."""
 
 
-def training(bench: Bench) -> Sides:
+def training(bench: Bench, acceleration: Acceleration = "auto") -> Sides:
     """Loss, gradient and Adam's update on one batch."""
     data = bench.task.train[: bench.batch_size].data
-    ours = training_step(bench.ours().train(), data)
+    ours = training_step(bench.ours().train(), data, acceleration)
     return ours, peer_training_step(bench.task.make_model(bench.case), data, bench.device)
 
 

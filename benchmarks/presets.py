@@ -71,11 +71,11 @@ PRESETS = {
         threads=1,
     ),
     "laptop": Preset(
-        says="Preset laptop: three modalities, small budgets of training. Its quality compares the libraries with each "
-        "other, not with papers.",
+        says="Preset laptop: three modalities, small networks and budgets of training. Its quality compares the "
+        "libraries with each other, not with papers.",
         modalities=3,
-        train_rows=2_000,
-        test_rows=500,
+        train_rows=8_000,
+        test_rows=1_000,
         timed=Sizes(width=32, batch_size=128),
         trained=Sizes(width=8, batch_size=64),
         repeats={"step": 9, "epoch": 5, "inference": 21, "likelihood": 5, "coherence": 3},
@@ -83,9 +83,9 @@ PRESETS = {
         likelihood_rows=16,
         scored_rows=100,
         num_samples=100,
-        epochs=6,
-        judge_steps=300,
-        seeds=(0, 1),
+        epochs=15,
+        judge_steps=1_000,
+        seeds=(0, 1, 2),
         threads=1,
     ),
     "full": Preset(

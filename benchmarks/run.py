@@ -20,7 +20,7 @@ from benchmark_page import quality_section, speed_section
 from measures import MEASURES, Bench, Measure, training
 from polymnist_task import Task
 from presets import PRESETS, Preset, Sizes
-from profiles import busy_share, peak_allocated
+from profiles import busy_share, network_share, peak_allocated
 from protocol import Case
 from quality import Scores, both_trained, judge_accuracy
 from results import conditions, write_section
@@ -39,7 +39,7 @@ class Config:
     """What is compared, and where results go."""
 
     preset: Literal["smoke", "laptop", "full"] = "laptop"
-    """Seconds, a quarter of an hour on one core, or what a GPU is for."""
+    """Seconds, an hour or two on one core, or what a GPU is for."""
     models: tuple[Case, ...] = CASES
     device: str = "auto"
     """"auto", "cpu" or "cuda"."""
@@ -104,14 +104,21 @@ def timed(measure: Measure, bench: Bench, repeats: int) -> dict[str, tuple[float
 
 
 def profiled(bench: Bench) -> dict[str, list[float]]:
-    """MiB that a training step holds, and on CUDA how long it keeps the device busy; of this library and MultiVae."""
+    """MiB that a training step holds, and where its time goes; of this library and MultiVae.
+
+    On CUDA the share that the device is busy, of this library also without capturing, which comes first; on the CPU
+    the share of convolutions and products of matrices.
+    """
     sides = training(bench)
-    for step in sides:
-        for _ in range(3):
+    plain, _ = training(bench, acceleration="none")
+    for step in (*sides, plain):
+        for _ in range(4):
             step()
     found = {"memory": [peak_allocated(step, bench.device) for step in sides]}
     if bench.device.startswith("cuda"):
-        found["busy"] = [busy_share(step) for step in sides]
+        found["busy"] = [busy_share(step) for step in (plain, *sides)]
+    else:
+        found["network"] = [network_share(step) for step in sides]
     return found
 
 

@@ -17,20 +17,22 @@ from torch import Tensor, nn
 import mmvae
 from mmvae import Batch
 from mmvae.models import MultimodalVAE
+from mmvae.training.engine import Engine
+from mmvae.training.settings import Acceleration, Settings
 
 LEARNING_RATE = 1e-3
 
 
-def training_step(model: MultimodalVAE, data: Mapping[str, Tensor]) -> Step:
-    """A training step of a model of this library, as its trainer takes it."""
+def training_step(model: MultimodalVAE, data: Mapping[str, Tensor], acceleration: Acceleration = "auto") -> Step:
+    """A training step of a model of this library, as its trainer takes it; on a GPU captured from the third call on."""
     batch = model.prepare(Batch(dict(data)))
-    optimiser = torch.optim.Adam(model.parameters(), LEARNING_RATE, fused=True)
+    engine = Engine(model.device, Settings(epochs=1, lr=LEARNING_RATE, acceleration=acceleration))
+    engine.setup(model, None)
+    engine.accelerate(print)
 
     def step() -> None:
         with pyro.validation_enabled(False):
-            optimiser.zero_grad()
-            model.loss(batch).total.backward()
-            optimiser.step()
+            engine.step(batch)
 
     return step
 

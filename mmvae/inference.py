@@ -14,7 +14,7 @@ from mmvae.distributions import concatenate
 from mmvae.latents import Latents
 from mmvae.nn.mode import mode
 from mmvae.refinement import Refinable, Refine, Refiner, chosen_refiner
-from mmvae.sources import Data, as_source
+from mmvae.sources import Data, as_source, consecutive
 from mmvae.subsets import Subset, canonical
 
 _BATCH, _REFINED_BATCH = 1024, 256
@@ -119,4 +119,4 @@ def _batches(data: Any, observed: Any, batch_size: int, progress: bool | None, i
 
         shown = track(starts, description="refining" if is_long else "inferring")
     for start in shown:
-        yield source.batch(torch.arange(start, min(start + batch_size, len(source))))
+        yield consecutive(source, start, min(start + batch_size, len(source)))

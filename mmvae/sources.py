@@ -139,6 +139,14 @@ def as_source(data: Data, observed: Mapping[str, Any] | None = None, labels: Any
     )
 
 
+def consecutive(source: Source, start: int, stop: int) -> Batch:
+    """The data points from ``start`` to before ``stop``; of data in memory without a copy."""
+    if isinstance(source, InMemory):
+        whole = source.whole
+        return whole if (start, stop) == (0, whole.size) else whole[start:stop]
+    return source.batch(torch.arange(start, stop))
+
+
 def as_batch(value: Any) -> Batch:
     """What a loader, or whatever makes batches, gives: a dict of tensors, a pair of it and labels, or a batch.
 

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from mmvae import Batch
-from mmvae.sources import as_source, collate
+from mmvae.sources import as_source, collate, consecutive
 
 
 class Items(Dataset):
@@ -33,6 +33,16 @@ def test_tensors_in_memory() -> None:
     assert batch.observed["b"].tolist() == [False, True]
     assert batch.labels is not None
     assert batch.labels.tolist() == [5, 9]
+
+
+def test_rows_that_follow_each_other_are_no_copies_of_data_in_memory() -> None:
+    batch = Batch({"a": torch.arange(5.0)})
+    source = as_source(batch)
+    assert consecutive(source, 0, 5) is batch
+    part = consecutive(source, 1, 3)
+    assert part.data["a"].tolist() == [1, 2]
+    assert part.data["a"].untyped_storage().data_ptr() == batch.data["a"].untyped_storage().data_ptr()
+    assert consecutive(as_source(Items([{"a": 1.0}, {"a": 2.0}, {"a": 3.0}])), 1, 3).data["a"].tolist() == [2, 3]
 
 
 def test_batches_and_sources_as_they_are() -> None:

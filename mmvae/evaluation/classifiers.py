@@ -31,6 +31,14 @@ class Featured(Protocol):
         """``[N, F]``."""
 
 
+@runtime_checkable
+class Reads(Protocol):
+    """A classifier that gives its logits and its penultimate layer together, for the work of one."""
+
+    def read(self, data: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``[N, classes]``, and the layer ``[N, F]``."""
+
+
 @dataclass(frozen=True)
 class Sizes:
     """What a classifier is built from.
@@ -77,9 +85,14 @@ class Classifier(nn.Module):
             return self.body((data.to(self.loc.dtype) - self.loc) / self.scale)
         return self.body(data)
 
+    def read(self, data: Tensor) -> tuple[Float[Tensor, "N classes"], Float[Tensor, "N F"]]:
+        """Logits, and the penultimate layer."""
+        features = self.features(data)
+        return self.head(features), features
+
     def forward(self, data: Tensor) -> Float[Tensor, "N classes"]:
         """Logits."""
-        return self.head(self.features(data))
+        return self.read(data)[0]
 
 
 @dataclass(frozen=True)

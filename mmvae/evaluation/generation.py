@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmvae.distributions import point_mass
 from mmvae.evaluation.abilities import Describes, Generates, Samples
-from mmvae.evaluation.classifiers import Featured
+from mmvae.evaluation.classifiers import Featured, Reads
 from mmvae.evaluation.context import Context, device_of
 from mmvae.evaluation.results import Unavailable
 from mmvae.latents import Latents
@@ -105,11 +105,18 @@ def _read(classifiers: Mapping[str, nn.Module], batches: Iterator[dict[str, Tens
     features: dict[str, list[Tensor]] = {name: [] for name in classifiers}
     for batch in batches:
         for name, classifier in classifiers.items():
-            data = batch[name].to(device_of(classifier))
-            predicted[name].append(classifier(data).argmax(-1).cpu())
-            if isinstance(classifier, Featured):
-                features[name].append(classifier.features(data).flatten(1).float().cpu())
+            logits, shown = _judged(classifier, batch[name].to(device_of(classifier)))
+            predicted[name].append(logits.argmax(-1).cpu())
+            if shown is not None:
+                features[name].append(shown.flatten(1).float().cpu())
     return {
         name: Reading(torch.cat(predicted[name]), torch.cat(features[name]) if features[name] else None)
         for name in classifiers
     }
+
+
+def _judged(classifier: nn.Module, data: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Logits, and the penultimate layer of a classifier that shows it."""
+    if isinstance(classifier, Reads):
+        return classifier.read(data)
+    return classifier(data), classifier.features(data) if isinstance(classifier, Featured) else None

@@ -33,8 +33,9 @@ class ConvEncoder(nn.Module):
         widths = [width * min(2**depth, 8) for depth in range(len(sides) - 1)]
         layers: list[nn.Module] = []
         for inputs, outputs in zip([channels, *widths[:-1]], widths, strict=True):
-            layers += [nn.Conv2d(inputs, outputs, kernel_size=4, stride=2, padding=1), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Flatten())
+            layers += [nn.Conv2d(inputs, outputs, kernel_size=4, stride=2, padding=1), nn.ReLU(inplace=True)]
+        # Flattened first, the last layer sees numbers that lie in their order, forward and backward.
+        self.layers = nn.Sequential(*layers[:-1], nn.Flatten(), layers[-1])
 
     def forward(self, data: Tensor) -> Tensor:
         """Features ``[N, features]``."""
@@ -58,11 +59,18 @@ class ConvDecoder(nn.Module):
         widths = [width * min(2**depth, 8) for depth in range(len(sides) - 1)]
         bottom = (widths[-1], *sides[-1])
         outputs = [*reversed(widths[:-1]), channels * math.prod(rest)]
-        layers: list[nn.Module] = [nn.Linear(latent_dim, math.prod(bottom)), nn.ReLU(), nn.Unflatten(1, bottom)]
+        layers: list[nn.Module] = [
+            nn.Linear(latent_dim, math.prod(bottom)),
+            nn.ReLU(inplace=True),
+            nn.Unflatten(1, bottom),
+        ]
         for depth, (here, there) in enumerate(zip([widths[-1], *outputs[:-1]], outputs, strict=True)):
             small, large = sides[-1 - depth], sides[-2 - depth]
             odd = (large[0] - 2 * small[0], large[1] - 2 * small[1])  # halving dropped a row or a column
-            layers += [nn.ConvTranspose2d(here, there, 4, stride=2, padding=1, output_padding=odd), nn.ReLU()]
+            layers += [
+                nn.ConvTranspose2d(here, there, 4, stride=2, padding=1, output_padding=odd),
+                nn.ReLU(inplace=True),
+            ]
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, latent: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from measures import MEASURES, Bench
 from peers import make_peer, peer_data, take_parameters
 from polymnist_task import Task
 from presets import PRESETS
-from profiles import busy_share, covered, highest, peak_allocated
+from profiles import busy_share, covered, highest, network_share, peak_allocated
 from quality import LIBRARIES
 from timing import Timing
 
@@ -110,15 +110,16 @@ def timings() -> dict[str, Timing]:
 
 
 def test_the_page_says_where_this_library_is_behind():
-    profiles = {"MVAE": {"memory": [2.0, 3.0]}, "MoPoE": {"memory": [2.0, 12.0]}}
+    profiles = {"MVAE": {"memory": [2.0, 3.0], "network": [0.5, 0.4]}, "MoPoE": {"memory": [2.0, 12.0]}}
     text = speed_section(SMOKE, "noise", {"MVAE": timings(), "MoPoE": timings()}, profiles, "- command")
     assert "three of four pairs or more: evaluation of coherence of MVAE, evaluation of coherence of MoPoE." in text
     assert "| Evaluation of coherence | 0.60 | 0.60 | MVAE |" in text
     assert "| Memory of a training step | 3.00 | 1.50 | MVAE |" in text
     assert "| MVAE | 1.000 | 0.600 | 0.60 [0.55, 0.65] | 3 |" in text
     assert "GPU is busy" not in text
-    busy = {case: found | {"busy": [0.5, 0.25]} for case, found in profiles.items()}
-    assert "| MoPoE | 0.50 | 0.25 |" in speed_section(SMOKE, "noise", {"MVAE": timings()}, busy, "")
+    assert "| MVAE | 0.50 | 0.40 | 2.00 | 4.00 |" in text
+    busy = {case: found | {"busy": [0.5, 0.75, 0.25]} for case, found in profiles.items()}
+    assert "| MoPoE | 0.50 | 0.75 | 0.25 |" in speed_section(SMOKE, "noise", {"MVAE": timings()}, busy, "")
 
 
 def test_the_page_says_which_differences_exceed_the_spread():
@@ -143,6 +144,17 @@ def test_the_most_that_is_held_at_once():
     assert peak_allocated(lambda: held.extend(torch.ones(size) for _ in range(3))) == pytest.approx(3, abs=0.01)
     assert highest([3, -1, 4, -6]) == 6
     assert highest([-3, 1]) == 0
+
+
+def test_the_share_of_networks_is_that_of_their_operators():
+    factor, images, kernel = torch.ones(300, 300), torch.ones(4, 8, 32, 32), torch.ones(8, 8, 3, 3, requires_grad=True)
+
+    def convolution() -> None:
+        torch.nn.functional.conv2d(images, kernel).sum().backward()
+
+    assert network_share(lambda: factor @ factor) > 0.8
+    assert network_share(convolution) > 0.5
+    assert network_share(lambda: factor.exp().sum()) == 0
 
 
 def test_spans_that_overlap_count_once():

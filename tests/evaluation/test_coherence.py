@@ -87,3 +87,24 @@ def test_what_is_missing_is_noted(known) -> None:
     partly = evaluate(model, data, METRICS, classifiers=judges("a"), progress=False)
     assert {row["target"] for row in partly.rows} == {"a"}
     assert any("without b" in note for note in partly.notes)
+
+
+def test_judges_that_can_are_asked_once(known) -> None:
+    class Judge(nn.Module):
+        calls = 0
+
+        def features(self, data: torch.Tensor) -> torch.Tensor:
+            Judge.calls += 1
+            return data
+
+        def read(self, data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.features(data), data
+
+        def forward(self, data: torch.Tensor) -> torch.Tensor:
+            return self.read(data)[0]
+
+    model = known({"a": lambda z: z, "b": lambda z: z @ spoil(1)}, torch.eye(4))
+    data = Batch(dict.fromkeys(model.names, one_hot(CLASSES)), labels=CLASSES)
+    found = evaluate(model, data, METRICS, classifiers={"a": Judge(), "b": Judge()}, max_data=40, progress=False)
+    assert found.value("coherence", "a", "b") == 0.75
+    assert Judge.calls == 2 * (3 + 1 + 1)  # three subsets, the prior, the real data

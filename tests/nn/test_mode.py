@@ -13,3 +13,10 @@ def test_each_part_gets_its_mode_back() -> None:
     with mode(network, training=False):
         assert not network[1].training
     assert [part.training for part in network.modules()] == [True, False, True]
+
+
+def test_what_is_changed_within_is_put_back() -> None:
+    network = torch.nn.Sequential(torch.nn.Dropout()).eval()
+    with mode(network, training=False):
+        network[0].train()
+    assert not network[0].training
