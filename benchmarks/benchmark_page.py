@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from measures import MEASURES
 from presets import Preset
 from protocol import Case
-from quality import LIBRARIES, Scores
+from quality import LIBRARIES, Scores, mean_and_spread
 from results import table
 from timing import Timing, geometric_mean
 
@@ -135,7 +135,7 @@ def quality_section(
     """A table with a line for each model and library, and the differences that the spread does not explain."""
     columns = list(next(iter(scores.values()))[0][LIBRARIES[0]])
     rows = [
-        [case, library, *(_mean_and_spread([seed[library].get(column) for seed in seeds]) for column in columns)]
+        [case, library, *(mean_and_spread([seed[library].get(column) for seed in seeds]) for column in columns)]
         for case, seeds in scores.items()
         for library in LIBRARIES
     ]
@@ -156,15 +156,6 @@ def quality_section(
             under,
         ]
     )
-
-
-def _mean_and_spread(values: Iterable[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    if not known:
-        return ""
-    digits = 1 if abs(known[0]) > 10 else 3
-    spread = f" ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else ""
-    return f"{statistics.mean(known):.{digits}f}{spread}"
 
 
 def _differences(scores: Mapping[Case, Sequence[Mapping[str, Scores]]], columns: Sequence[str]) -> str:

@@ -79,12 +79,12 @@ def network_share(step: Step, steps: int = 5) -> float:
         for _ in range(steps):
             step()
     seconds = {event.key: event.self_cpu_time_total for event in profiler.key_averages()}
-    network = sum(
-        taken
-        for name, taken in seconds.items()
-        if name.startswith("aten::") and name.removesuffix("_backward").endswith(_NETWORK)
-    )
-    return network / sum(seconds.values())
+    return sum(taken for name, taken in seconds.items() if is_network(name)) / sum(seconds.values())
+
+
+def is_network(name: str) -> bool:
+    """Whether an operator of PyTorch is a convolution or a product of matrices, or the gradient of one."""
+    return name.startswith("aten::") and name.removesuffix("_backward").endswith(_NETWORK)
 
 
 def covered(spans: Iterable[tuple[float, float]]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from measures import peer_coherence
@@ -102,3 +102,13 @@ def judge_accuracy(task: Task, judges: Mapping[str, nn.Module]) -> float:
         device = next(judge.parameters()).device
         right.append((judge(task.test.data[name].to(device)).argmax(-1).cpu() == labels).double().mean())
     return float(torch.stack(right).mean())
+
+
+def mean_and_spread(values: Iterable[float | None]) -> str:
+    """The mean and the standard deviation of what is known, as a table shows them."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    digits = 1 if abs(known[0]) > 10 else 3
+    spread = f" ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else ""
+    return f"{statistics.mean(known):.{digits}f}{spread}"

@@ -61,9 +61,16 @@ def peer_training_step(
 
 
 def train(
-    model: MultimodalVAE, data: Mapping[str, Tensor], *, epochs: int, batch_size: int, device: str, seed: int = 0
+    model: MultimodalVAE,
+    data: Mapping[str, Tensor],
+    *,
+    epochs: int,
+    batch_size: int,
+    device: str,
+    seed: int = 0,
+    **settings: Any,
 ) -> None:
-    """Trains a model of this library by ``fit``, with a run folder."""
+    """Trains a model of this library by ``fit``, with a run folder; further settings are those of ``fit``."""
     with tempfile.TemporaryDirectory() as out, contextlib.redirect_stderr(io.StringIO()):
         mmvae.fit(
             model,
@@ -75,6 +82,7 @@ def train(
             out=out,
             device=device,
             progress=False,
+            **settings,
         )
 
 
