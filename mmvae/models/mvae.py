@@ -22,6 +22,12 @@ class MVAE(MultimodalVAE):
         beta: KL weight of the objective, a number or a schedule.
         num_random_subsets: k, drawn anew for each batch.
         weights: of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        chunk_size: how many of a step's (1 + M + k) · N latents are decoded at a time (never fewer than those of one
+            row); by default all. The gradients are the same; memory then does not grow with the subsets and the rows,
+            but by the draws themselves and what encoders keep, and decoders run twice.
+
+    Raises:
+        ValueError: for a number of subsets below zero, or a chunk below one.
 
     Source: Wu and Goodman 2018, "Multimodal generative models for scalable weakly-supervised learning".
     """
@@ -34,11 +40,12 @@ class MVAE(MultimodalVAE):
         beta: Weight = 1.0,
         num_random_subsets: int = 0,
         weights: Weights = None,
+        chunk_size: int | None = None,
     ) -> None:
         super().__init__(
             modalities,
             latent_dim,
             joint_posterior=Product(prior_expert=True),
-            objective=SubsetELBO(beta, num_random_subsets),
+            objective=SubsetELBO(beta, num_random_subsets, chunk_size),
             weights=weights,
         )

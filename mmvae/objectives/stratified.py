@@ -11,13 +11,13 @@ from torch import Tensor
 
 from mmvae.batch import Batch
 from mmvae.distributions.mixture import MixtureOfExperts
-from mmvae.objectives.base import Loss, Objective, Trainable, mixture_posterior, weighted_sum
-from mmvae.objectives.chunks import Scores, in_chunks
+from mmvae.objectives.base import Loss, Trainable, mixture_posterior, weighted_sum
+from mmvae.objectives.chunks import ChunkedObjective, Scores
 from mmvae.objectives.schedules import Weight, checked, weight_at
 from mmvae.objectives.traces import log_likelihoods
 
 
-class _Stratified(Objective):
+class _Stratified(ChunkedObjective):
     """Draws K latents from each component and weighs them under the mixture:
 
     log w_ck = Σ_m w_m log p(x_m | z_ck) + β (log p(z_ck) - log q(z_ck)).
@@ -26,9 +26,8 @@ class _Stratified(Objective):
     def __init__(self, num_samples: int = 1, beta: Weight = 1.0, chunk_size: int | None = None) -> None:
         if num_samples < 1:
             raise ValueError(f"num_samples: expected at least 1, got {num_samples}.")
-        if chunk_size is not None and chunk_size < 1:
-            raise ValueError(f"chunk_size: expected at least 1 latent at a time, or None for all; got {chunk_size}.")
-        self.num_samples, self.chunk_size = num_samples, chunk_size
+        super().__init__(chunk_size)
+        self.num_samples = num_samples
         self.beta = checked("beta", beta)
 
     def __call__(self, model: Trainable, batch: Batch) -> Loss:
@@ -38,10 +37,11 @@ class _Stratified(Objective):
         z = draws.view_as(draws)  # a path of its own, whose gradient an objective may weigh
         prior, density = model.prior(), self._density(posterior)
 
-        def score(part: Float[Tensor, "k C N D"]) -> Scores:
+        def score(some: slice) -> Scores:
+            part = z[some]
             return {**log_likelihoods(model, batch, part), "z": prior.log_prob(part) - density.log_prob(part)}
 
-        log_p = in_chunks(score, z, self._at_a_time(z))
+        log_p = self._in_chunks(score, z)
         log_ratio = log_p.pop("z")  # no modality bears this name
         beta = weight_at(self.beta, model.epoch)
         log_w = weighted_sum(log_p, model.weights) + beta * log_ratio
@@ -57,16 +57,6 @@ class _Stratified(Objective):
             bound = self._bound(sum(log_p.values(), start=log_ratio))
         loss = -(posterior.weights * maximised).sum(0).mean()
         return Loss(loss, {**terms, "kl": kl, "elbo": (posterior.weights * bound).sum(0).mean()})
-
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """For the second pass of a chunk the random generators are put back, which no graph can do."""
-        return None if self.chunk_size is None else "draws are scored in chunks, twice from the same random numbers"
-
-    def _at_a_time(self, draws: Float[Tensor, "K C N D"]) -> int:
-        """How many draws of each component are scored together."""
-        if self.chunk_size is None:
-            return self.num_samples
-        return max(1, self.chunk_size // math.prod(draws.shape[1:-1]))
 
     def _is_honest(self, model: Trainable) -> bool:
         return self.beta == 1 and all(weight == 1 for weight in model.weights.values())
@@ -149,13 +139,14 @@ class StratifiedDReG(StratifiedIWAE):
         apart = 1 - torch.eye(posterior.num_components, dtype=omega.dtype, device=omega.device).unsqueeze(-1)
         frozen = posterior.detach()
 
-        def correct(part: Float[Tensor, "k C N D"]) -> Scores:
+        def correct(some: slice) -> Scores:
+            part = draws[some]
             responsibility = frozen.responsibilities(part)  # [k, C, C, N]: of component j for draws from c
             own = responsibility.diagonal(dim1=1, dim2=2).movedim(-1, 1)  # [k, C, N]
             others = responsibility.detach() * apart
             return {"own": own, "score": (others * posterior.component_log_prob(part.detach())).sum(2)}
 
-        correction = in_chunks(correct, draws, self._at_a_time(draws))
+        correction = self._in_chunks(correct, draws)
         own, score = correction["own"], correction["score"]
         if z.requires_grad:
             path = (1 - beta * (1 - omega) * own.detach()).unsqueeze(-1)

@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.distributions import kl_divergence
 
 from mmvae.batch import Batch
-from mmvae.objectives.base import Loss, Objective, Trainable, elbo_terms, weighted_sum
+from mmvae.objectives.base import Loss, Trainable, elbo_terms, weighted_sum
+from mmvae.objectives.chunks import ChunkedObjective, Scores
 from mmvae.objectives.schedules import Weight, checked, weight_at
 from mmvae.objectives.traces import log_likelihoods
 
 
-class SubsetELBO(Objective):
+class SubsetELBO(ChunkedObjective):
     """ELBO(X) + Σ_m ELBO(x_m) + Σ_k ELBO(X_{S_k}), where the ELBO of a subset scores its members alone.
 
     Needs a joint posterior that fuses many subsets at once (:class:`~mmvae.posteriors.Product`).
@@ -23,14 +24,16 @@ class SubsetELBO(Objective):
     Args:
         beta: KL weight.
         num_random_subsets: k, drawn anew for each batch among the subsets of two to M - 1 modalities.
+        chunk_size: latents decoded at a time, see :class:`~mmvae.models.MVAE`.
 
     Raises:
-        ValueError: for a weight or a number of subsets below zero.
+        ValueError: for a weight or a number of subsets below zero, or a chunk below one.
 
     Source: Wu and Goodman 2018, the sub-sampled training objective.
     """
 
-    def __init__(self, beta: Weight = 1.0, num_random_subsets: int = 0) -> None:
+    def __init__(self, beta: Weight = 1.0, num_random_subsets: int = 0, chunk_size: int | None = None) -> None:
+        super().__init__(chunk_size)
         self.beta = checked("beta", beta)
         if num_random_subsets < 0:
             raise ValueError(f"num_random_subsets: expected at least 0, got {num_random_subsets}.")
@@ -42,15 +45,22 @@ class SubsetELBO(Objective):
         posterior = model.joint_posterior.fuse(model.experts(batch), members)
         z = posterior.rsample()  # [S, N, D]
         kl = kl_divergence(posterior, model.prior())  # [S, N]
-        log_p = log_likelihoods(model, batch, z, dict(zip(batch.names, rows_of, strict=True)))
+        subsets_of = dict(zip(batch.names, rows_of, strict=True))
+
+        def score(rows: slice) -> Scores:
+            return log_likelihoods(model, batch[rows], z[:, rows], subsets_of)
+
+        log_p = self._in_chunks(score, z, axis=1)  # across the rows, each of which has all subsets
         beta = weight_at(self.beta, model.epoch)
         reconstruction = weighted_sum({name: values.sum(0) for name, values in log_p.items()}, model.weights)
         total = (beta * kl.sum(0) - reconstruction).mean()
         return Loss(total, elbo_terms({name: values[0] for name, values in log_p.items()}, kl[0]))
 
     def capture_obstacle(self, batch: Batch) -> str | None:
-        """Subsets that are drawn anew for each batch are drawn on the CPU."""
-        return "its objective draws subsets anew for each batch" if self._draws(len(batch.names)) else None
+        """Subsets that are drawn anew for each batch are drawn on the CPU; and that of chunks."""
+        if self._draws(len(batch.names)):
+            return "its objective draws subsets anew for each batch"
+        return super().capture_obstacle(batch)
 
     def _draws(self, num_modalities: int) -> bool:
         """Whether there are subsets to draw beside the whole and the single ones."""

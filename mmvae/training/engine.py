@@ -21,9 +21,10 @@ from mmvae.training.captured import (
     standing_obstacle,
     with_plain_rates,
 )
-from mmvae.training.launch import Watch, is_loss_of_process, processes
+from mmvae.training.launch import Starter, launch
 from mmvae.training.learning_rate import Schedule
 from mmvae.training.settings import Settings
+from mmvae.training.watch import Watch, is_loss_of_process
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 """Makes an optimiser for parameters, as ``functools.partial(torch.optim.SGD, lr=0.1)`` does."""
@@ -108,7 +109,7 @@ class Engine:
         from lightning.fabric import Fabric
         from lightning.fabric.strategies import DDPStrategy
 
-        per_machine, machines = processes(settings.devices)
+        started_by, per_machine, machines = launch(settings.devices)
         accelerator, devices = _accelerator(device, per_machine)
         # A modality that no row of a process's batch has leaves its networks without a gradient on that process.
         strategy: Any = DDPStrategy(find_unused_parameters=True) if per_machine * machines > 1 else "auto"
@@ -118,6 +119,7 @@ class Engine:
             num_nodes=machines,
             strategy=strategy,
             precision=settings.precision,
+            plugins=[_environment(started_by)],
         )
         self._fabric.launch()
         self._watch = Watch.over(getattr(self._fabric.strategy.launcher, "procs", []))
@@ -320,6 +322,18 @@ class Engine:
         if self._inner_optimizer is not None:
             self._inner_optimizer.load_state_dict(state["inner"])
         self._fabric.strategy.precision.load_state_dict(state["scale"])
+
+
+def _environment(started_by: Starter) -> Any:
+    """What tells Fabric of ranks and addresses. By itself it takes any job of SLURM for one of ``srun``, and waits."""
+    from lightning.fabric.plugins import environments
+
+    kinds: dict[Starter, Any] = {
+        "fit": environments.LightningEnvironment,
+        "torchrun": environments.TorchElasticEnvironment,
+        "srun": environments.SLURMEnvironment,
+    }
+    return kinds[started_by]()
 
 
 def _accelerator(device: str | torch.device, devices: int) -> tuple[str, int | list[int]]:

@@ -113,8 +113,8 @@ def fit(
         resume: continue the run in ``out``, if there is one.
         device: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:<index>"``.
         devices: of each machine; with more than one, a process for each runs the whole script (distributed data
-            parallel), and the gradients are those of one process that has all their rows. Under ``torchrun`` leave it
-            out: the processes are those that it started, on several machines too.
+            parallel), and the gradients are those of one process that has all their rows. Under ``torchrun`` or
+            SLURM's ``srun`` leave it out: the processes are those that it started, on several machines too.
         precision: ``"32-true"``, ``"bf16-mixed"`` or ``"16-mixed"``.
         matmul_precision: of products of float32 matrices on a GPU: ``"highest"`` keeps all digits, ``"high"`` lets it
             use TensorFloat32, ``"medium"`` bfloat16 (:func:`torch.set_float32_matmul_precision`); by default as the

@@ -1,102 +1,68 @@
-"""How many processes there are, and what becomes of the others when one ends before its time."""
+"""Who starts the processes of a training, and how many."""
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import torch.distributed
 
-_SECONDS_BETWEEN_LOOKS = 0.2
-_PATIENCE = 10.0
-"""Seconds that this process has to notice by itself that another has gone; collectives of GPUs may wait for ever."""
+Starter = Literal["fit", "torchrun", "srun"]
+
+_OPTION = {"torchrun": "--nproc-per-node", "srun": "--ntasks-per-node"}
+"""That says how many processes to start on a machine."""
+
+_SHELLS = ("bash", "interactive")
+"""Names of jobs whose tasks are shells: a script that one of them runs is alone. Fabric goes by the same names."""
 
 
-def processes(devices: int) -> tuple[int, int]:
-    """How many processes each machine has, and how many machines there are.
+class Launch(NamedTuple):
+    """Who starts the processes of a training, and how many."""
 
-    ``torchrun`` says both; a script that it starts need not repeat them. Otherwise there is one machine, on which as
-    many processes are started as devices are asked for.
+    by: Starter
+    per_machine: int
+    machines: int
+
+
+def launch(devices: int) -> Launch:
+    """What ``torchrun`` or ``srun`` has started, of which this process is one; a script need not repeat it.
+
+    Otherwise there is one machine, on which ``fit`` starts as many processes as devices are asked for.
 
     Args:
-        devices: of each machine, as asked for; 1 leaves it to ``torchrun``.
+        devices: of each machine, as asked for; 1 leaves it to ``torchrun`` and ``srun``.
 
     Raises:
-        ValueError: for a number of devices that is not that of ``torchrun``.
+        ValueError: for another number of devices than was started, or numbers of tasks that differ between machines.
     """
-    if not (torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()):
-        return devices, 1
-    here, everywhere = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
-    if devices not in (1, here):
+    started = _by_torchrun() or _by_srun()
+    if started is None:
+        return Launch("fit", devices, 1)
+    if devices not in (1, started.per_machine):
         raise ValueError(
-            f"devices: {devices} were asked for, but torchrun started {here} processes on this machine; leave devices "
-            f"out, or call torchrun --nproc-per-node={devices}."
+            f"devices: {devices} were asked for, but {started.by} started {started.per_machine} processes on this "
+            f"machine; leave devices out, or call {started.by} {_OPTION[started.by]}={devices}."
         )
-    return here, everywhere // here
+    return started
 
 
-def is_loss_of_process(error: BaseException) -> bool:
-    """Whether an error came of another process that has ended."""
-    words = ("connection closed by peer", "connection reset by peer", "broken pipe", "gloo", "nccl")
-    distributed = isinstance(error, torch.distributed.DistError)
-    return distributed or (isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words))
+def _by_torchrun() -> Launch | None:
+    if not (torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()):
+        return None
+    here, everywhere = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+    return Launch("torchrun", here, everywhere // here)
 
 
-class Watch(threading.Thread):
-    """Looks after the processes that this one has started; if one fails, all are ended.
-
-    Args:
-        children: the processes of the ranks 1, 2, ...
-
-    Attributes:
-        advice: how to go on, said when a process fails.
-    """
-
-    def __init__(self, children: Sequence[subprocess.Popen[bytes]]) -> None:
-        super().__init__(daemon=True, name="mmvae-watch")
-        self.advice = ""
-        self._children = children
-        for thread in threading.enumerate():  # Fabric's own kills this process without a word: this takes its place
-            if thread.name == "child-process-observer":
-                thread._child_processes = []  # type: ignore[attr-defined]
-
-    @classmethod
-    def over(cls, children: Sequence[subprocess.Popen[bytes]]) -> Watch:
-        """The one that runs already, or a new one; the processes of a first run serve the next ones as well."""
-        running = next((thread for thread in threading.enumerate() if isinstance(thread, cls)), None)
-        if running is not None and not children:
-            return running
-        watch = cls(children)
-        watch.start()
-        return watch
-
-    def run(self) -> None:
-        """Waits until all have ended, or one has failed."""
-        while any(child.poll() is None for child in self._children):
-            failed = [rank for rank, child in enumerate(self._children, start=1) if child.poll() not in (None, 0)]
-            if failed:
-                break
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
-        for rank, child in enumerate(self._children, start=1):
-            if child.returncode:
-                print(f"mmvae: process {rank} {_ending(child.returncode)}. {self.advice}", file=sys.stderr, flush=True)
-                time.sleep(_PATIENCE)  # usually this process hears of it by itself, and raises an error
-                self.end()
-                os._exit(1)
-
-    def end(self) -> None:
-        """Ends the processes that still run."""
-        for child in self._children:
-            if child.poll() is None:
-                child.kill()  # they may hang in a collective, where they hear nothing gentler
-        for child in self._children:
-            child.wait()
-
-
-def _ending(code: int) -> str:
-    return f"ended with code {code}" if code > 0 else f"was ended by {signal.Signals(-code).name}"
+def _by_srun() -> Launch | None:
+    """The tasks of the step that this process is of; a batch script is not one of ``srun``, whatever it reserved."""
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    if tasks == 1 or os.environ.get("SLURM_JOB_NAME") in _SHELLS:
+        return None
+    machines = int(os.environ["SLURM_STEP_NUM_NODES"])
+    per_machine = int(os.environ.get("SLURM_NTASKS_PER_NODE", "0"))  # which Fabric needs to be told
+    if per_machine * machines != tasks:
+        raise ValueError(
+            f"devices: srun started {tasks} processes on {machines} machines, without saying that each has as many; "
+            f"call srun --nodes={machines} --ntasks-per-node={max(1, tasks // machines)}."
+        )
+    return Launch("srun", per_machine, machines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -30,10 +31,24 @@ def gradients(model: Any, data: Any, observed: Any, chunk_size: int | None) -> t
 def test_gradients_are_those_of_all_at_once(objective: str, family: str, missing: bool) -> None:
     """In relation to their length, for chunks that divide the draws and such that do not."""
     model, data = make("MMVAE", num_samples=7, objective=objective, family=family, weights={"bits": 0.5}, beta=0.7)
+    sizes = (1, 3 * 6 * 2, 3 * 6 * 7, 10_000)  # one, two and all draws from each of three experts
+    assert_same_gradients(model, data, missing, sizes)
+
+
+@pytest.mark.parametrize("missing", [False, True], ids=["complete", "missing"])
+@pytest.mark.parametrize("num_random_subsets", [0, 3])
+def test_gradients_of_subsets_are_those_of_all_at_once(num_random_subsets: int, missing: bool) -> None:
+    """The rows of a batch are cut, as each modality is a member of subsets of its own."""
+    model, data = make("MVAE", num_random_subsets=num_random_subsets, weights={"bits": 0.5}, beta=0.7)
+    subsets = 4 + num_random_subsets
+    assert_same_gradients(model, data, missing, (1, 2 * subsets, 4 * subsets + 1, 6 * subsets, 10_000))
+
+
+def assert_same_gradients(model: Any, data: Any, missing: bool, chunk_sizes: Sequence[int]) -> None:
     observed = Parts().make_observed() if missing else None
     whole, expected = gradients(model, data, observed, None)
     assert expected.norm() > 0
-    for chunk_size in (1, 3 * 6 * 2, 3 * 6 * 7, 10_000):  # one, two and all draws from each of three experts
+    for chunk_size in chunk_sizes:
         loss, found = gradients(model, data, observed, chunk_size)
         assert (found - expected).norm() <= 1e-6 * expected.norm()
         torch.testing.assert_close(loss.total, whole.total, rtol=1e-6, atol=0)
@@ -45,22 +60,44 @@ def test_gradients_are_those_of_all_at_once(objective: str, family: str, missing
 @pytest.mark.parametrize("objective", ["elbo", "iwae", "dreg"])
 def test_memory_does_not_grow_with_the_draws(objective: str) -> None:
     """But by the draws themselves, and a few numbers for each; without chunks it does."""
-    encoder = functools.partial(MLPEncoder, (200,), hidden=(5,))
-    decoder = functools.partial(MLPDecoder, shape=(200,), hidden=(50,))
-    modalities = [Modality(name, (200,), likelihoods.Normal(), encoder, decoder) for name in "ab"]
     rows = 8
 
     def peak(num_samples: int, chunk_size: int | None) -> int:
-        model = models.MMVAE(modalities, 2, num_samples=num_samples, objective=objective, chunk_size=chunk_size)  # type: ignore[arg-type]
-        batch = model.prepare({name: torch.randn(rows, 200) for name in "ab"})
-        with LiveMemory() as memory:
-            model.loss(batch).total.backward()
-        return memory.peak
+        model = models.MMVAE(wide("ab"), 2, num_samples=num_samples, objective=objective, chunk_size=chunk_size)  # type: ignore[arg-type]
+        return peak_of_a_step(model, rows)
 
     few, many = peak(8, 4 * 2 * rows), peak(64, 4 * 2 * rows)
     each_draw = 2 * rows * 4 * 40  # bytes of a draw from both experts, some forty numbers per row
     assert many - few <= (64 - 8) * each_draw
     assert peak(64, None) > 4 * many
+
+
+def test_memory_does_not_grow_with_the_subsets() -> None:
+    """But by the draws themselves, and a few numbers for each; without chunks it does."""
+    rows, names = 32, "abc"
+
+    def peak(num_random_subsets: int, chunk_size: int | None) -> int:
+        model = models.MVAE(wide(names), 2, num_random_subsets=num_random_subsets, chunk_size=chunk_size)
+        return peak_of_a_step(model, rows)
+
+    few, many = peak(4, 64), peak(60, 64)
+    each_subset = rows * 4 * 40  # bytes, some forty numbers per row
+    assert many - few <= (60 - 4) * each_subset
+    assert peak(60, None) > 4 * many
+
+
+def wide(names: str) -> list[Modality]:
+    """Modalities whose decoders make much more than their encoders keep."""
+    encoder = functools.partial(MLPEncoder, (200,), hidden=(5,))
+    decoder = functools.partial(MLPDecoder, shape=(200,), hidden=(50,))
+    return [Modality(name, (200,), likelihoods.Normal(), encoder, decoder) for name in names]
+
+
+def peak_of_a_step(model: Any, rows: int) -> int:
+    batch = model.prepare({name: torch.randn(rows, 200) for name in model.names})
+    with LiveMemory() as memory:
+        model.loss(batch).total.backward()
+    return memory.peak
 
 
 def test_dropout_is_the_same_in_both_passes() -> None:
@@ -91,13 +128,15 @@ def test_dropout_is_the_same_in_both_passes() -> None:
     torch.testing.assert_close((at(1) - at(-1)) / 2, slope, rtol=2e-2, atol=1e-5)
 
 
-def test_empty_chunks_are_refused() -> None:
+@pytest.mark.parametrize("kind", ["MMVAE", "MVAE"])
+def test_empty_chunks_are_refused(kind: str) -> None:
     with pytest.raises(ValueError, match="chunk_size: expected at least 1 latent at a time, or None for all; got 0"):
-        make("MMVAE", chunk_size=0)
+        make(kind, chunk_size=0)
 
 
-def test_steps_with_chunks_are_not_captured() -> None:
-    model, data = make("MMVAE", num_samples=3)
+@pytest.mark.parametrize("kind", ["MMVAE", "MVAE"])
+def test_steps_with_chunks_are_not_captured(kind: str) -> None:
+    model, data = make(kind)
     batch = model.prepare(data)
     assert model.capture_obstacle(batch) is None
     model.objective.chunk_size = 10

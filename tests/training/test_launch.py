@@ -2,23 +2,71 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
 from mmvae import Batch
 from mmvae.training import fit
 from mmvae.training.alike import alike
-from mmvae.training.launch import is_loss_of_process, processes
+from mmvae.training.launch import launch
 from mmvae.training.means import Means
+from mmvae.training.watch import is_loss_of_process
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """No launcher, whatever these tests run under."""
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "TORCHELASTIC_"))]:
+        monkeypatch.delenv(name)
+
+
+def variables(monkeypatch, **values):
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_fit_starts_as_many_as_devices_are_asked_for():
+    assert launch(3) == ("fit", 3, 1)
 
 
 def test_torchrun_says_how_many_there_are(monkeypatch):
-    assert processes(3) == (3, 1)
-    for name, value in (("TORCHELASTIC_RUN_ID", "x"), ("LOCAL_WORLD_SIZE", "4"), ("WORLD_SIZE", "8")):
-        monkeypatch.setenv(name, value)
-    assert processes(1) == processes(4) == (4, 2)
-    with pytest.raises(ValueError, match=r"devices: 3 were asked for, but torchrun started 4 processes"):
-        processes(3)
+    variables(monkeypatch, TORCHELASTIC_RUN_ID="x", LOCAL_WORLD_SIZE="4", WORLD_SIZE="8")
+    assert launch(1) == launch(4) == ("torchrun", 4, 2)
+    with pytest.raises(ValueError, match=r"devices: 3 .* torchrun started 4 processes .* torchrun --nproc-per-node=3"):
+        launch(3)
+
+
+def test_srun_says_how_many_there_are(monkeypatch):
+    variables(monkeypatch, SLURM_STEP_NUM_TASKS="8", SLURM_STEP_NUM_NODES="2", SLURM_NTASKS_PER_NODE="4")
+    assert launch(1) == launch(4) == ("srun", 4, 2)
+    with pytest.raises(ValueError, match=r"devices: 3 were asked for, but srun started 4 .* srun --ntasks-per-node=3"):
+        launch(3)
+
+
+@pytest.mark.parametrize("per_machine", [{}, {"SLURM_NTASKS_PER_NODE": "3"}], ids=["not said", "uneven"])
+def test_srun_must_say_how_many_each_machine_has(monkeypatch, per_machine):
+    variables(monkeypatch, SLURM_STEP_NUM_TASKS="4", SLURM_STEP_NUM_NODES="2", **per_machine)
+    with pytest.raises(ValueError, match=r"srun started 4 processes on 2 machines.*--nodes=2 --ntasks-per-node=2"):
+        launch(1)
+
+
+def test_tasks_that_are_reserved_are_not_started(monkeypatch):
+    """In a batch script, in a task that is alone in its step, and in a shell."""
+    variables(monkeypatch, SLURM_NTASKS="8", SLURM_NTASKS_PER_NODE="4", SLURM_NNODES="2", SLURM_PROCID="0")
+    assert launch(4) == ("fit", 4, 1)
+    variables(monkeypatch, SLURM_STEP_NUM_TASKS="1", SLURM_STEP_NUM_NODES="1")
+    assert launch(4) == ("fit", 4, 1)
+    variables(monkeypatch, SLURM_STEP_NUM_TASKS="4", SLURM_JOB_NAME="bash")
+    assert launch(4) == ("fit", 4, 1)
+
+
+def test_torchrun_that_srun_starts(monkeypatch):
+    """One task a machine."""
+    variables(monkeypatch, SLURM_STEP_NUM_TASKS="2", SLURM_STEP_NUM_NODES="2", SLURM_NTASKS_PER_NODE="1")
+    variables(monkeypatch, TORCHELASTIC_RUN_ID="x", LOCAL_WORLD_SIZE="4", WORLD_SIZE="8")
+    assert launch(1) == ("torchrun", 4, 2)
 
 
 def test_which_errors_tell_of_a_process_that_is_gone():

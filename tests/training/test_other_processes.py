@@ -1,8 +1,9 @@
-"""Runs whose processes end, are started by torchrun, or become more or fewer."""
+"""Runs whose processes end, are started by torchrun or srun, or become more or fewer."""
 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,8 +21,7 @@ from functools import partial
 from mmvae import Modality, likelihoods, models, nn
 from mmvae.objectives import Loss
 
-folder, devices, dies = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-world = int(os.environ.get("WORLD_SIZE", devices))
+folder, devices, dies, world = sys.argv[1], *map(int, sys.argv[2:])
 torch.manual_seed(0)
 small = dict(encoder=partial(nn.MLPEncoder, (4,), hidden=(6,)), decoder=partial(nn.MLPDecoder, shape=(4,), hidden=(6,)))
 vae = models.MVAE([Modality(name, (4,), likelihoods.Normal(), **small) for name in ("a", "b")], latent_dim=2)
@@ -47,14 +47,30 @@ DEATH = 55  # in the first epoch, after the checkpoint of its step 50
 pytestmark = pytest.mark.slow
 
 
-def start(folder: Path, devices: int, dies: int = 0, torchrun: int = 0) -> Any:
-    """Runs the script; what it ended with and said."""
+def begin(folder: Path, devices: int, dies: int = 0, torchrun: int = 0, srun: int = 0, **variables: str) -> Any:
+    """A process of the script; the first of all, or of ``srun`` one."""
     script = folder.parent / "script.py"
     script.write_text(SCRIPT)
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={torchrun}"] if torchrun else []
-    command = [sys.executable, *launcher, str(script), str(folder), str(devices), str(dies)]
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, cwd=folder.parent)
+    numbers = (devices, dies, torchrun or srun or devices)
+    command = [sys.executable, *launcher, str(script), str(folder), *map(str, numbers)]
+    apart = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    environment = {**apart, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **variables}
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=environment, cwd=folder.parent, **pipes)
+
+
+def finish(process: Any) -> Any:
+    """What it ended with and said."""
+    try:
+        output, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def start(folder: Path, devices: int, **options: Any) -> Any:
+    return finish(begin(folder, devices, **options))
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +79,15 @@ def whole(tmp_path_factory: Any) -> Path:
     folder: Path = tmp_path_factory.mktemp("whole") / "run"
     assert start(folder, 1).returncode == 0
     return folder
+
+
+def job() -> str:
+    """The number of a job whose port is free: Fabric makes one of the other."""
+    for number in range(4000, 9999):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", 15000 + number)):
+                return str(120000 + number)
+    raise AssertionError("no port is free")
 
 
 def assert_alike(folder: Path, whole: Path) -> None:
@@ -97,12 +122,40 @@ def test_one_process_is_killed_and_two_go_on(tmp_path: Path, whole: Path) -> Non
     assert_alike(folder, whole)
 
 
+def assert_written_once(folder: Path) -> None:
+    lines = (folder / "metrics.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2  # a head and a row an epoch: nobody else wrote
+    assert len(list((folder / "tensorboard").rglob("events*"))) == 1
+    assert len(list((folder / "checkpoints").iterdir())) == 1
+
+
 def test_torchrun(tmp_path: Path, whole: Path) -> None:
     """The script asks for one device; torchrun starts two processes, of which one writes."""
     ended = start(tmp_path / "run", 1, torchrun=2)
     assert ended.returncode == 0, ended.stderr
     assert_alike(tmp_path / "run", whole)
-    lines = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
-    assert len(lines) == 1 + 2  # a head and a row an epoch: nobody else wrote
-    assert len(list((tmp_path / "run" / "tensorboard").rglob("events*"))) == 1
-    assert len(list((tmp_path / "run" / "checkpoints").iterdir())) == 1
+    assert_written_once(tmp_path / "run")
+
+
+def test_srun(tmp_path: Path, whole: Path) -> None:
+    """Two processes with the variables of two tasks on one machine; the rest is as with torchrun."""
+    variables = {
+        **{"SLURM_JOB_ID": job(), "SLURM_JOB_NAME": "train", "SLURM_NODELIST": "localhost", "SLURM_NODEID": "0"},
+        **{"SLURM_NNODES": "1", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"},
+        **{"SLURM_STEP_NUM_NODES": "1", "SLURM_STEP_NUM_TASKS": "2"},
+    }
+    tasks = [
+        begin(tmp_path / "run", 1, srun=2, **variables, SLURM_PROCID=rank, SLURM_LOCALID=rank) for rank in ("0", "1")
+    ]
+    for ended in [finish(task) for task in tasks]:
+        assert ended.returncode == 0, ended.stderr
+    assert_alike(tmp_path / "run", whole)
+    assert_written_once(tmp_path / "run")
+
+
+def test_batch_script_of_slurm(tmp_path: Path, whole: Path) -> None:
+    """Without srun nobody has started other processes, whatever is reserved: ``fit`` does."""
+    variables = {"SLURM_JOB_ID": job(), "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2", "SLURM_PROCID": "0"}
+    ended = start(tmp_path / "run", 2, **variables)
+    assert ended.returncode == 0, ended.stderr
+    assert_alike(tmp_path / "run", whole)
