@@ -13,6 +13,7 @@ ROOT = Path(mmvae.__file__).parent
 FLOORS = [
     "files",
     "choices",
+    "free_memory",
     "subsets",
     "modality",
     "batch",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mmvae.models.free_memory import free_memory
+from mmvae.free_memory import free_memory
 
 _SHARE = 1 / 32
 """Of the free memory that the output of decoders may take; all that is computed takes several times that."""

@@ -11,10 +11,11 @@ from mmvae.choices import check_choice
 from mmvae.modality import Modality
 from mmvae.models.base import MultimodalVAE, Weights
 from mmvae.objectives import Objective, StratifiedDReG, StratifiedELBO, StratifiedIWAE
+from mmvae.objectives.chunks import ChunkSize
 from mmvae.objectives.schedules import Weight
 from mmvae.posteriors import Mixture
 
-_OBJECTIVES: dict[str, Callable[[int, Weight, int | None], Objective]] = {
+_OBJECTIVES: dict[str, Callable[[int, Weight, ChunkSize], Objective]] = {
     "dreg": StratifiedDReG,
     "iwae": StratifiedIWAE,
     "elbo": StratifiedELBO,
@@ -38,8 +39,9 @@ class MMVAE(MultimodalVAE):
         beta: KL weight of the objective, a number or a schedule.
         weights: of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
         chunk_size: how many of a step's K · M · N latents are decoded at a time (never fewer than one draw from each
-            component); by default all. The gradients are the same; memory then does not grow with K, but by the draws
-            themselves, and decoders run twice.
+            component): a number, ``"auto"`` for what free memory allows, or ``None`` for all. The gradients are the
+            same; memory then does not grow with K, but by the draws themselves, and decoders run twice where there are
+            several chunks.
 
     Raises:
         ValueError: for an unknown objective or family, or a number of samples or a chunk below one.
@@ -58,7 +60,7 @@ class MMVAE(MultimodalVAE):
         learned_prior_scale: bool = True,
         beta: Weight = 1.0,
         weights: Weights = None,
-        chunk_size: int | None = None,
+        chunk_size: ChunkSize = None,
     ) -> None:
         check_choice("objective", objective, _OBJECTIVES)
         check_choice("family", family, _FAMILIES)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mmvae.modality import Modality
 from mmvae.models.base import MultimodalVAE, Weights
 from mmvae.objectives import SubsetELBO
+from mmvae.objectives.chunks import ChunkSize
 from mmvae.objectives.schedules import Weight
 from mmvae.posteriors import Product
 
@@ -23,8 +24,9 @@ class MVAE(MultimodalVAE):
         num_random_subsets: k, drawn anew for each batch.
         weights: of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
         chunk_size: how many of a step's (1 + M + k) · N latents are decoded at a time (never fewer than those of one
-            row); by default all. The gradients are the same; memory then does not grow with the subsets and the rows,
-            but by the draws themselves and what encoders keep, and decoders run twice.
+            row): a number, ``"auto"`` for what free memory allows, or ``None`` for all. The gradients are the same;
+            memory then does not grow with the subsets and the rows, but by the draws themselves and what encoders
+            keep, and decoders run twice where there are several chunks.
 
     Raises:
         ValueError: for a number of subsets below zero, or a chunk below one.
@@ -40,7 +42,7 @@ class MVAE(MultimodalVAE):
         beta: Weight = 1.0,
         num_random_subsets: int = 0,
         weights: Weights = None,
-        chunk_size: int | None = None,
+        chunk_size: ChunkSize = None,
     ) -> None:
         super().__init__(
             modalities,

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
 from mmvae.batch import Batch
+from mmvae.free_memory import free_memory
 from mmvae.objectives.base import Objective
+
+ChunkSize = int | Literal["auto"] | None
+"""Latents at a time: so many, what free memory allows, or all."""
 
 Scores = dict[str, Tensor]
 """By name, each with the axis along which the draws are cut."""
+
+_SHARE = 1 / 4
+"""Of the free memory that a chunk may keep for its gradients, which take room themselves as they are computed."""
 
 
 class ChunkedObjective(Objective):
@@ -24,18 +33,23 @@ class ChunkedObjective(Objective):
     each chunk as a batch, and counts it twice.
 
     Args:
-        chunk_size: latents at a time; ``None`` for all.
+        chunk_size: latents at a time; ``"auto"`` for as many as free memory allows at each step, by what decoding a
+            few was seen to keep; ``None`` for all.
 
     Raises:
-        ValueError: for a chunk below one.
+        ValueError: for a chunk below one, or another word.
 
     Source: Chen et al. 2016, "Training deep nets with sublinear memory cost".
     """
 
-    def __init__(self, chunk_size: int | None) -> None:
-        if chunk_size is not None and chunk_size < 1:
-            raise ValueError(f"chunk_size: expected at least 1 latent at a time, or None for all; got {chunk_size}.")
+    def __init__(self, chunk_size: ChunkSize) -> None:
+        if (isinstance(chunk_size, str) and chunk_size != "auto") or (isinstance(chunk_size, int) and chunk_size < 1):
+            raise ValueError(
+                f'chunk_size: expected at least 1 latent at a time, "auto" for what free memory allows, or None for '
+                f"all; got {chunk_size!r}."
+            )
         self.chunk_size = chunk_size
+        self._kept: dict[tuple[str | int, ...], int] = {}
 
     def capture_obstacle(self, batch: Batch) -> str | None:
         """For the second pass of a chunk the random generators are put back, which no graph can do."""
@@ -49,12 +63,43 @@ class ChunkedObjective(Objective):
             draws: latents, ``[*P, D]``.
             axis: of ``draws`` and of the scores, that is cut.
         """
-        entries = draws.shape[axis]
-        if self.chunk_size is None:
-            return score(slice(entries))
-        size = max(1, self.chunk_size // (draws[..., 0].numel() // entries))
+        entries, size = draws.shape[axis], self._entries_at_a_time(score, draws, axis)
         if size >= entries:
             return score(slice(entries))
         cuts = [slice(start, start + size) for start in range(0, entries, size)]
         parts = [checkpoint(score, some, use_reentrant=False) for some in cuts]
         return {name: torch.cat([part[name] for part in parts], axis) for name in parts[0]}
+
+    def _entries_at_a_time(self, score: Callable[[slice], Scores], draws: Tensor, axis: int) -> int:
+        entries = draws.shape[axis]
+        if self.chunk_size is None:
+            return entries
+        if self.chunk_size != "auto":
+            return max(1, self.chunk_size // (draws[..., 0].numel() // entries))
+        free = free_memory(draws.device)
+        if free is None or entries == 1:
+            return entries
+        work = (score.__qualname__, *draws.shape[:axis], *draws.shape[axis + 1 :])
+        if work not in self._kept:
+            with torch.random.fork_rng([draws.device] if draws.device.type == "cuda" else []):
+                self._kept[work] = kept_by_an_entry(score)
+        return max(1, int(_SHARE * free) // self._kept[work])
+
+
+def kept_by_an_entry(score: Callable[[slice], Scores]) -> int:
+    """Bytes that scoring a further entry keeps for its gradients, at least one."""
+    return max(1, _kept_by(score, 2) - _kept_by(score, 1))
+
+
+def _kept_by(score: Callable[[slice], Scores], entries: int) -> int:
+    """Bytes that the scores of the first entries keep: of every memory once, however many tensors lie in it."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        memory = tensor.untyped_storage()
+        kept[memory.data_ptr()] = memory.nbytes()
+        return tensor
+
+    with torch.enable_grad(), saved_tensors_hooks(note, lambda tensor: tensor):
+        scores = score(slice(entries))  # alive until all is counted, so that no address is seen twice
+    return sum(kept.values()) if scores else 0

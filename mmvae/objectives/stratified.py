@@ -12,7 +12,7 @@ from torch import Tensor
 from mmvae.batch import Batch
 from mmvae.distributions.mixture import MixtureOfExperts
 from mmvae.objectives.base import Loss, Trainable, mixture_posterior, weighted_sum
-from mmvae.objectives.chunks import ChunkedObjective, Scores
+from mmvae.objectives.chunks import ChunkedObjective, ChunkSize, Scores
 from mmvae.objectives.schedules import Weight, checked, weight_at
 from mmvae.objectives.traces import log_likelihoods
 
@@ -23,7 +23,7 @@ class _Stratified(ChunkedObjective):
     log w_ck = Σ_m w_m log p(x_m | z_ck) + β (log p(z_ck) - log q(z_ck)).
     """
 
-    def __init__(self, num_samples: int = 1, beta: Weight = 1.0, chunk_size: int | None = None) -> None:
+    def __init__(self, num_samples: int = 1, beta: Weight = 1.0, chunk_size: ChunkSize = None) -> None:
         if num_samples < 1:
             raise ValueError(f"num_samples: expected at least 1, got {num_samples}.")
         super().__init__(chunk_size)

@@ -11,7 +11,7 @@ from torch.distributions import kl_divergence
 
 from mmvae.batch import Batch
 from mmvae.objectives.base import Loss, Trainable, elbo_terms, weighted_sum
-from mmvae.objectives.chunks import ChunkedObjective, Scores
+from mmvae.objectives.chunks import ChunkedObjective, ChunkSize, Scores
 from mmvae.objectives.schedules import Weight, checked, weight_at
 from mmvae.objectives.traces import log_likelihoods
 
@@ -32,7 +32,7 @@ class SubsetELBO(ChunkedObjective):
     Source: Wu and Goodman 2018, the sub-sampled training objective.
     """
 
-    def __init__(self, beta: Weight = 1.0, num_random_subsets: int = 0, chunk_size: int | None = None) -> None:
+    def __init__(self, beta: Weight = 1.0, num_random_subsets: int = 0, chunk_size: ChunkSize = None) -> None:
         super().__init__(chunk_size)
         self.beta = checked("beta", beta)
         if num_random_subsets < 0:

@@ -10,13 +10,14 @@ import pytest
 import torch
 from live_memory import LiveMemory
 from objectives.parts import Parts, make
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmvae import Modality, likelihoods, models
 from mmvae.nn import MLPDecoder, MLPEncoder
+from mmvae.objectives.chunks import ChunkSize, kept_by_an_entry
 
 
-def gradients(model: Any, data: Any, observed: Any, chunk_size: int | None) -> tuple[Any, Tensor]:
+def gradients(model: Any, data: Any, observed: Any, chunk_size: ChunkSize) -> tuple[Any, Tensor]:
     model.objective.chunk_size = chunk_size
     model.zero_grad()
     torch.manual_seed(1)
@@ -44,7 +45,7 @@ def test_gradients_of_subsets_are_those_of_all_at_once(num_random_subsets: int, 
     assert_same_gradients(model, data, missing, (1, 2 * subsets, 4 * subsets + 1, 6 * subsets, 10_000))
 
 
-def assert_same_gradients(model: Any, data: Any, missing: bool, chunk_sizes: Sequence[int]) -> None:
+def assert_same_gradients(model: Any, data: Any, missing: bool, chunk_sizes: Sequence[ChunkSize]) -> None:
     observed = Parts().make_observed() if missing else None
     whole, expected = gradients(model, data, observed, None)
     assert expected.norm() > 0
@@ -84,6 +85,60 @@ def test_memory_does_not_grow_with_the_subsets() -> None:
     each_subset = rows * 4 * 40  # bytes, some forty numbers per row
     assert many - few <= (60 - 4) * each_subset
     assert peak(60, None) > 4 * many
+
+
+def test_what_an_entry_keeps_is_counted() -> None:
+    weights, draws = torch.ones(4, 10, requires_grad=True), torch.ones(5, 3, 4)
+
+    def score(some: slice) -> dict[str, Tensor]:
+        return {"a": (draws[some] @ weights).exp().square().sum(-1)}  # the exponentials are kept, by two operations
+
+    assert kept_by_an_entry(score) == 3 * 10 * 4
+
+
+def free(monkeypatch: pytest.MonkeyPatch, number: int | None) -> None:
+    monkeypatch.setattr("mmvae.objectives.chunks.free_memory", lambda device: number)
+
+
+@pytest.mark.parametrize(("kind", "arguments"), [("MMVAE", {"num_samples": 6, "objective": "dreg"}), ("MVAE", {})])
+@pytest.mark.parametrize("bytes_free", [0, 40_000, None])
+def test_chunks_that_follow_free_memory(kind: str, arguments: Any, bytes_free: int | None, monkeypatch) -> None:
+    model, data = make(kind, **arguments)
+    free(monkeypatch, bytes_free)
+    assert_same_gradients(model, data, False, ["auto"])
+
+
+def test_the_less_is_free_the_smaller_are_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = 8
+
+    def peak_and_passes(share: int) -> tuple[int, int]:
+        """Of a step of 64 draws, where a quarter of what is free has room for this many."""
+        model = models.MMVAE(wide("ab"), 2, num_samples=64, objective="elbo", chunk_size="auto")
+        decode, passes = model.generative, []
+        monkeypatch.setattr(model, "generative", lambda *given: passes.append(1) or decode(*given))
+        kept_by_a_draw = 2 * 2 * rows * 4 * (50 + 200)  # bytes: from two experts, by two decoders
+        free(monkeypatch, 4 * share * 2 * kept_by_a_draw)
+        return peak_of_a_step(model, rows), len(passes)
+
+    (least, most_passes), (some, some_passes), (most, least_passes) = map(peak_and_passes, (0, 4, 64))
+    assert least < some < most
+    assert most_passes == 2 + 2 * 64  # one draw at a time, decoded twice; and twice to see what that keeps
+    assert least_passes == 2 + 1
+    assert least_passes < some_passes < most_passes
+
+
+def test_measuring_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    free(monkeypatch, 2**40)
+    modality = Modality(
+        "a", (3,), likelihoods.Normal(), decoder=lambda size: nn.Sequential(nn.Linear(size, 3), nn.Dropout())
+    )
+    model = models.MMVAE([modality], 2, num_samples=4, objective="elbo")
+    losses = []
+    for chunk_size in (None, "auto"):
+        model.objective.chunk_size = chunk_size
+        torch.manual_seed(0)
+        losses.append(model.loss({"a": torch.zeros(5, 3)}).total)
+    assert torch.equal(*losses)
 
 
 def wide(names: str) -> list[Modality]:
@@ -130,8 +185,12 @@ def test_dropout_is_the_same_in_both_passes() -> None:
 
 @pytest.mark.parametrize("kind", ["MMVAE", "MVAE"])
 def test_empty_chunks_are_refused(kind: str) -> None:
-    with pytest.raises(ValueError, match="chunk_size: expected at least 1 latent at a time, or None for all; got 0"):
+    with pytest.raises(
+        ValueError, match=r'chunk_size: .* "auto" for what free memory allows, or None for all; got 0\.'
+    ):
         make(kind, chunk_size=0)
+    with pytest.raises(ValueError, match="got 'all'"):
+        make(kind, chunk_size="all")
 
 
 @pytest.mark.parametrize("kind", ["MMVAE", "MVAE"])

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmvae.models import free_memory as module
-from mmvae.models.free_memory import free_memory
+from mmvae import free_memory as module
+from mmvae.free_memory import free_memory
 
 CPU = torch.device("cpu")
 MIB = 2**20
