@@ -55,6 +55,21 @@ class InBlocks(Protocol):
 
 
 @runtime_checkable
+class Uniform(Protocol):
+    """A source that says whether each of its batches holds the same modalities, even one that no row of it has.
+
+    Processes that train together then need not compare their batches.
+    """
+
+    is_uniform: bool
+
+
+def is_uniform(source: Source) -> bool:
+    """What a source says of itself; of one that says nothing, no."""
+    return isinstance(source, Uniform) and source.is_uniform
+
+
+@runtime_checkable
 class Placeable(Protocol):
     """A source that can lie on a device, whole, if it is the same at every reading."""
 
@@ -76,6 +91,8 @@ class InMemory:
     Args:
         whole: all N data points.
     """
+
+    is_uniform = True
 
     def __init__(self, whole: Batch) -> None:
         self.whole = whole

@@ -46,11 +46,14 @@ class MultimodalDataset(Dataset[Any]):
     Attributes:
         names: the modalities.
         shapes: the shape of one datum, by modality.
+        is_uniform: every batch holds all modalities, even one that none of its rows has observed.
 
     Raises:
         ValueError: for no modalities, numbers of rows that do not fit, rows out of range, or data that is NaN in part.
         TypeError: for an index that is not int64, a mask that is not boolean, or a source of the wrong kind.
     """
+
+    is_uniform = True
 
     def __init__(
         self,

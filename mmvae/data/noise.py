@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmvae.batch import Batch
 from mmvae.data.streams import derive_seed, stream
-from mmvae.sources import Data, InBlocks, as_source
+from mmvae.sources import Data, InBlocks, as_source, is_uniform
 
 Noise = Callable[..., Tensor]
 """Noise on the data of a modality, called with them, ``seed=`` and ``rows=``: a function of this file, its level filled
@@ -151,6 +151,7 @@ class Noisy:
         self.noise = dict(noise)
         self.seed = seed
         self.blocks = self.source.blocks if isinstance(self.source, InBlocks) else None
+        self.is_uniform = is_uniform(self.source)
 
     def __len__(self) -> int:
         return len(self.source)

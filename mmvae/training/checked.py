@@ -9,7 +9,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from mmvae.batch import Batch
-from mmvae.sources import Source
+from mmvae.sources import Source, is_uniform
 
 _ROWS_AT_A_TIME = 4096
 
@@ -48,6 +48,7 @@ class CheckedOnce:
 
     def __init__(self, source: Source, model: Any) -> None:
         self._source, self._model = source, model
+        self.is_uniform = is_uniform(source)
         self._types: dict[str, torch.dtype] = {}
         self._filled = {name for name, form in model.forms.items() if form.hole}  # with a value of their own
         for rows in torch.arange(len(source)).split(_ROWS_AT_A_TIME):

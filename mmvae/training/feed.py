@@ -12,7 +12,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from mmvae.batch import Batch
-from mmvae.sources import FromDataset, InBlocks, InMemory, Source
+from mmvae.sources import FromDataset, InBlocks, InMemory, Source, is_uniform
 from mmvae.training.randomness import block_permutation, derived_seed, permutation
 
 _ORDER = 1
@@ -127,7 +127,7 @@ class RowFeed(Feed):
     @property
     def is_uniform(self) -> bool:
         """Whether all batches hold the same modalities, even if no row has one."""
-        return isinstance(self.source, InMemory)
+        return is_uniform(self.source)
 
     def state(self) -> dict[str, Any] | None:
         """The state of the source's own generators, ``None`` for a source without any."""

@@ -144,6 +144,49 @@ def test_two_processes_learn_one_codebook(tmp_path):
 
 
 @pytest.mark.slow
+def test_two_processes_compare_no_batches_of_sources_that_are_uniform(tmp_path):
+    """Even if a batch of one has no row with a modality; all such sources train the same, as the same rows come."""
+    body = """
+    observed = {"b": torch.arange(32) % 3 == 0}
+    data = {name: x[:32] for name, x in data.items()}
+    whole = mmvae.data.MultimodalDataset(data, observed=observed)
+    class Items(torch.utils.data.Dataset):
+        __len__ = lambda self: 32
+        __getitem__ = lambda self, row: whole[row]
+    rank = os.environ.get("LOCAL_RANK", "0")
+    mmvae.data.write_mapped(sys.argv[1] + rank, [data])
+    mapped = mmvae.data.mapped(sys.argv[1] + rank)
+    mapped.blocks = None  # shuffled like the others
+    sources = {
+        "tensors": mmvae.Batch(data, observed),
+        "dataset": whole,
+        "mapped": mapped.with_observed(observed),
+        "noisy": mmvae.data.Noisy(whole, {}),
+        "items": Items(),
+    }
+    compared, inner = dict.fromkeys(sources, 0), mmvae.training.loop.alike
+    def counting(batch, gather):
+        compared[name] += 1
+        return inner(batch, gather)
+    mmvae.training.loop.alike = counting
+    ends = {}
+    for name, source in sources.items():
+        torch.manual_seed(0)
+        vae = models.MoPoE(vae.modalities, latent_dim=2)
+        mmvae.fit(vae, source, epochs=1, batch_size=2, device="cpu", devices=2, progress=False)
+        ends[name] = torch.cat([each.flatten() for each in vae.parameters()]).tolist()
+    with open(sys.argv[1] + "-" + rank, "w") as file:
+        json.dump([compared, ends], file)
+    """
+    assert start(tmp_path, body, tmp_path / "run", 0).wait(timeout=200) == 0
+    (compared, ends), (others, same) = (json.loads((tmp_path / f"run-{rank}").read_text()) for rank in (0, 1))
+    assert compared == others == {"tensors": 0, "dataset": 0, "mapped": 0, "noisy": 0, "items": 8}
+    assert ends == same
+    for name in ("dataset", "mapped", "noisy"):
+        assert ends[name] == ends["tensors"]
+
+
+@pytest.mark.slow
 def test_two_processes_share_a_stream(tmp_path):
     """Each takes its share of what the workers read, and what is over is left out; the run resumes."""
     body = """
