@@ -130,6 +130,15 @@ CASES: dict[str, Case] = {
         lambda: models.MaskedReconstruction({"text": _encoders()["text"]}),
         lambda: {"text": torch.randint(1, 12, (ROWS, 6))},
     ),
+    "MaskedReconstruction, padding": Case(
+        lambda: models.MaskedReconstruction({"text": nn.TextTransformer(12, 6, dim=8, depth=2, heads=2, padding=0)}),
+        lambda: {"text": torch.randint(12, (ROWS, 6)) * _lengths()["audio"]},
+    ),
+    "MaskedReconstruction, lengths": Case(
+        lambda: models.MaskedReconstruction({"text": _encoders()["text"]}),
+        lambda: {"text": torch.randint(1, 12, (ROWS, 6))},
+        steps=lambda: {"text": _lengths()["audio"]},
+    ),
     "DCID": _dcid(),
     "DCID, reference": _dcid(update="reference", reset="both", cpc_softmax="over_targets"),
     "DCID, lengths": replace(_dcid(update="paper", cpc_horizon=2, club_on="continuous"), steps=_lengths),

@@ -90,7 +90,7 @@ def test_a_captured_run_is_the_plain_run(
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["MoPoE", "DCID", "FCID"])
+@pytest.mark.parametrize("name", ["MoPoE", "DCID", "FCID", "MaskedReconstruction"])
 def test_capturing_leaves_all_as_it_was(name: str) -> None:
     """Step by step, from the same draws; codebooks and what is fitted on the side as well."""
     case = CASES[name]
@@ -283,7 +283,7 @@ def test_a_run_goes_on_with_the_precision_of_matrix_products_it_began_with(
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 ON_CUDA = ["MVAE", "MMVAE", "MMVAE, dreg", "MMVAE, iwae", "MoPoE", "JMVAE", "MVTCAE", "IterativeVAE"]
 ON_CUDA += ["CMPT", "CMPT, dropout", "LateFusion", "LateFusion, mean"]
-ON_CUDA += ["DCID", "DCID, lengths", "FCID"]
+ON_CUDA += ["MaskedReconstruction", "MaskedReconstruction, text", "DCID", "DCID, lengths", "FCID"]
 
 
 @pytest.mark.cuda
