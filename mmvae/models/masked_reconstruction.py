@@ -146,7 +146,7 @@ class MaskedReconstruction(MultimodalModel):
         return self.decoder(tokens, None if valid is None else attention_mask(valid))[0][:, 1:]
 
 
-def _errors(predicted: Float[Tensor, "N k P"], hidden: Shaped[Tensor, "N k *P"]) -> Float[Tensor, "N k"]:
+def _errors(predicted: Float[Tensor, "N k P"], hidden: Shaped[Tensor, "N k *d"]) -> Float[Tensor, "N k"]:
     """How far each prediction is from what is hidden, a patch or an id."""
     if hidden.is_floating_point():
         return functional.mse_loss(predicted, hidden, reduction="none").mean(-1)
