@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,6 +20,7 @@ from mmvae.models.names import checked_modality_names
 from mmvae.nn.processes import mean_over
 from mmvae.nn.tokens.base import joined_mask
 from mmvae.nn.tokens.blocks import Transformer, attention_mask
+from mmvae.nn.tokens.hiding import Places, hide
 from mmvae.nn.tokens.own import OwnEncoder, learned_vectors
 from mmvae.nn.tokens.vit import ViT
 from mmvae.objectives import Loss
@@ -115,48 +116,41 @@ class MaskedReconstruction(MultimodalModel):
         batch = self.prepare(batch, observed)
         (name,) = self.names
         data = batch.data[name]
-        valid = self._valid(data, batch.steps.get(name))
-        hidden = hide(valid, self.ratio)
-        predicted = self.head(self._decode(self._encode(data, valid & ~hidden), hidden)[hidden])
-        if isinstance(self.encoder, ViT):
-            errors = functional.mse_loss(predicted, self.encoder.patches(data)[hidden], reduction="none")
-        else:
-            errors = functional.cross_entropy(predicted, data[hidden], reduction="none")
-        error = mean_over(errors)
+        tokens = self.encoder.patches(data) if isinstance(self.encoder, ViT) else data
+        hidden, showing = hide(tokens, self._valid(data, batch.steps.get(name)), self.ratio)
+        predicted = self.head(self._decode(self._encode(data, showing), hidden))
+        error = mean_over(_errors(predicted, hidden.of(tokens)), hidden.valid)
         return Loss(error, {"reconstruction": error})
 
     def capture_obstacle(self, batch: Batch) -> str | None:
-        """How much is hidden, and so the size of what is computed, differs from batch to batch."""
-        return "how many tokens are hidden differs from batch to batch"
+        """None: how many places are looked at depends on the length of a datum alone."""
+        return None
 
-    def _valid(self, data: Tensor, steps: Tensor | None) -> Bool[Tensor, "N n"]:
-        """Which tokens of each datum there are."""
+    def _valid(self, data: Tensor, steps: Tensor | None) -> Bool[Tensor, "N n"] | None:
+        """Which tokens of each datum there are; ``None`` for all."""
         size = (len(data), len(self.positions) - 1)
-        valid = joined_mask(self.encoder.name, steps, self.encoder.valid(data), size)
-        return torch.ones(size, dtype=torch.bool, device=data.device) if valid is None else valid
+        return joined_mask(self.encoder.name, steps, self.encoder.valid(data), size)
 
-    def _encode(self, data: Tensor, showing: Bool[Tensor, "N n"]) -> Float[Tensor, "N d"]:
+    def _encode(self, data: Tensor, showing: Places) -> Float[Tensor, "N d"]:
         """The class token that the encoder makes of the tokens that show."""
         embedded = self.encoder.embedding(data)
-        showing = functional.pad(showing, (1, 0), value=True)  # the class token
-        first = showing.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, : int(showing.sum(1).max())]
-        mask = showing.gather(1, first)
-        some = embedded.gather(1, first[..., None].expand(-1, -1, embedded.shape[-1]))
-        return self.encoder.run(some, None if bool(mask.all()) else mask)[0][:, 0]
+        tokens = torch.cat([embedded[:, :1], showing.of(embedded[:, 1:])], 1)
+        return self.encoder.run(tokens, showing.behind_class_token)[0][:, 0]
 
-    def _decode(self, class_token: Float[Tensor, "N d"], hidden: Bool[Tensor, "N n"]) -> Float[Tensor, "N n d"]:
-        """What the decoder makes of the class token at each place, of which those count that are hidden."""
-        masks = self.mask_token.expand(*hidden.shape, -1)
-        tokens = torch.cat([class_token[:, None], masks], 1) + self.positions
-        return self.decoder(tokens, attention_mask(functional.pad(hidden, (1, 0), value=True)))[0][:, 1:]
+    def _decode(self, class_token: Float[Tensor, "N d"], hidden: Places) -> Float[Tensor, "N k d"]:
+        """What the decoder makes of the class token at each place that is hidden."""
+        first, others = self.positions[:1], self.positions[1:]
+        masks = self.mask_token + hidden.of(others.expand(len(class_token), -1, -1))
+        valid = hidden.behind_class_token
+        tokens = torch.cat([class_token[:, None] + first, masks], 1)
+        return self.decoder(tokens, None if valid is None else attention_mask(valid))[0][:, 1:]
 
 
-def hide(valid: Bool[Tensor, "N n"], ratio: float) -> Bool[Tensor, "N n"]:
-    """A random choice of the valid tokens of each row: this share of them, rounded, but one at least."""
-    counts = valid.sum(1, keepdim=True)
-    wanted = (ratio * counts).round().clamp(min=1).minimum(counts)
-    noise = torch.rand(valid.shape, device=valid.device).masked_fill(~valid, 2.0)
-    return noise.argsort(1).argsort(1) < wanted
+def _errors(predicted: Float[Tensor, "N k P"], hidden: Shaped[Tensor, "N k *d"]) -> Float[Tensor, "N k"]:
+    """How far each prediction is from what is hidden, a patch or an id."""
+    if hidden.is_floating_point():
+        return functional.mse_loss(predicted, hidden, reduction="none").mean(-1)
+    return functional.cross_entropy(predicted.flatten(0, 1), hidden.flatten(), reduction="none").view_as(hidden)
 
 
 def _sizes(encoder: OwnEncoder) -> tuple[int, int]:

@@ -57,6 +57,14 @@ def total(count: int, device: torch.device) -> int:
     return count if number() == 1 else int(summed(torch.tensor(count, device=device)))
 
 
+def is_spared(wanted: Tensor) -> bool:
+    """Whether work can be left out since no entry of a mask, the same in all processes, wants it.
+
+    With one process it never is: the device would be waited for, which costs more than the work.
+    """
+    return number() > 1 and not bool(wanted.any())
+
+
 def of_first(value: Tensor) -> Tensor:
     """What the first process has, without gradients; of the same shape in all."""
     if number() > 1:

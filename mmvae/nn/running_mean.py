@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mmvae.nn.processes import number, summed
+from mmvae.nn.processes import summed
 
 _SLOWEST = 0.01
 """The share that a batch has of the mean at least: in the long run the mean is over the last hundred batches or so."""
@@ -36,12 +36,12 @@ class RunningMean(nn.Module):
     @torch.no_grad()
     def update(self, vectors: Float[Tensor, "N *T d"], valid: Bool[Tensor, "N *T"] | None = None) -> None:
         """Takes vectors in, those alone that are valid; nothing changes where there are none."""
-        taken = vectors.flatten(0, -2) if valid is None else vectors[valid]
-        count = len(taken)
-        if number() > 1:
-            total = summed(torch.cat([taken.double().sum(0), taken.new_tensor([count], dtype=torch.float64)]))
-            count = int(total[-1])
-            taken = total[None, :-1] / max(1, count)
-        if count:
-            self.count += count
-            self.mean.lerp_(taken.mean(0).to(self.mean.dtype), (count / self.count).clamp(min=_SLOWEST))
+        if valid is None:
+            valid = torch.ones_like(vectors[..., 0], dtype=torch.bool)
+        taken = torch.where(valid.unsqueeze(-1), vectors, 0).flatten(0, -2)
+        total = summed(torch.cat([taken.sum(0, dtype=torch.float64), valid.sum(dtype=torch.float64)[None]]))
+        count = total[-1].to(self.count.dtype)
+        mean = (total[:-1] / total[-1].clamp_min(1)).to(self.mean.dtype)
+        self.count += count
+        share = (count / self.count.clamp_min(1)).clamp_min(_SLOWEST)
+        self.mean.lerp_(mean, torch.where(count > 0, share, 0))

@@ -179,7 +179,8 @@ class CodeSteps(Steps):
 
     def forward(self, data: Tensor) -> Float[Tensor, "N T W"]:
         """One at each code's place, zeros elsewhere."""
-        return functional.one_hot(data, self.width).to(torch.get_default_dtype())
+        categories = torch.arange(self.width, device=data.device)
+        return (data.unsqueeze(-1) == categories).to(torch.get_default_dtype())
 
     def inverse(self, steps: Float[Tensor, "N T W"]) -> Tensor:
         """The code of the largest value of each step, int64."""

@@ -170,7 +170,7 @@ class Engine:
         if isinstance(model, HasParts):
             self._parts = [[each for each in part if each.requires_grad] for part in model.gradient_parts()]
         if inner:
-            inner_optimizer = torch.optim.Adam(inner, model.inner_lr, fused=self.device.type == "cuda")
+            inner_optimizer = torch.optim.Adam(inner, model.inner_lr, fused=self.device.type in ("cpu", "cuda"))
             self._inner_module, self._inner_optimizer = self._fabric.setup(_InnerModule(model), inner_optimizer)
 
     def accelerate(self, say: Callable[[str], None], recorder: Recorder | None = None) -> None:

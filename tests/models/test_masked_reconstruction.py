@@ -11,8 +11,8 @@ from torch import Tensor, nn
 import mmvae
 from mmvae import Batch
 from mmvae.models import LateFusion, MaskedReconstruction
-from mmvae.models.masked_reconstruction import hide
 from mmvae.nn import TextTransformer, ViT
+from mmvae.nn.tokens.hiding import hide
 from mmvae.testing import InferenceContract
 
 SIZES: dict[str, Any] = {"dim": 8, "depth": 2, "heads": 2}
@@ -52,19 +52,18 @@ class TestOfTexts(InferenceContract):
         return {"text": make_texts(size)}
 
 
-@pytest.mark.parametrize("ratio", [0.1, 0.5, 0.9])
-def test_the_share_of_valid_tokens_that_is_hidden(ratio: float) -> None:
-    valid = torch.arange(10) < torch.tensor([10, 7, 4, 2, 1, 0])[:, None]
-    hidden = hide(valid, ratio)
-    assert not (hidden & ~valid).any()
-    expected = {0.1: [1, 1, 1, 1, 1, 0], 0.5: [5, 4, 2, 1, 1, 0], 0.9: [9, 6, 4, 2, 1, 0]}[ratio]
-    assert hidden.sum(1).tolist() == expected
-
-
-def test_every_token_is_hidden_as_often_as_another() -> None:
-    """To within five standard errors."""
-    shares = hide(torch.ones(4000, 8, dtype=torch.bool), 0.25).float().mean(0)
-    assert (shares - 0.25).abs().max() < 5 * (0.25 * 0.75 / 4000) ** 0.5
+def hidden_and_showing(model: MaskedReconstruction, data: Tensor, ratio: float = 0.5) -> tuple[Tensor, Tensor]:
+    """Where the next loss hides tokens and where they show, bool ``[N, 6]``: those with the least noise are hidden."""
+    state = torch.get_rng_state()
+    noise = torch.rand(len(data), 6)
+    torch.set_rng_state(state)
+    valid = model._valid(data, None)
+    valid = torch.ones(len(data), 6, dtype=torch.bool) if valid is None else valid
+    hidden = torch.zeros_like(valid)
+    for row in range(len(data)):
+        places = sorted(valid[row].nonzero().flatten().tolist(), key=lambda place: float(noise[row, place]))
+        hidden[row, places[: max(1, round(ratio * len(places)))]] = True
+    return hidden, valid & ~hidden
 
 
 @pytest.mark.parametrize("make", [image_model, text_model])
@@ -74,55 +73,56 @@ def test_nothing_of_what_is_hidden_reaches_its_prediction(make: Any) -> None:
     (name,) = model.names
     data = make_images() if name == "image" else make_texts()
     other = data.clone()
-    valid = model._valid(data, None)
-    hidden = hide(valid, 0.5)
-    showing = valid & ~hidden
+    mask, _ = hidden_and_showing(model, data)
+    hidden, showing = hide(data if name == "text" else model.encoder.patches(data), model._valid(data, None), 0.5)
     if name == "image":
-        patches = hidden.unflatten(1, (2, 3)).repeat_interleave(2, 1).repeat_interleave(2, 2)[:, None]
+        patches = mask.unflatten(1, (2, 3)).repeat_interleave(2, 1).repeat_interleave(2, 2)[:, None]
         other = torch.where(patches, torch.randn_like(other), other)
     else:
-        other[hidden] = 8
+        other[mask] = 8
     assert not torch.equal(data, other)
     first, second = (model._decode(model._encode(each, showing), hidden) for each in (data, other))
     assert torch.equal(first, second)
 
 
 @pytest.mark.parametrize("make", [image_model, text_model])
-def test_the_encoder_sees_what_shows_and_nothing_else(make: Any) -> None:
-    """Row by row, on the tokens that show alone."""
-    model = make().eval()
+@pytest.mark.parametrize("ratio", [0.3, 0.5, 0.9])
+def test_errors_are_of_hidden_tokens_alone(make: Any, ratio: float) -> None:
+    """Datum by datum and place by place: the encoder sees what shows and nothing else, the decoder its class token."""
+    model = make(ratio=ratio)
     (name,) = model.names
     data = make_images() if name == "image" else make_texts()
-    valid = model._valid(data, None)
-    showing = valid & ~hide(valid, 0.5)
-    found = model._encode(data, showing)
+    hidden, showing = hidden_and_showing(model, data, ratio)
+    errors = []
     for row in range(len(data)):
         places = [0, *(1 + showing[row].nonzero().flatten()).tolist()]
         embedded = model.encoder.embedding(data[row : row + 1])[:, places]
-        torch.testing.assert_close(found[row], model.encoder.run(embedded)[0][0, 0])
-
-
-def test_errors_are_of_hidden_tokens_alone() -> None:
-    """Against a loop over them."""
-    images, texts = make_images(), make_texts()
-    for model, data in ((image_model(), {"image": images}), (text_model(), {"text": texts})):
-        (name,) = model.names
-        torch.manual_seed(3)
-        loss = model.loss(data)
-        torch.manual_seed(3)
-        valid = model._valid(data[name], None)
-        hidden = hide(valid, 0.5)
-        predicted = model.head(model._decode(model._encode(data[name], valid & ~hidden), hidden))
-        errors = []
-        for row, place in hidden.nonzero().tolist():
+        token = model.encoder.run(embedded)[0][:, :1] + model.positions[:1]
+        where = hidden[row].nonzero().flatten().tolist()
+        asked = [model.mask_token + model.positions[1 + place] for place in where]
+        predicted = model.head(model.decoder(torch.cat([token, torch.stack(asked)[None]], 1))[0][0, 1:])
+        for place, guess in zip(where, predicted, strict=True):
             if name == "image":
                 top, left = 2 * (place // 3), 2 * (place % 3)
-                patch = images[row, :, top : top + 2, left : left + 2].flatten()
-                errors.append((predicted[row, place] - patch).square().mean())
+                patch = data[row, :, top : top + 2, left : left + 2].flatten()
+                errors.append((guess - patch).square().mean())
             else:
-                errors.append(-predicted[row, place].log_softmax(-1)[texts[row, place]])
-        torch.testing.assert_close(loss.total, torch.stack(errors).mean())
-        assert torch.equal(loss.terms["reconstruction"], loss.total)
+                errors.append(-guess.log_softmax(-1)[data[row, place]])
+    expected = torch.stack(errors).mean()
+    learned = [each for each in model.parameters() if each.requires_grad]
+    gradients = torch.autograd.grad(expected, learned, allow_unused=True)
+    loss = model.loss({name: data})
+    torch.testing.assert_close(loss.total, expected)
+    assert torch.equal(loss.terms["reconstruction"], loss.total)
+    for found, gradient in zip(torch.autograd.grad(loss.total, learned, allow_unused=True), gradients, strict=True):
+        torch.testing.assert_close(found, torch.zeros_like(found) if gradient is None else gradient)
+
+
+def test_a_batch_without_tokens_costs_nothing() -> None:
+    """Of texts that are padding throughout."""
+    loss = text_model().loss({"text": torch.zeros(3, 6, dtype=torch.int64)}).total
+    assert loss == 0
+    loss.backward()
 
 
 def test_what_is_hidden_is_drawn_anew() -> None:
@@ -132,11 +132,16 @@ def test_what_is_hidden_is_drawn_anew() -> None:
 
 def test_steps_that_are_missing_are_not_predicted() -> None:
     """Under a mask of steps, as under padding."""
-    model = MaskedReconstruction({"text": TextTransformer(9, 6, **SIZES)})
-    steps = make_texts() != 0
-    valid = model._valid(make_texts(), steps)
-    assert torch.equal(valid, steps)
-    assert model.loss(Batch({"text": make_texts()}, {"text": steps})).total.isfinite()
+    padded, model = text_model(), MaskedReconstruction({"text": TextTransformer(9, 6, **SIZES)})
+    model.load_state_dict(padded.state_dict())
+    losses = []
+    for each, batch in (
+        (padded, Batch({"text": make_texts()})),
+        (model, Batch({"text": make_texts()}, {"text": make_texts() != 0})),
+    ):
+        torch.manual_seed(3)
+        losses.append(each.loss(batch).total)
+    assert torch.equal(*losses)
 
 
 def test_the_latent_is_the_class_token() -> None:

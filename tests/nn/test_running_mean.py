@@ -21,10 +21,17 @@ def test_it_is_the_mean_of_all_vectors_whatever_the_batches() -> None:
 def test_it_looks_at_what_is_valid() -> None:
     running, vectors = RunningMean(2), torch.randn(3, 4, 2)
     valid = torch.tensor([[True, True, True, True], [True, False, False, True], [False, False, False, False]])
-    running.update(vectors, valid)
+    running.update(torch.where(valid.unsqueeze(-1), vectors, torch.nan), valid)
     torch.testing.assert_close(running.mean, vectors[valid].mean(0))
     running.update(torch.ones(2, 4, 2), torch.zeros(2, 4, dtype=torch.bool))
     assert running.count == 6
+
+
+def test_nothing_is_the_mean_of_nothing() -> None:
+    running = RunningMean(2)
+    running.update(torch.ones(2, 4, 2), torch.zeros(2, 4, dtype=torch.bool))
+    assert not running.mean.any()
+    assert running.count == 0
 
 
 def test_in_the_long_run_a_batch_weighs_a_hundredth() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,17 +21,19 @@ class Case:
     make: Callable[[], Any]
     data: Callable[[], dict[str, Tensor]]
     classes: int | None = None
+    steps: Callable[[], dict[str, Tensor]] = dict
+    """Masks of steps."""
 
     def model(self) -> Any:
         torch.manual_seed(0)
         return self.make().train()
 
     def batch(self, model: Any, seed: int, observed: dict[str, Tensor] | None = None) -> Batch:
-        """A batch that conforms, as the loop's are."""
+        """A batch that conforms, as the loop's are; ``observed`` in the place of the case's own masks."""
         torch.manual_seed(seed)
         data = self.data()
         labels = None if self.classes is None else torch.randint(self.classes, (ROWS,))
-        return model.prepare(Batch(data, observed, labels))
+        return model.prepare(Batch(data, self.steps() if observed is None else observed, labels))
 
 
 def _modalities(count: int = 3) -> list[Modality]:
@@ -74,9 +76,34 @@ def _of_steps() -> dict[str, Tensor]:
     return {"audio": torch.randn(ROWS, 6, 5), "video": torch.randn(ROWS, 6, 7)}
 
 
-def _codebook(recipe: Any, *groups: dict[str, int], data: Callable[[], dict[str, Tensor]], **arguments: Any) -> Case:
-    small: dict[str, Any] = {"num_codes": 6, "code_dim": 4, "heads": 2, "club_hidden": 8, "inner_steps": 2}
+def _of_three() -> dict[str, Tensor]:
+    return {
+        "image": torch.rand(ROWS, 1, 16, 24),
+        "audio": torch.randn(ROWS, 6, 5),
+        "text": torch.randint(4, (ROWS, 4)),
+    }
+
+
+def _lengths() -> dict[str, Tensor]:
+    """Sequences of one to all steps."""
+    lengths = torch.randint(1, 7, (2, ROWS, 1))
+    return {name: torch.arange(6) < length for name, length in zip(("audio", "video"), lengths, strict=True)}
+
+
+def _codebook(recipe: Any, *groups: dict[str, Any], **arguments: Any) -> Case:
+    small: dict[str, Any] = {"num_codes": 6, "code_dim": 4, "layers": 1, "heads": 2, "club_hidden": 8}
+    small |= {"inner_steps": 2, "reset_after": 1}  # codes start again at the second step
+    data = _of_steps if recipe is models.DCID else _of_three
     return Case(lambda: recipe(*groups, **{**small, **arguments}), data)
+
+
+def _fcid(**arguments: Any) -> Case:
+    fine, coarse = {"image": nn.PatchSteps((1, 16, 24), 8), "audio": 5}, {"text": nn.CodeSteps(4)}
+    return _codebook(models.FCID, fine, coarse, stem="conv", positions=True, **arguments)
+
+
+def _dcid(**arguments: Any) -> Case:
+    return _codebook(models.DCID, {"audio": 5, "video": 7}, **arguments)
 
 
 CASES: dict[str, Case] = {
@@ -103,11 +130,18 @@ CASES: dict[str, Case] = {
         lambda: models.MaskedReconstruction({"text": _encoders()["text"]}),
         lambda: {"text": torch.randint(1, 12, (ROWS, 6))},
     ),
-    "DCID": _codebook(models.DCID, {"audio": 5, "video": 7}, data=_of_steps),
-    "FCID": _codebook(
-        models.FCID,
-        {"audio": 5, "video": 7},
-        {"text": 3},
-        data=lambda: {**_of_steps(), "text": torch.randn(ROWS, 4, 3)},
+    "MaskedReconstruction, padding": Case(
+        lambda: models.MaskedReconstruction({"text": nn.TextTransformer(12, 6, dim=8, depth=2, heads=2, padding=0)}),
+        lambda: {"text": torch.randint(12, (ROWS, 6)) * _lengths()["audio"]},
     ),
+    "MaskedReconstruction, lengths": Case(
+        lambda: models.MaskedReconstruction({"text": _encoders()["text"]}),
+        lambda: {"text": torch.randint(1, 12, (ROWS, 6))},
+        steps=lambda: {"text": _lengths()["audio"]},
+    ),
+    "DCID": _dcid(),
+    "DCID, reference": _dcid(update="reference", reset="both", cpc_softmax="over_targets"),
+    "DCID, lengths": replace(_dcid(update="paper", cpc_horizon=2, club_on="continuous"), steps=_lengths),
+    "FCID": _fcid(club_coarse_scale="reference"),
+    "FCID, apart": _fcid(fine_alignment="info_nce", cross=False, club=0, reset_after=None),
 }

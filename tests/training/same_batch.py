@@ -1,8 +1,7 @@
 """A script that trains every model for some steps, as one process or as several: ``same_batch.py FOLDER DEVICES``.
 
 So that numbers of processes can be compared, nothing is left to chance: what is drawn depends on the place in the last
-axis of a tensor alone, which is never that of the rows; permutations turn the order round; codes that start again take
-the places of those that may lend them in turn; dropout is off.
+axis of a tensor alone, which is never that of the rows; permutations of rows turn the order round; dropout is off.
 """
 
 from __future__ import annotations
@@ -42,9 +41,7 @@ def without_chance() -> None:
     chance.randn_like = lambda value: 2 * fixed(value.shape, dtype=value.dtype) - 1
     chance.randperm = lambda size, **_: torch.arange(size).flip(0)
     chance.randint = lambda low, high, size, **_: torch.full(size, low)
-    chance.multinomial = lambda weights, count, **_: weights.nonzero().flatten()[
-        torch.arange(count) % int(weights.sum())
-    ]
+    mmvae.nn.codebook.club.in_random_order = lambda rows: torch.arange(len(rows)).flip(0)
     standard: Any = lambda shape, dtype, device: 2 * fixed(shape, dtype=dtype) - 1  # noqa: E731
     torch.distributions.normal._standard_normal = standard  # type: ignore[attr-defined]
     laplace: Any = torch.distributions.Laplace

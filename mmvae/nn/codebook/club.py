@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mmvae.nn.mlp import MLP
+from mmvae.nn.orders import in_random_order, in_turn
 from mmvae.nn.processes import gathered, mean_over, of_first
 
 
@@ -115,7 +116,6 @@ def _frozen(network: nn.Module, inputs: Tensor) -> Tensor:
 
 def _shuffled(weights: Tensor) -> Tensor:
     """A random permutation of the rows that have a step, among themselves; the others stay where they are."""
-    order = torch.arange(len(weights), device=weights.device)
-    present = weights.any(1).nonzero().squeeze(-1)
-    order[present] = present[torch.randperm(len(present), device=weights.device)]
-    return order
+    there = weights.any(1)
+    places = in_turn(there)
+    return torch.empty_like(places).scatter(0, places, in_random_order(there))

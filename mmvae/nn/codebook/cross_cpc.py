@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmvae.nn.codebook.contrast import inner_products, matching_loss
 from mmvae.nn.codebook.masks import masked
-from mmvae.nn.processes import gathered, number, of_first
+from mmvae.nn.processes import gathered, of_first
 
 _LEAST_CONTEXT = 1
 """The context is steps 0 to t, with t at least this."""
@@ -22,7 +22,7 @@ class CrossCPC(nn.Module):
 
     An LSTM per modality reads its steps 0 to t; a linear layer per modality and step k = 1, ..., K says what it expects
     at t + k; its inner products with what the rows of each modality show there should single out the row itself. One
-    t is drawn a batch, uniform over 1, ..., T - K - 1, from torch's global generator.
+    t is drawn a batch, uniform over 1, ..., T - K - 1, from torch's global generator of the device.
 
     Args:
         names: the modalities.
@@ -81,17 +81,24 @@ class CrossCPC(nn.Module):
                 out of its range.
         """
         length = self._length(features)
-        last = length - self.horizon - 1
+        last, device = length - self.horizon - 1, features[self.names[0]].device
         if t is None:
-            drawn = torch.randint(_LEAST_CONTEXT, last + 1, ())
-            t = int(drawn if number() == 1 else of_first(drawn.to(features[self.names[0]].device)))
-        elif not 0 <= t <= last:
+            now = of_first(torch.randint(_LEAST_CONTEXT, last + 1, (1,), device=device))
+        elif 0 <= t <= last:
+            now = torch.full((1,), t, device=device)
+        else:
             raise ValueError(f"t: expected 0 to {last} with {length} steps and a horizon of {self.horizon}, got {t}.")
+        ahead = now + torch.arange(1, self.horizon + 1, device=device)
         seen, there = masked({name: features[name] for name in self.names}, valid)
-        loss, ahead = seen[self.names[0]].new_zeros(()), slice(t + 1, t + 1 + self.horizon)
+        loss = seen[self.names[0]].new_zeros(())
         rows = {
-            name: gathered(seen[name][:, ahead], there[name][:, ahead], expected, there[name][:, t])
-            for name, expected in self._predictions(seen, t).items()
+            name: gathered(
+                seen[name].index_select(1, ahead),
+                there[name].index_select(1, ahead),
+                expected,
+                there[name].index_select(1, now)[:, 0],
+            )
+            for name, expected in self._predictions(seen, now, last).items()
         }
         for step in range(self.horizon):
             for source in self.names:
@@ -122,10 +129,15 @@ class CrossCPC(nn.Module):
             )
         return length
 
-    def _predictions(self, features: Mapping[str, Tensor], t: int) -> dict[str, Tensor]:
-        """What each modality expects at steps t + 1, ..., t + K, ``[N, K, D]``."""
-        expected = {}
+    def _predictions(self, features: Mapping[str, Tensor], now: Tensor, last: int) -> dict[str, Tensor]:
+        """What each modality expects at the steps after t, ``[N, K, D]``; t is at most ``last``."""
+        read, expected = _steps_to_read(now, last), {}
         for name, reader, head in zip(self.names, self.readers, self.heads, strict=True):
-            context = reader(features[name][:, : t + 1])[0][:, -1]  # [N, hidden]
+            context = reader(features[name][:, :read])[0].index_select(1, now)[:, 0]  # [N, hidden]
             expected[name] = head(context).reshape(len(context), self.horizon, -1)
         return expected
+
+
+def _steps_to_read(now: Tensor, last: int) -> int:
+    """How many: to t, where it is known at once. No GPU is waited for; what it reads of later steps reaches nothing."""
+    return (int(now) if now.device.type == "cpu" else last) + 1

@@ -14,7 +14,8 @@ from mmvae.nn.codebook.commitment import FORMS, commitment_loss
 from mmvae.nn.codebook.distances import nearest
 from mmvae.nn.codebook.masks import masked
 from mmvae.nn.codebook.targets import at_same_step, attended, mixed_targets
-from mmvae.nn.processes import gathered, of_first, summed
+from mmvae.nn.orders import in_random_order, in_turn
+from mmvae.nn.processes import gathered, is_spared, of_first, summed
 
 Update = Literal["safe", "reference", "paper"]
 Reset = Literal["any", "both"]
@@ -161,7 +162,7 @@ class Quantiser(nn.Module):
             ValueError: for vectors of a wrong width, modalities whose steps differ, or a mask of another shape.
         """
         vectors, masks = self._checked(features, valid)
-        if self.training and not self.started:
+        if self.training and self.update != "reference":
             self._start(vectors, masks)
         quantised = {name: self._quantise(each, masks[name]) for name, each in vectors.items()}
         loss = commitment_loss(
@@ -217,25 +218,32 @@ class Quantiser(nn.Module):
 
     @torch.no_grad()
     def _start(self, vectors: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-        """Puts the codes on vectors of the first batch, in random order, a little apart where there are too few."""
-        (found,) = gathered(self._candidates(vectors, masks))
-        if not len(found):
-            return  # a later batch will do
-        order = torch.randperm(len(found), device=found.device)
-        rows = order[torch.arange(self.num_codes, device=found.device) % len(found)]
-        noise = _START_NOISE * found.std(0, correction=0) * torch.randn_like(self.codebook)
-        self.codebook = of_first(found[rows] + noise)
-        self.counts = torch.ones_like(self.counts)
-        self.sums = self.codebook.clone()
-        self.started = torch.ones_like(self.started)
+        """Puts the codes on vectors of the first batch, in random order, a little apart where there are too few.
 
-    def _candidates(self, vectors: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Tensor:
-        """Where codes may start, ``[V, D]``: the mean over the modalities at each step, or each vector by itself."""
+        In later batches all is computed for nothing; less is lost than by waiting for the device.
+        """
+        if is_spared(~self.started):
+            return
+        found, there = gathered(*self._candidates(vectors, masks))
+        number = there.sum().clamp_min(1)
+        rows = in_random_order(there)[torch.arange(self.num_codes, device=found.device) % number]
+        apart = torch.where(there.unsqueeze(-1), found - found.sum(0) / number, 0)
+        deviation = (apart.square().sum(0) / number).sqrt()
+        is_first = ~self.started & there.any()  # where nothing is there, a later batch will do
+        self._put(is_first, found[rows] + _START_NOISE * deviation * torch.randn_like(self.codebook))
+        self.started = self.started | is_first
+
+    def _candidates(self, vectors: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Where codes may start, ``[V, D]``: the mean over the modalities at each step, or each vector by itself.
+
+        Zeros where there is none, and bool ``[V]``, where there is one.
+        """
         if not self.cross:
-            return torch.cat([vectors[name][mask] for name, mask in masks.items()])
-        count = torch.stack(list(masks.values())).sum(0)
-        total = torch.stack(list(vectors.values())).sum(0)
-        return total[count > 0] / count[count > 0].unsqueeze(-1)
+            flat = [each.flatten(0, -2) for each in vectors.values()]
+            return torch.cat(flat), torch.cat([mask.flatten() for mask in masks.values()])
+        count = torch.stack(list(masks.values())).sum(0).flatten()
+        total = torch.stack(list(vectors.values())).sum(0).flatten(0, -2)
+        return total / count.clamp_min(1).unsqueeze(-1), count > 0
 
     def _learn(self, targets: Mapping[str, Tensor], codes: Mapping[str, Tensor]) -> Tensor:
         """Moves the codes; returns how many vectors of each modality chose each code, ``[M, L]``."""
@@ -278,15 +286,20 @@ class Quantiser(nn.Module):
         if self.reset_after is None:
             return
         due = self.idle >= self.reset_after
-        if not due.any():
+        if is_spared(due):
             return
         donors = self.idle < max(1, self.reset_after // 3)  # 100 of 300 in the reference
         donors = donors | ~donors.any()
-        chosen = torch.multinomial(donors.to(self.codebook.dtype), self.num_codes, replacement=True)
-        noise = _RESET_NOISE * (2 * torch.rand_like(self.codebook) - 1)
-        self.codebook = torch.where(due.unsqueeze(-1), of_first(self.codebook[chosen] + noise), self.codebook)
+        number = donors.sum()
+        drawn = (torch.rand(self.num_codes, device=due.device) * number).long().minimum(number - 1)  # by rounding up
+        chosen = in_turn(donors)[drawn]
+        self._put(due, self.codebook[chosen] + _RESET_NOISE * (2 * torch.rand_like(self.codebook) - 1))
         self.idle = torch.where(due, 0, self.idle)
         self.seen = torch.where(due, 0, self.seen)
+
+    def _put(self, due: Tensor, places: Tensor) -> None:
+        """Puts the codes that are due, all or each, at new places, as averages that count for one vector."""
+        self.codebook = torch.where(due.unsqueeze(-1), of_first(places), self.codebook)
         if self.update != "reference":
             self.counts = torch.where(due, 1, self.counts)
             self.sums = torch.where(due.unsqueeze(-1), self.codebook, self.sums)

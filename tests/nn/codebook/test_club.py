@@ -162,17 +162,17 @@ def test_gradients_go_to_both_sides_and_not_to_the_weights(negatives, monkeypatc
 
 
 @pytest.mark.parametrize("negatives", ["shuffled", "all"])
-def test_masks(negatives) -> None:  # type: ignore[no-untyped-def]
+def test_masks(negatives, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     """Rows and steps that are not there reach nothing: the same as without them."""
+    orders = {6: [3, 1, 0, 5, 4, 2], 4: [2, 0, 3, 1]}  # of the rows that are there, the same
+    monkeypatch.setattr(module, "_shuffled", lambda weights: torch.tensor(orders[len(weights)]))
     club, x, y = sequences(rows=6)
     valid = torch.ones(6, 3, dtype=torch.bool)
     valid[[1, 4]] = False
     valid[:, 2] = False
     hidden = torch.where(valid.unsqueeze(-1), x, torch.nan), torch.where(valid.unsqueeze(-1), y, torch.nan)
     kept = [0, 2, 3, 5]
-    torch.manual_seed(1)
     found = club.bound(*hidden, valid, negatives=negatives)
-    torch.manual_seed(1)
     torch.testing.assert_close(found, club.bound(x[kept, :2], y[kept, :2], negatives=negatives))
     torch.testing.assert_close(club.log_likelihood(*hidden, valid), club.log_likelihood(x[kept, :2], y[kept, :2]))
     nothing = torch.zeros_like(valid)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmvae.nn import CrossCPC
+from mmvae.nn.codebook import cross_cpc as module
 
 
 class Echo(nn.Module):
@@ -110,6 +111,18 @@ def test_t_follows_the_global_generator() -> None:
     first = [cpc(features) for _ in range(3)]
     torch.manual_seed(4)
     assert all(torch.equal(cpc(features), each) for each in first)
+
+
+def test_what_a_gpu_reads_of_later_steps_reaches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss and gradients are those of reading to t alone, whatever comes later."""
+    cpc, features = CrossCPC("av", 3, horizon=2), {name: torch.randn(4, 9, 3) for name in "av"}
+    features["v"][1, 5:] = 1e4
+    expected = cpc(features, t=2)
+    gradients = torch.autograd.grad(expected, list(cpc.parameters()))
+    monkeypatch.setattr(module, "_steps_to_read", lambda now, last: last + 1)
+    found = cpc(features, t=2)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found, list(cpc.parameters())), gradients)
 
 
 def test_what_comes_later_is_not_looked_at() -> None:

@@ -316,6 +316,19 @@ def test_without_crossing_codes_start_at_vectors() -> None:
     assert len(apart.indices.unique()) == 9
 
 
+@pytest.mark.parametrize("cross", [False, True])
+def test_codes_start_apart_by_a_hundredth_of_the_spread(cross: bool) -> None:
+    """Of what is there, in each dimension; to within five standard errors."""
+    each, features = Quantiser(4000, 3, decay=0.999999, cross=cross), {"audio": torch.randn(5, 3) * torch.arange(1, 4)}
+    valid = torch.tensor([True, True, False, True, True])
+    each(features, {"audio": valid})
+    start, places = each.sums, features["audio"][valid]
+    nearest_place = torch.cdist(start, places).argmin(-1)
+    assert torch.equal(nearest_place.bincount(), torch.full((4,), 1000))  # in turn
+    noise = (start - places[nearest_place]).std(0)
+    torch.testing.assert_close(noise, 0.01 * places.std(0, correction=0), rtol=5 / math.sqrt(8000), atol=1e-3)
+
+
 def test_a_first_batch_of_few_vectors() -> None:
     each = Quantiser(12, 3)
     each({"audio": torch.randn(2, 3)})
@@ -386,6 +399,18 @@ def test_codes_that_wait_themselves_are_no_donors() -> None:
     donors = each.codebook[[0, 1, 3, 4, 6, 8, 10, 11], 0].round().unique().tolist()
     assert set(donors) <= {2, 5, 7}
     assert len(donors) > 1
+
+
+def test_every_donor_is_as_likely() -> None:
+    """To within five standard errors; each code draws by itself, so neighbours have the same as often as any two."""
+    each = Quantiser(4000, 3, reset_after=1, decay=0.999)
+    each.codebook = torch.arange(4000.0).unsqueeze(-1).expand(4000, 3).clone()
+    each.counts, each.sums, each.started = torch.ones(4000), each.codebook.clone(), torch.tensor(True)
+    used = [7, 1000, 2600, 3999]
+    each({"audio": each.codebook[used]})
+    lent = torch.cdist(each.codebook, torch.tensor(used).float().unsqueeze(-1).expand(4, 3)).argmin(-1)
+    shares = [*((lent.bincount() - 1) / 3996), (lent[1:] == lent[:-1]).float().mean()]
+    assert all(abs(share - 0.25) < 5 * (0.25 * 0.75 / 3996) ** 0.5 for share in shares)
 
 
 def test_the_reference_takes_a_reset_back() -> None:
