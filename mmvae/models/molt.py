@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mmvae.batch import Batch
 from mmvae.choices import check_choice
 from mmvae.models.classifier import Shown
 from mmvae.models.frozen_classifier import FrozenEncoderClassifier
-from mmvae.nn.cca import CCALoss, CCANorm, canonical_correlations
+from mmvae.nn.cca import CCALoss, CCANorm, cca_loss
 from mmvae.nn.fusion.bilinear import BilinearPooling
 from mmvae.nn.fusion.latent_fusion import Fusion, TransformerFusion, make_latent_fusion
-from mmvae.nn.fusion.latent_tuning import LatentTuning, Pool, TunedLatents, paired_layers
+from mmvae.nn.fusion.latent_tuning import LatentTuning, LayerTokens, Pool, TunedLatents, paired_layers
 from mmvae.nn.fusion.layer_mean import LayerMean, Mix
 from mmvae.nn.fusion.stand_in import StandIn, dummy_datum
 from mmvae.nn.tokens import EncoderOutput, Precomputed
@@ -28,6 +28,9 @@ Missing = Literal["null_token", "dummy", "zeros"]
 
 CCAOn = Literal["post", "pre", "both"]
 """Which latents are correlated: those after the attention, the projections before it, or both."""
+
+_CORRELATED: dict[CCAOn, tuple[str, ...]] = {"post": ("after",), "pre": ("before",), "both": ("after", "before")}
+"""By which latents the loss is on, before or after the attention."""
 
 Join = Literal["fbp", "concat"]
 """How the latents of the two modalities come together at each layer."""
@@ -190,9 +193,8 @@ class MoLT(FrozenEncoderClassifier):
         if self.missing != "dummy":
             return super().feature_arguments()
         encoders = {}
-        for name, stand_in in self.stand_ins.items():
-            assert isinstance(stand_in, StandIn)
-            layers, tokens, dim = stand_in.states.shape
+        for name in self.names:
+            layers, tokens, dim = self._stand_in(name).states.shape
             encoders[name] = Precomputed(dim, layers, tokens - 1)
         return {"encoders": encoders, "dummy": None}  # what stands in is shared, and saved with the weights
 
@@ -204,9 +206,9 @@ class MoLT(FrozenEncoderClassifier):
 
     def represent(self, encodings: Mapping[str, EncoderOutput], shown: Shown) -> Float[Tensor, "N D"]:
         """The robust representation, fused with the class tokens that are shown."""
-        tuned = self._tune(self._inputs(encodings, shown), shown)
+        inputs, tuned = self._first_pass(encodings, shown)
         if isinstance(encodings, _Encodings):
-            encodings.tuned = tuned
+            encodings.first = inputs, tuned
         pooled = torch.cat(tuned.after, -1) if self.pooling is None else self.pooling(*tuned.after)  # [L, N, *]
         robust = self.mean(pooled)
         empty = [robust.new_zeros(robust.shape[0], self.encoder(name).dim) for name in self.names]
@@ -223,30 +225,31 @@ class MoLT(FrozenEncoderClassifier):
         ``"correlation_before"`` and ``"correlation_after"`` the attention are no part of the loss. Before it, the
         modalities have not met; after it, a high one may be had by copying.
         """
-        both = torch.stack([batch.observed.get(name, torch.zeros_like(shown[name])) for name in self.names]).all(0)
-        pairs = self._pairs(encodings, both, shown).gathered()
+        pairs = self._pairs(encodings, batch, shown).gathered()
         rows, width = pairs.after[0].shape[1:]
+        stages = {"before": pairs.before, "after": pairs.after}
+        losses = {stage: self.cca_loss(*stages[stage]) for stage in _CORRELATED[self.cca_on]} if self.cca else {}
         terms: dict[str, tuple[float, Tensor]] = {}
-        if self.cca:
-            losses = []
-            if self.cca_on != "pre":
-                losses.append(self.cca_loss(*pairs.after))
-            if self.cca_on != "post":
-                losses.append(self.cca_loss(*pairs.before))
-            terms["cca"] = (self.cca, torch.stack(losses).mean())
+        if losses:
+            terms["cca"] = (self.cca, torch.stack(list(losses.values())).mean())
         if CCALoss.is_defined(rows, width):
-            with torch.no_grad():
-                for name, views in (("before", pairs.before), ("after", pairs.after)):
-                    correlations = canonical_correlations(*views, ridge=self.cca_loss.ridge)
-                    terms[f"correlation_{name}"] = (0.0, correlations.mean())
+            for stage, views in stages.items():
+                if stage in losses and self.cca_loss.is_mean_correlation:
+                    correlation = -losses[stage].detach()
+                else:
+                    with torch.no_grad():
+                        correlation = -cca_loss(*views, self.cca_loss.ridge)
+                terms[f"correlation_{stage}"] = (0.0, correlation)
         return terms
 
     def capture_obstacle(self, batch: Batch) -> str | None:
-        """Singular values are among what is waited for."""
-        return "canonical correlations are waited for"
+        """As of all classifiers; and single correlations are waited for."""
+        if self.cca and self.cca_loss.top_k is not None:
+            return "the largest canonical correlations are waited for (cca_top_k)"
+        return super().capture_obstacle(batch)
 
     def _inputs(self, encodings: Mapping[str, EncoderOutput], shown: Shown) -> _Inputs:
-        """The hidden states of the paired layers; of a modality that no row has, a token of zeros."""
+        """The projected hidden states of the paired layers; of a modality that no row has, a token of zeros."""
         states, valid = [], []
         for name, layers in self.read_layers.items():
             if name in encodings:
@@ -257,35 +260,51 @@ class MoLT(FrozenEncoderClassifier):
                 one = shown[name][:, None]
                 states.append([torch.zeros(*one.shape, self.encoder(name).dim, device=one.device)] * len(layers))
                 valid.append(torch.ones_like(one))
-        return _Inputs((states[0], states[1]), (valid[0], valid[1]))
+        return _Inputs(self.tuning.project((states[0], states[1])), (valid[0], valid[1]))
 
     def _tune(self, inputs: _Inputs, shown: Shown) -> TunedLatents:
         """The latents of both modalities, with what stands in for them in the rows that are not shown one."""
-        states, valid = list(inputs.states), list(inputs.valid)
-        for side, name in enumerate(self.names):
-            if name in self.stand_ins:
-                stand_in = self.stand_ins[name]
-                assert isinstance(stand_in, StandIn)
-                states[side], valid[side] = stand_in.fill(states[side], valid[side], shown[name])
         first, second = self.names
-        return self.tuning((states[0], states[1]), (valid[0], valid[1]), (shown[first], shown[second]))
+        if self.stand_ins:
+            one, other = self._stand_in(first), self._stand_in(second)
+            own = self.tuning.project((one.states.unbind(), other.states.unbind()))
+            a, valid_a = one.fill(inputs.tokens[0], own[0], inputs.valid[0], shown[first])
+            b, valid_b = other.fill(inputs.tokens[1], own[1], inputs.valid[1], shown[second])
+            inputs = _Inputs((a, b), (valid_a, valid_b))
+        return self.tuning.read(inputs.tokens, inputs.valid, (shown[first], shown[second]))
 
-    def _pairs(self, encodings: Mapping[str, EncoderOutput], both: Bool[Tensor, "N"], shown: Shown) -> TunedLatents:
+    def _pairs(self, encodings: Mapping[str, EncoderOutput], batch: Batch, shown: Shown) -> TunedLatents:
         """The latents, given both modalities, of the rows that have both.
 
-        Those of rows that were shown both are there already; the blocks run again for the others alone.
+        They are there already if all that is observed was shown; otherwise the blocks run again, on the same tokens.
         """
+        first = encodings.first if isinstance(encodings, _Encodings) else None
+        inputs, tuned = first or self._first_pass(encodings, shown)
+        rows = self._complete_rows(batch)
+        everyone = torch.ones(batch.size, dtype=torch.bool, device=batch.device)[rows]
+        is_all_shown = all(shown[name] is batch.observed.get(name) for name in self.names)  # no mask is looked at
+        if is_all_shown or not len(everyone):
+            return tuned.rows(rows)
+        return self._tune(inputs.rows(rows), dict.fromkeys(self.names, everyone))
+
+    def _first_pass(self, encodings: Mapping[str, EncoderOutput], shown: Shown) -> tuple[_Inputs, TunedLatents]:
         inputs = self._inputs(encodings, shown)
-        seen = torch.stack([shown[name] for name in self.names]).all(0)
-        first = encodings.tuned if isinstance(encodings, _Encodings) else None
-        kept = (self._tune(inputs, shown) if first is None else first).rows(both & seen)
-        again = (both & ~seen).nonzero().flatten()
-        if not len(again):
-            return kept
-        everyone = torch.ones_like(again, dtype=torch.bool)
-        return TunedLatents.cat([kept, self._tune(inputs.rows(again), dict.fromkeys(self.names, everyone))], 1)
+        return inputs, self._tune(inputs, shown)
+
+    def _complete_rows(self, batch: Batch) -> slice | Int[Tensor, "P"]:
+        """The rows that have both modalities; a slice where that is known without looking at masks."""
+        if set(batch.names) != set(self.names):
+            return slice(0)
+        if batch.complete:
+            return slice(None)
+        return torch.stack([batch.observed[name] for name in self.names]).all(0).nonzero().flatten()
 
     # What it is made of.
+
+    def _stand_in(self, name: str) -> StandIn:
+        stand_in = self.stand_ins[name]
+        assert isinstance(stand_in, StandIn)
+        return stand_in
 
     def _make_stand_ins(self, dummy: Mapping[str, Any]) -> dict[str, StandIn]:
         """By modality, the states that stand in for a missing one; none where null tokens do."""
@@ -306,19 +325,19 @@ class MoLT(FrozenEncoderClassifier):
 
 
 class _Encodings(dict[str, EncoderOutput]):
-    """What the encoders say of a batch, and the latents that came of it, so that a second pass need not start anew."""
+    """What the encoders say of a batch, and the first pass over it, so that a second one need not start anew."""
 
-    tuned: TunedLatents | None = None
+    first: tuple[_Inputs, TunedLatents] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class _Inputs:
-    """The hidden states of both modalities at the paired layers, ``[N, S, d]`` each, and their valid tokens."""
+    """The projected hidden states of both modalities at the paired layers, and which of their tokens are valid."""
 
-    states: tuple[list[Tensor], list[Tensor]]
+    tokens: LayerTokens
     valid: tuple[Tensor, Tensor]
 
-    def rows(self, chosen: Tensor) -> _Inputs:
+    def rows(self, chosen: slice | Tensor) -> _Inputs:
         """Those of the chosen rows."""
-        first, second = ([layer[chosen] for layer in layers] for layers in self.states)
+        first, second = (tuple(layer[chosen] for layer in layers) for layers in self.tokens)
         return _Inputs((first, second), (self.valid[0][chosen], self.valid[1][chosen]))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from mmvae.nn.nuclear_norm import nuclear_norm
 
 CCANorm = Literal["nuclear", "frobenius", "squared"]
 """How canonical correlations are summed up: their sum, the root of the sum of their squares, or that sum itself."""
@@ -40,21 +42,7 @@ def canonical_correlations(
     Source: Hotelling 1936, "Relations between two sets of variates"; with a ridge as in Andrew et al. 2013, "Deep
     canonical correlation analysis".
     """
-    rows = a.shape[-2]
-    if rows < 2:
-        raise ValueError(f"canonical correlations need at least two rows, got {rows}.")
-    if not ridge > 0:
-        raise ValueError(f"ridge: expected a number above 0, got {ridge}.")
-    kind = torch.promote_types(a.dtype, torch.float32)
-    with torch.autocast(a.device.type, enabled=False):
-        a, b = _centred(a), _centred(b)
-        # With S = L L', the singular values of L_a^{-1} S_ab L_b^{-T} are those sought: L^{-1} and S^{-1/2} differ by
-        # a rotation. Unlike the symmetric root, the factor has finite gradients where eigenvalues repeat.
-        half = torch.linalg.solve_triangular(_factor(a, ridge), a.mT @ b / (rows - 1), upper=False)
-        whitened = torch.linalg.solve_triangular(_factor(b, ridge), half.mT, upper=False)
-        if not bool(whitened.isfinite().all()):
-            return whitened.new_full((*whitened.shape[:-2], min(whitened.shape[-2:])), torch.nan, dtype=kind)
-        return torch.linalg.svdvals(whitened).to(kind)
+    return _singular_values(_whitened(a, b, ridge)).to(_precision(a))
 
 
 def cca_loss(
@@ -66,6 +54,8 @@ def cca_loss(
     normalised: bool = True,
 ) -> Float[Tensor, ""]:
     """The negative total canonical correlation of two views, to be minimised; the mean over leading dimensions.
+
+    No device is waited for, unless by ``top_k``. Of the nuclear norm only first derivatives are right.
 
     Args:
         a: one view.
@@ -82,15 +72,14 @@ def cca_loss(
     Source: Andrew et al. 2013, "Deep canonical correlation analysis"; the Frobenius norms are those of public
     implementations.
     """
-    correlations = canonical_correlations(a, b, ridge)
-    width = correlations.shape[-1]
-    if top_k is not None:
-        if not 1 <= top_k <= width:
-            raise ValueError(f"top_k: expected a number from 1 to {width}, the width of the views, got {top_k}.")
-        correlations = correlations[..., :top_k]
-    total = _total(correlations, norm)
+    _check_norm(norm)
+    width = min(a.shape[-1], b.shape[-1])
+    if top_k is not None and not 1 <= top_k <= width:
+        raise ValueError(f"top_k: expected a number from 1 to {width}, the width of the views, got {top_k}.")
+    total = _total(_whitened(a, b, ridge), norm, top_k).to(_precision(a))
     if normalised:
-        total = total / _total(torch.ones_like(correlations), norm)
+        count = width if top_k is None else top_k
+        total = total / (count**0.5 if norm == "frobenius" else count)
     return -total.mean()
 
 
@@ -115,7 +104,7 @@ class CCALoss(nn.Module):
             raise ValueError(f"ridge: expected a number above 0, got {ridge}.")
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k: expected at least 1, or None for all, got {top_k}.")
-        _total(torch.ones(1), norm)
+        _check_norm(norm)
         self.ridge = ridge
         self.norm: CCANorm = norm
         self.top_k = top_k
@@ -129,6 +118,11 @@ class CCALoss(nn.Module):
         if not self.is_defined(rows, width):
             return torch.zeros((), dtype=torch.promote_types(a.dtype, torch.float32), device=a.device)
         return cca_loss(a, b, self.ridge, self.norm, self.top_k)
+
+    @property
+    def is_mean_correlation(self) -> bool:
+        """Whether the loss is minus the mean of all correlations."""
+        return self.norm == "nuclear" and self.top_k is None
 
     @staticmethod
     def is_defined(rows: int, width: int) -> bool:
@@ -147,17 +141,49 @@ class CCALoss(nn.Module):
         )
 
 
-def _total(correlations: Tensor, norm: CCANorm) -> Tensor:
+def _check_norm(norm: str) -> None:
+    if norm not in get_args(CCANorm):
+        raise ValueError(f'norm: expected "nuclear", "frobenius" or "squared", got {norm!r}.')
+
+
+def _precision(view: Tensor) -> torch.dtype:
+    """Of the results: that of the views, but float32 at least."""
+    return torch.promote_types(view.dtype, torch.float32)
+
+
+def _total(whitened: Float[Tensor, "*L B A"], norm: CCANorm, top_k: int | None) -> Float[Tensor, "*L"]:
+    if norm == "nuclear" and top_k is None:
+        return nuclear_norm(whitened)
+    # The squares of all entries have the same sum as those of all singular values.
+    parts = whitened.flatten(-2) if top_k is None else _singular_values(whitened)[..., :top_k]
     if norm == "nuclear":
-        return correlations.sum(-1)
-    if norm == "frobenius":
-        return torch.linalg.vector_norm(correlations, dim=-1)
-    if norm == "squared":
-        return correlations.square().sum(-1)
-    raise ValueError(f'norm: expected "nuclear", "frobenius" or "squared", got {norm!r}.')
+        return parts.sum(-1)
+    return parts.square().sum(-1) if norm == "squared" else torch.linalg.vector_norm(parts, dim=-1)
+
+
+def _singular_values(whitened: Float[Tensor, "*L B A"]) -> Float[Tensor, "*L C"]:
+    """From the largest to the smallest; NaN, and no error, where the views are not finite."""
+    if not bool(whitened.isfinite().all()):
+        return whitened.new_full((*whitened.shape[:-2], min(whitened.shape[-2:])), torch.nan)
+    return torch.linalg.svdvals(whitened)
+
+
+def _whitened(a: Float[Tensor, "*L N A"], b: Float[Tensor, "*L N B"], ridge: float) -> Float[Tensor, "*L B A"]:
+    """A matrix of float64 whose singular values are the canonical correlations."""
+    rows = a.shape[-2]
+    if rows < 2:
+        raise ValueError(f"canonical correlations need at least two rows, got {rows}.")
+    if not ridge > 0:
+        raise ValueError(f"ridge: expected a number above 0, got {ridge}.")
+    a, b = _centred(a), _centred(b)
+    # With S = L L', the singular values of L_a^{-1} S_ab L_b^{-T} are those sought: L^{-1} and S^{-1/2} differ by a
+    # rotation. Unlike the symmetric root, the factor has finite gradients where eigenvalues repeat.
+    half = torch.linalg.solve_triangular(_factor(a, ridge), a.mT @ b / (rows - 1), upper=False)
+    return torch.linalg.solve_triangular(_factor(b, ridge), half.mT, upper=False)
 
 
 def _centred(view: Tensor) -> Tensor:
+    """In float64, which autocast leaves alone."""
     view = view.to(torch.float64)
     return view - view.mean(-2, keepdim=True)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import mmvae
 from mmvae import Batch
 from mmvae.models import MoLT
-from mmvae.nn import Precomputed, TextTransformer, ViT, cca_loss
+from mmvae.nn import Precomputed, TextTransformer, ViT, canonical_correlations, cca_loss
 from mmvae.nn.tokens import EncoderOutput, wrap_encoder
 from mmvae.testing import InferenceContract
 
@@ -199,26 +199,33 @@ def test_complete_pairs_are_correlated_whatever_is_shown(cca_on: str, options: d
         weight, correlation = terms[f"correlation_{name}"]
         assert weight == 0
         assert not correlation.requires_grad
-        torch.testing.assert_close(correlation, -cca_loss(*views))
+        torch.testing.assert_close(correlation, canonical_correlations(*views).mean())
 
 
-def test_blocks_run_again_for_rows_that_were_hidden_and_for_no_other() -> None:
-    model, data = small(modality_dropout=False), data_of(40)
+@pytest.mark.parametrize("missing", ["null_token", "dummy", "zeros"])
+def test_blocks_run_again_for_complete_pairs_if_something_was_hidden(missing: str) -> None:
+    model, data = small(modality_dropout=False, missing=missing), data_of(40)
     rows: list[int] = []
-    model.tuning.register_forward_hook(lambda module, inputs, output: rows.append(output.after[0].shape[1]))
-    model.loss(Batch(data, labels=torch.arange(40) % 3))
-    assert rows == [40]
-    rows.clear()
+    model.tuning.blocks[0].register_forward_hook(lambda module, inputs, output: rows.append(output.after[0].shape[1]))
     observed = {"text": torch.arange(40) < 30}
-    batch = model.prepare(Batch(data, observed))
-    encodings = model.encode(batch)
-    shown = {
-        "image": torch.arange(40) >= 10,
-        "text": torch.arange(40) < 25,
-    }  # 10 without image, 5 without text they have
-    model.represent(encodings, shown)
-    model.regularisers(encodings, batch, shown)
-    assert rows == [40, 15]
+    everything, holes = Batch(data, labels=torch.arange(40) % 3), Batch(data, observed, torch.arange(40) % 3)
+    for batch, passes in ((everything, [40]), (holes, [40])):
+        model.loss(batch)
+        assert rows == passes
+        rows.clear()
+    model.modality_dropout = True
+    for batch, passes in ((everything, [40, 40]), (holes, [40, 30])):
+        model.loss(batch)
+        assert rows == passes
+        rows.clear()
+
+
+def test_hidden_states_are_projected_once() -> None:
+    model = small()
+    widths: list[int] = []
+    model.tuning.projections[0][1].register_forward_hook(lambda module, inputs, output: widths.append(output.shape[0]))
+    model.loss(Batch(data_of(40), labels=torch.arange(40) % 3))
+    assert widths == [40]
 
 
 def test_gradients_of_both_passes_are_those_of_passes_on_their_own() -> None:
@@ -256,6 +263,25 @@ def test_small_batches_are_warned_of_and_tiny_ones_do_without() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert model.loss(Batch(data_of(6), labels=torch.zeros(6, dtype=torch.int64))).terms["cca"] < 0
+
+
+def test_a_batch_without_complete_pairs_trains_the_task() -> None:
+    observed = {"image": torch.arange(6) < 3, "text": torch.arange(6) >= 3}
+    with pytest.warns(UserWarning, match="from 0 rows that have both"):
+        loss = small().loss(Batch(data_of(), observed, torch.arange(6) % 3))
+    assert loss.terms["cca"] == 0
+    assert "correlation_after" not in loss.terms
+    loss.total.backward()
+
+
+def test_only_a_loss_by_single_correlations_keeps_steps_from_being_captured() -> None:
+    def obstacle(**options: Any) -> str | None:
+        model = small(**options)
+        return model.capture_obstacle(model.prepare(data_of()))
+
+    assert obstacle() is None
+    assert obstacle(cca_top_k=2, cca=0.0) is None
+    assert "cca_top_k" in str(obstacle(cca_top_k=2))
 
 
 def test_a_batch_without_a_modality_trains_the_task() -> None:

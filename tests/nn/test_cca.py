@@ -96,6 +96,30 @@ def test_gradients_are_those_of_the_symmetric_route() -> None:
     torch.testing.assert_close(gradients, expected, atol=1e-12, rtol=1e-9)
 
 
+@pytest.mark.parametrize(("pairs", "rows", "width"), [(3, 12, 4), (2, 64, 16), (12, 512, 64)])
+def test_without_singular_values_the_loss_is_the_same(pairs: int, rows: int, width: int) -> None:
+    """Value and gradients, from independent views to those that are nearly one."""
+    a, noise = (torch.randn(pairs, rows, width, dtype=torch.float64) for _ in range(2))
+    b = (a * torch.linspace(0, 1, width, dtype=torch.float64) + noise).requires_grad_()
+    a.requires_grad_()
+    for norm in ("nuclear", "frobenius", "squared"):
+        found = cca_loss(a, b, RIDGE, norm)  # type: ignore[arg-type]
+        expected = cca_loss(a, b, RIDGE, norm, top_k=width)  # type: ignore[arg-type]
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=0)
+        one, other = (torch.autograd.grad(loss, (a, b)) for loss in (found, expected))
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)
+
+
+def test_a_feature_that_is_constant_correlates_with_nothing() -> None:
+    a, b = views()
+    a[:, 3] = 2.0
+    b[:, 5] = b[:, 4]  # and one that is there twice
+    a, b = a.requires_grad_(), b.requires_grad_()
+    loss = cca_loss(a, b, normalised=False)
+    torch.testing.assert_close(loss, -canonical_correlations(a, b).sum(), rtol=1e-9, atol=0)
+    assert all(gradient.isfinite().all() for gradient in torch.autograd.grad(loss, (a, b)))
+
+
 def test_gradients_are_finite_where_eigenvalues_repeat() -> None:
     for seed in range(20):
         generator = torch.Generator().manual_seed(seed)
@@ -125,9 +149,10 @@ def test_few_rows_bias_the_correlations_of_independent_views(rows: int, bias: fl
 def test_the_precision_around_it_does_not_matter() -> None:
     a, b = views(dtype=torch.float32)
     a = 1e3 * a  # a covariance of which float32 would lose the ridge
-    expected = canonical_correlations(a, b)
+    expected, loss = canonical_correlations(a, b), cca_loss(a, b)
     with torch.autocast("cpu", torch.bfloat16):
         found = canonical_correlations(a, b)
+        assert torch.equal(cca_loss(a, b), loss)
     assert found.dtype == torch.float32
     assert torch.equal(found, expected)
     torch.testing.assert_close(canonical_correlations(a.double(), b.double()).float(), expected)
@@ -139,7 +164,9 @@ def test_views_that_are_not_finite_give_a_loss_that_is_not() -> None:
     a, b = views()
     a[3, 2] = torch.nan
     assert canonical_correlations(a, b).isnan().all()
-    assert cca_loss(a, b).isnan()
+    for norm in ("nuclear", "frobenius", "squared"):
+        assert cca_loss(a, b, norm=norm).isnan()  # type: ignore[arg-type]
+        assert cca_loss(a, b, norm=norm, top_k=2).isnan()  # type: ignore[arg-type]
 
 
 def test_wrong_settings_are_refused() -> None:

@@ -72,6 +72,15 @@ def _classifier(recipe: Any, **arguments: Any) -> Case:
     return Case(lambda: recipe(_encoders(), 3, **arguments), _of_classifier, 3)
 
 
+def _molt(**arguments: Any) -> Case:
+    small: dict[str, Any] = {
+        "common_dim": 2,
+        "fusion_dim": 8,
+        "fusion_heads": 2,
+    }  # four rows by width
+    return _classifier(models.MoLT, **small, **arguments)
+
+
 def _of_steps() -> dict[str, Tensor]:
     return {"audio": torch.randn(ROWS, 6, 5), "video": torch.randn(ROWS, 6, 7)}
 
@@ -116,8 +125,10 @@ CASES: dict[str, Case] = {
     "JMVAE": _vae(models.JMVAE, warmup_epochs=2),
     "MVTCAE": _vae(models.MVTCAE),
     "IterativeVAE": _vae(models.IterativeVAE, num_steps=1, trunk_width=8, hidden=8, refinement_hidden=8),
-    "MoLT": _classifier(models.MoLT, common_dim=4, fusion_dim=8, fusion_heads=2, modality_dropout=False),
-    "MoLT, dropout": _classifier(models.MoLT, common_dim=4, fusion_dim=8, fusion_heads=2),
+    "MoLT": _molt(modality_dropout=False),
+    "MoLT, dropout": _molt(cca_on="both"),
+    "MoLT, zeros": _molt(missing="zeros", cca_norm="frobenius"),
+    "MoLT, top": _molt(cca_top_k=1),
     "CMPT": _classifier(models.CMPT),
     "CMPT, dropout": _classifier(models.CMPT, modality_dropout=True),
     "LateFusion": _classifier(models.LateFusion),

@@ -17,6 +17,9 @@ from mmvae.nn.processes import gathered
 Pool = Literal["mean", "cls"]
 """How the tokens of a layer become one vector: the mean of those that are valid, or the first of them."""
 
+LayerTokens = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
+"""The projected tokens of both modalities at each of L layers, ``[N, S, d]`` and ``[N, T, d]``."""
+
 
 @dataclass(frozen=True, eq=False)
 class TunedLatents:
@@ -30,7 +33,7 @@ class TunedLatents:
     before: tuple[Float[Tensor, "L N d"], Float[Tensor, "L N d"]]
     after: tuple[Float[Tensor, "L N d"], Float[Tensor, "L N d"]]
 
-    def rows(self, chosen: Tensor) -> TunedLatents:
+    def rows(self, chosen: slice | Tensor) -> TunedLatents:
         """Those of the chosen rows."""
         (a, b), (read_a, read_b) = self.before, self.after
         return TunedLatents((a[:, chosen], b[:, chosen]), (read_a[:, chosen], read_b[:, chosen]))
@@ -222,12 +225,26 @@ class LatentTuning(nn.Module):
             valid: which tokens are no padding; the first always is.
             shown: the rows that may look at a modality. Rows of another hold anything finite, and it reaches no number.
         """
-        tuned = [self._tune(layer, pair, valid, shown) for layer, pair in enumerate(zip(*states, strict=True))]
-        return TunedLatents.cat(tuned, 0)
+        return self.read(self.project(states), valid, shown)
 
-    def _tune(
-        self, layer: int, states: tuple[Tensor, Tensor], valid: tuple[Tensor, Tensor], shown: tuple[Tensor, Tensor]
+    def project(self, states: tuple[Sequence[Tensor], Sequence[Tensor]]) -> LayerTokens:
+        """The states of both encoders, ``[..., width]``, at the common width, ``[..., d]``."""
+        projected = []
+        for layer, pair in enumerate(zip(*states, strict=True)):
+            maps: Any = self.projections[min(layer, len(self.projections) - 1)]
+            projected.append([linear(each) for linear, each in zip(maps, pair, strict=True)])
+        first, second = zip(*projected, strict=True)
+        return first, second
+
+    def read(
+        self,
+        tokens: LayerTokens,
+        valid: tuple[Bool[Tensor, "N S"], Bool[Tensor, "N T"]],
+        shown: tuple[Bool[Tensor, "N"], Bool[Tensor, "N"]],
     ) -> TunedLatents:
-        project: Any = self.projections[min(layer, len(self.projections) - 1)]
-        block = self.blocks[min(layer, len(self.blocks) - 1)]
-        return block((project[0](states[0]), project[1](states[1])), valid, shown)
+        """The pooled latents at all layers, of projected tokens; other arguments as of :meth:`forward`."""
+        tuned = []
+        for layer, pair in enumerate(zip(*tokens, strict=True)):
+            block = self.blocks[min(layer, len(self.blocks) - 1)]
+            tuned.append(block(pair, valid, shown))
+        return TunedLatents.cat(tuned, 0)

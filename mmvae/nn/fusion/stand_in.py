@@ -43,26 +43,28 @@ class StandIn(nn.Module):
 
     def fill(
         self,
-        states: Sequence[Float[Tensor, "N T d"]],
+        tokens: Sequence[Float[Tensor, "N T d"]],
+        own: Sequence[Float[Tensor, "O d"]],
         valid: Bool[Tensor, "N T"],
         shown: Bool[Tensor, "N"],
-    ) -> tuple[list[Float[Tensor, "N S d"]], Bool[Tensor, "N S"]]:
-        """The states, those that stand in in the rows that are not shown.
+    ) -> tuple[tuple[Float[Tensor, "N S d"], ...], Bool[Tensor, "N S"]]:
+        """The projected tokens, those that stand in in the rows that are not shown.
 
         Args:
-            states: of the L layers; with T = 1, of data that no row has, the result has S tokens.
+            tokens: of the L layers; with T = 1, of data that no row has, the result has S = O tokens.
+            own: what the same projections make of the states that stand in.
             valid: which tokens are valid.
             shown: which rows are.
 
         Raises:
             ValueError: if the tokens of the data and those that stand in differ in number.
         """
-        tokens, own = valid.shape[1], len(self.valid)
-        if own != tokens and 1 not in (own, tokens):
+        here, there = len(self.valid), valid.shape[1]
+        if here != there and 1 not in (here, there):
             raise ValueError(
-                f"dummy: it has {own} tokens, but the data {tokens}; give one of the length of the data, padded."
+                f"dummy: it has {here} tokens, but the data {there}; give one of the length of the data, padded."
             )
-        filled = [torch.where(shown[:, None, None], *pair) for pair in zip(states, self.states, strict=True)]
+        filled = tuple(torch.where(shown[:, None, None], *pair) for pair in zip(tokens, own, strict=True))
         return filled, torch.where(shown[:, None], valid, self.valid)
 
 
