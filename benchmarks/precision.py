@@ -10,18 +10,15 @@ from __future__ import annotations
 import functools
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
-import torch
 import tyro
 from polymnist_task import Task
-from presets import PRESETS
 from protocol import Case
 from quality import Scores, mean_and_spread, scores
 from results import conditions, table, write_section
-from run import CASES, Run
+from run import Config, Run, begun
 from sides import train
 from torch import nn
 
@@ -33,25 +30,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "TF32": {"matmul_precision": "high"},
 }
 """By name, what `fit` is told."""
-
-
-@dataclass(frozen=True)
-class Config:
-    """What is compared, and where results go."""
-
-    preset: Literal["smoke", "laptop", "full"] = "laptop"
-    """As of `run.py`."""
-    models: tuple[Case, ...] = CASES
-    device: str = "auto"
-    """"auto", "cpu" or "cuda"; TF32 is of GPUs alone."""
-    data: Path | None = None
-    """Folder of the data sets; by default the environment variable MMVAE_DATA."""
-    work: Path = Path("runs/benchmark")
-    """Where finished parts are kept."""
-    out: Path | None = None
-    """Markdown file into which the table goes; printed in any case."""
-    note: str = ""
-    """On the circumstances."""
 
 
 def trained(run: Run, task: Task, judges: Mapping[str, nn.Module], case: Case, way: str, seed: int) -> Scores:
@@ -94,14 +72,10 @@ def section(found: Mapping[Case, Mapping[str, Sequence[Scores]]]) -> str:
 
 def main(config: Config) -> None:
     """Trains what no earlier call did, and writes the page."""
-    preset = PRESETS[config.preset]
-    torch.set_num_threads(preset.threads)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-    run = Run(preset, device, config.data, config.work / f"{config.preset}-{device}")
-    task = run.task(preset.timed)
-    judges = run.judges(task)
+    run, task, judges = begun(config)
+    preset, device = run.preset, run.device
     task = replace(task, width=preset.trained.width)
-    ways = [way for way in WAYS if way != "TF32" or device.startswith("cuda")]
+    ways = [way for way in WAYS if way != "TF32" or device.startswith("cuda")]  # which is of GPUs alone
 
     def scored(case: Case, way: str, seed: int) -> Scores:
         part = functools.partial(trained, run, task, judges, case, way, seed)

@@ -88,6 +88,16 @@ class Run:
         )
 
 
+def begun(config: Config) -> tuple[Run, Task, dict[str, nn.Module]]:
+    """The comparison that is asked for, its data, and the classifiers that judge; PyTorch gets the threads of it."""
+    preset = PRESETS[config.preset]
+    torch.set_num_threads(preset.threads)
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    run = Run(preset, device, config.data, config.work / f"{config.preset}-{device}")
+    task = run.task(preset.timed)
+    return run, task, run.judges(task)
+
+
 def timings(run: Run, bench: Bench) -> dict[str, Timing]:
     """Both libraries on one model, by measure."""
     found = {}
@@ -138,12 +148,8 @@ def trained(run: Run, task: Task, judges: dict[str, nn.Module], case: Case) -> l
 
 def main(config: Config) -> None:
     """Measures what no earlier call did, and writes both sections of the page."""
-    preset = PRESETS[config.preset]
-    torch.set_num_threads(preset.threads)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
-    run = Run(preset, device, config.data, config.work / f"{config.preset}-{device}")
-    task = run.task(preset.timed)
-    judges = run.judges(task)
+    run, task, judges = begun(config)
+    preset, device = run.preset, run.device
     under = conditions(device) + (f"\n- {config.note}" if config.note else "")
 
     benches = {

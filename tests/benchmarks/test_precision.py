@@ -8,6 +8,7 @@ import torch
 pytest.importorskip("multivae", reason="MultiVae is not installed; see the extra 'peers'")
 
 import precision
+from presets import PRESETS
 
 
 def test_a_call_writes_the_page_and_trains_once(tmp_path, monkeypatch):
@@ -36,7 +37,7 @@ def test_each_way_trains_in_its_own_precision(tmp_path, monkeypatch):
     told = {}
     monkeypatch.setattr(precision, "train", lambda model, data, **settings: told.update(settings))
     monkeypatch.setattr(precision, "scores", lambda *arguments, **settings: {"a": 1.0})
-    run = precision.Run(precision.PRESETS["smoke"], "cpu", tmp_path, tmp_path)
+    run = precision.Run(PRESETS["smoke"], "cpu", tmp_path, tmp_path)
     task = run.task(run.preset.trained)
     assert precision.trained(run, task, {}, "MVAE", "bf16-mixed", 3) == {"a": 1.0}
     assert (told["precision"], told["seed"]) == ("bf16-mixed", 3)
