@@ -159,15 +159,26 @@ def quality_section(
 
 
 def _differences(scores: Mapping[Case, Sequence[Mapping[str, Scores]]], columns: Sequence[str]) -> str:
-    """Where the two trainings differ by more than both standard deviations together."""
-    found = []
+    """Where the trainings differ by more than both standard deviations together, and where by the same sign always.
+
+    For a seed both start from the same weights, which decide much: so seeds are also looked at one by one.
+    """
+    beyond, alike = [], []
     for case, seeds in scores.items():
         if len(seeds) < 2:
             return "With one seed there is no spread to hold differences against."
         for column in columns:
             ours, peer = ([seed[library][column] for seed in seeds] for library in LIBRARIES[:2])
             difference = statistics.mean(ours) - statistics.mean(peer)
+            says = f"{column} of {case} ({difference:+.3g})"
             if abs(difference) > statistics.stdev(ours) + statistics.stdev(peer):
-                found.append(f"{column} of {case} ({difference:+.3g})")
-    rule = "Differences (mmvae - MultiVae, both scored by this library) larger than both standard deviations together"
-    return f"{rule}: {', '.join(found) or 'none'}. Of {len(scores) * len(columns)} comparisons."
+                beyond.append(says)
+            if len({own > other for own, other in zip(ours, peer, strict=True)}) == 1:
+                alike.append(says)
+    count = len(scores) * len(columns)
+    by_chance = count * 2.0 ** (1 - len(next(iter(scores.values()))))
+    return (
+        "Differences (mmvae - MultiVae, both scored by this library) larger than both standard deviations together: "
+        f"{', '.join(beyond) or 'none'}. Of {count} comparisons.\n\nDifferences of one sign for every seed: "
+        f"{', '.join(alike) or 'none'}. {len(alike)} of {count}; chance alone would give {by_chance:.1f}."
+    )

@@ -128,6 +128,9 @@ def test_the_page_says_which_differences_exceed_the_spread():
 
     text = quality_section(SMOKE, "noise", {"MVAE": [seed(0.6, 0.1), seed(0.7, 0.2)]}, 0.9, "- command")
     assert "together: a of MVAE (+0.5), b of MVAE (-0.15). Of 2 comparisons." in text
+    assert "every seed: a of MVAE (+0.5), b of MVAE (-0.15). 2 of 2; chance alone would give 1.0." in text
+    mixed = quality_section(SMOKE, "noise", {"MVAE": [seed(0.6, 0.1), seed(0.1, 0.2)]}, 0.9, "- command")
+    assert "every seed: none. 0 of 2;" in mixed
     assert "| MVAE | MultiVae, its own inference | 0.150 ± 0.071 |  |" in text
     assert "no spread" in quality_section(SMOKE, "noise", {"MVAE": [seed(0.6, 0.1)]}, 0.9, "")
 
