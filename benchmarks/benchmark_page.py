@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from measures import MEASURES
 from presets import Preset
 from protocol import Case
-from quality import LIBRARIES, Scores, mean_and_spread
+from quality import LIBRARIES, Scores, difference, mean_and_spread
 from results import table
 from timing import Timing, geometric_mean
 
@@ -169,9 +169,9 @@ def _differences(scores: Mapping[Case, Sequence[Mapping[str, Scores]]], columns:
             return "With one seed there is no spread to hold differences against."
         for column in columns:
             ours, peer = ([seed[library][column] for seed in seeds] for library in LIBRARIES[:2])
-            difference = statistics.mean(ours) - statistics.mean(peer)
-            says = f"{column} of {case} ({difference:+.3g})"
-            if abs(difference) > statistics.stdev(ours) + statistics.stdev(peer):
+            apart, is_beyond = difference(ours, peer)
+            says = f"{column} of {case} ({apart:+.3g})"
+            if is_beyond:
                 beyond.append(says)
             if len({own > other for own, other in zip(ours, peer, strict=True)}) == 1:
                 alike.append(says)

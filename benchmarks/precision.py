@@ -8,7 +8,6 @@ Data, networks, seeds and judges are those of `run.py`, whose folder of finished
 from __future__ import annotations
 
 import functools
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import tyro
 from polymnist_task import Task
 from protocol import Case
-from quality import Scores, mean_and_spread, scores
+from quality import Scores, difference, mean_and_spread, scores
 from results import conditions, table, write_section
 from run import Config, Run, begun
 from sides import train
@@ -59,11 +58,10 @@ def section(found: Mapping[Case, Mapping[str, Sequence[Scores]]]) -> str:
             if way == FLOAT32 or len(seeds) < 2:
                 continue
             for column, own in values.items():
-                exact = [seed[column] for seed in ways[FLOAT32]]
-                difference = statistics.mean(own) - statistics.mean(exact)
+                change, is_beyond = difference(own, [seed[column] for seed in ways[FLOAT32]])
                 compared += 1
-                if abs(difference) > statistics.stdev(own) + statistics.stdev(exact):
-                    apart.append(f"{column} of {case} in {way} ({difference:+.3g})")
+                if is_beyond:
+                    apart.append(f"{column} of {case} in {way} ({change:+.3g})")
     rule = "Differences from float32 larger than both standard deviations together"
     return "\n\n".join(
         [table(["model", "precision", *columns], rows), f"{rule}: {', '.join(apart) or 'none'}. Of {compared}."]

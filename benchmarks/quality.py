@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from measures import peer_coherence
@@ -112,3 +112,9 @@ def mean_and_spread(values: Iterable[float | None]) -> str:
     digits = 1 if abs(known[0]) > 10 else 3
     spread = f" ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else ""
     return f"{statistics.mean(known):.{digits}f}{spread}"
+
+
+def difference(ours: Sequence[float], others: Sequence[float]) -> tuple[float, bool]:
+    """Of the means over seeds, and whether it is larger than both standard deviations together."""
+    found = statistics.mean(ours) - statistics.mean(others)
+    return found, abs(found) > statistics.stdev(ours) + statistics.stdev(others)

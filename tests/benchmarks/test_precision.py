@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 pytest.importorskip("multivae", reason="MultiVae is not installed; see the extra 'peers'")
 
@@ -11,26 +10,23 @@ import precision
 from presets import PRESETS
 
 
+@pytest.mark.usefixtures("threads_kept")
 def test_a_call_writes_the_page_and_trains_once(tmp_path, monkeypatch):
     config = precision.Config(
         preset="smoke", models=("MVAE",), device="cpu", data=tmp_path, work=tmp_path / "work", out=tmp_path / "page.md"
     )
-    threads = torch.get_num_threads()
-    try:
-        precision.main(config)
-        page = config.out.read_text()
-        assert "| MVAE | float32 |" in page
-        assert "| MVAE | bf16-mixed |" in page
-        assert "TF32" not in page
+    precision.main(config)
+    page = config.out.read_text()
+    assert "| MVAE | float32 |" in page
+    assert "| MVAE | bf16-mixed |" in page
+    assert "TF32" not in page
 
-        def again(*arguments, **settings):
-            raise AssertionError("trained again")
+    def again(*arguments, **settings):
+        raise AssertionError("trained again")
 
-        monkeypatch.setattr(precision, "train", again)
-        precision.main(config)
-        assert config.out.read_text() == page
-    finally:
-        torch.set_num_threads(threads)
+    monkeypatch.setattr(precision, "train", again)
+    precision.main(config)
+    assert config.out.read_text() == page
 
 
 def test_each_way_trains_in_its_own_precision(tmp_path, monkeypatch):

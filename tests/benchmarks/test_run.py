@@ -73,27 +73,24 @@ def test_what_the_peer_learned_is_carried_over(case):
     torch.testing.assert_close(fresh.eval().infer(data, "m1").mean, given, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("threads_kept")
 def test_a_call_writes_the_page_and_keeps_what_it_measured(tmp_path, monkeypatch):
     config = command.Config(
         preset="smoke", models=("MVAE",), device="cpu", data=tmp_path, work=tmp_path / "work", out=tmp_path / "page.md"
     )
-    threads = torch.get_num_threads()
-    try:
-        command.main(config)
-        page = config.out.read_text()
-        for word in ("## Speed and memory", "## Quality after training", "| MVAE | MultiVae, its own inference |"):
-            assert word in page
+    command.main(config)
+    page = config.out.read_text()
+    for word in ("## Speed and memory", "## Quality after training", "| MVAE | MultiVae, its own inference |"):
+        assert word in page
 
-        def again(*arguments, **settings):
-            raise AssertionError("measured again")
+    def again(*arguments, **settings):
+        raise AssertionError("measured again")
 
-        monkeypatch.setattr(command, "alternate", again)
-        monkeypatch.setattr(command, "both_trained", again)
-        monkeypatch.setattr(command, "profiled", again)
-        command.main(config)
-        assert config.out.read_text() == page
-    finally:
-        torch.set_num_threads(threads)
+    monkeypatch.setattr(command, "alternate", again)
+    monkeypatch.setattr(command, "both_trained", again)
+    monkeypatch.setattr(command, "profiled", again)
+    command.main(config)
+    assert config.out.read_text() == page
 
 
 def test_other_settings_are_measured_anew(tmp_path):
