@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,14 @@ def export(
     steps of the example.
 
     A ``.pt2`` file is PyTorch's own format, with a pickle of an example (zeros, none of the data), and loading it may
-    run code: load what you trust.
+    run code: load what you trust. An ``.onnx`` file, for other runtimes, takes the members of the subset as inputs of
+    their names and gives outputs named as above; it holds no pickle.
 
     Args:
         model: any model of the library; exported in evaluation mode, on its device, and left as it was.
         data: an example that holds the subset, complete; what it says does not matter, but for the shapes.
-        path: a file ``*.pt2`` to write, for ``torch.export.load(path).module()``.
+        path: a file to write: ``*.pt2`` for ``torch.export.load(path).module()``, or ``*.onnx``, which needs the
+            packages of ``mmvae[onnx]``.
         subset: one name, several in any order, or ``None`` for all that the example holds.
 
     Returns:
@@ -56,6 +58,7 @@ def export(
         ValueError: for data that does not fit or lacks a value, or a path of another ending.
         TypeError: for a model whose inference computes gradients (:class:`~mmvae.models.IterativeVAE`, given all
             modalities), or cannot be exported for another reason, which is given.
+        ImportError: for an ``.onnx`` file without these packages.
 
     Example:
         >>> import torch, mmvae
@@ -65,8 +68,8 @@ def export(
         >>> program({"a": torch.randn(5, 4)})["mean"].shape
         torch.Size([5, 2])
     """
-    if path is not None and Path(path).suffix != ".pt2":
-        raise ValueError(f"path: an exported program is a file of the ending .pt2, got {str(path)!r}.")
+    if path is not None and Path(path).suffix not in (".pt2", ".onnx"):
+        raise ValueError(f"path: an exported program is a file of the ending .pt2 or .onnx, got {str(path)!r}.")
     batch = model.prepare(data)
     batch = batch.restrict(batch.names if subset is None else model._members(subset))
     if not batch.complete or batch.steps:
@@ -81,7 +84,7 @@ def export(
     rows = Dim("rows", min=1)
     with torch.no_grad(), mode(model, training=False), pyro.validation_enabled(False), sdpa_kernel(SDPBackend.MATH):
         try:
-            path_of_subset(zeros)  # what is built at first use must be built of real tensors
+            outputs = tuple(path_of_subset(zeros))  # what is built at first use must be built of real tensors
             program = torch.export.export(
                 path_of_subset, (zeros,), dynamic_shapes=({name: {0: rows} for name in batch.names},), strict=False
             )
@@ -93,7 +96,9 @@ def export(
     for name, weight in program.state_dict.items():  # files hold them as rows of numbers, whatever order is the fastest
         if isinstance(weight, nn.Parameter) and not weight.is_contiguous():
             program.state_dict[name] = nn.Parameter(weight.detach().contiguous(), weight.requires_grad)
-    if path is not None:
+    if path is not None and Path(path).suffix == ".onnx":
+        _write_onnx(program, Path(path), batch.names, outputs)
+    elif path is not None:
         write_whole(Path(path), lambda file: _save(program, file))
     return program
 
@@ -122,3 +127,24 @@ class _EncoderPath(nn.Module):
 def _save(program: ExportedProgram, path: Path) -> None:
     with open(path, "wb") as file:  # a path would have to end in .pt2
         torch.export.save(program, file)
+
+
+def _write_onnx(program: ExportedProgram, path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    try:
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f'path: {path.name} needs the package onnxscript: pip install "mmvae[onnx]".') from error
+    for name in set(inputs) & set(outputs):
+        raise ValueError(
+            f"path: {path.name} would have an input and an output of the name {name!r}; write a .pt2 file."
+        )
+    converted = torch.onnx.export(program, dynamo=True, verbose=False)
+    assert converted is not None  # it is, with dynamo=True
+    graph = converted.model.graph
+    between = [*graph.initializers.values(), *(value for node in graph for value in node.outputs)]
+    for number, value in enumerate(between):
+        if value.name in (*inputs, *outputs):
+            value.name = f"{value.name}_{number}"
+    for value, name in zip((*graph.inputs, *graph.outputs), (*inputs, *outputs), strict=True):
+        value.name = name
+    write_whole(path, lambda file: converted.save(file, external_data=False))

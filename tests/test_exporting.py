@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import pytest
 import torch
 from models.codebooks import MAKERS
@@ -29,6 +32,14 @@ CLASSIFIERS: dict[str, dict[str, Any]] = {
     "MoLT": {"common_dim": 4, "fusion_dim": 8, "max_layers": 1},
     "CMPT": {},
 }
+
+
+@pytest.fixture(autouse=True)
+def _types_unchecked() -> Iterator[None]:
+    """While a program is traced, sizes are symbols, which no annotation allows."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def build(kind: str) -> tuple[Any, dict[str, Tensor]]:
@@ -86,6 +97,54 @@ def test_a_program_gives_what_inference_gives(kind: str, subset: str) -> None:
             assert set(found) == {"mean"}
 
 
+@pytest.mark.parametrize("kind", RECIPES)
+def test_an_onnx_file_gives_what_inference_gives(kind: str, tmp_path: Path) -> None:
+    """In a runtime without PyTorch, for other data, and another number of rows, than those of the example."""
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model, data = build(kind)
+    names = model.names[:2] if kind in ("IterativeVAE", "FCID") else model.names
+    mmvae.export(model, data, tmp_path / "model.onnx", names)
+    assert [each.name for each in tmp_path.iterdir()] == ["model.onnx"]
+    session = runtime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    for rows in (slice(0, 1), slice(0, 6)):
+        some = {name: data[name][rows] for name in names}
+        values = session.run(None, {name: value.numpy() for name, value in some.items()})
+        found = {each.name: torch.from_numpy(value) for each, value in zip(session.get_outputs(), values, strict=True)}
+        expected = mmvae.infer(model, some, names)
+        torch.testing.assert_close(found.pop("mean"), expected.mean, rtol=1e-5, atol=1e-5)
+        if "scale" in found:
+            torch.testing.assert_close(found.pop("scale"), expected.scale, rtol=1e-5, atol=1e-5)
+        if "codes" in found:
+            assert torch.equal(found.pop("codes"), expected.codes)  # type: ignore[arg-type]
+        if "logits" in found:
+            model.eval()
+            torch.testing.assert_close(found.pop("logits"), model.predict(expected), rtol=1e-5, atol=1e-5)
+        assert not found
+
+
+def test_an_onnx_file_of_modalities_called_as_what_is_in_the_program(tmp_path: Path) -> None:
+    """Their names are those of inputs, whatever operators and outputs are called."""
+    runtime = pytest.importorskip("onnxruntime")
+    modalities = [mmvae.Modality(name, (2,), mmvae.likelihoods.Normal()) for name in ("add", "linear")]
+    model, data = mmvae.models.MVAE(modalities, 2), {"linear": torch.randn(4, 2), "add": torch.randn(4, 2)}
+    mmvae.export(model, data, tmp_path / "model.onnx")
+    session = runtime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    (mean,) = session.run(["mean"], {name: value.numpy() for name, value in data.items()})
+    torch.testing.assert_close(torch.from_numpy(mean), mmvae.infer(model, data).mean, rtol=1e-5, atol=1e-5)
+    model = mmvae.models.MVAE([mmvae.Modality("mean", (2,), mmvae.likelihoods.Normal())], 2)
+    with pytest.raises(ValueError, match=r"model\.onnx would have an input and an output of the name 'mean'"):
+        mmvae.export(model, {"mean": data["add"]}, tmp_path / "model.onnx")
+
+
+def test_an_onnx_file_needs_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data = build("MVAE")
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(ImportError, match=r"model\.onnx needs the package onnxscript: pip install"):
+        mmvae.export(model, data, tmp_path / "model.onnx")
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_file(tmp_path: Path) -> None:
     """Written whole, and loaded without this library; weights are constants of the program."""
     model, data = build("MoPoE")
@@ -114,8 +173,8 @@ def test_what_cannot_be_exported(tmp_path: Path) -> None:
     masks = {"bits": torch.arange(6) > 0}
     with pytest.raises(ValueError, match="data: the example must be complete"):
         mmvae.export(model, mmvae.Batch(data, masks))
-    with pytest.raises(ValueError, match=r"path: .* ending \.pt2, got .*model\.onnx"):
-        mmvae.export(model, data, tmp_path / "model.onnx")
+    with pytest.raises(ValueError, match=r"path: .* ending \.pt2 or \.onnx, got .*model\.pt'"):
+        mmvae.export(model, data, tmp_path / "model.pt")
     with pytest.raises(ValueError, match="unknown modality 'voice'"):
         mmvae.export(model, data, subset="voice")
     assert mmvae.export(model, mmvae.Batch(data, masks), subset="real") is not None

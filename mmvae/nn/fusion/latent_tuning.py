@@ -90,9 +90,9 @@ class _Side(nn.Module):
         """The null token, and no other, in the rows that are not shown."""
         if self.null_token is None:
             return tokens, valid
-        first = torch.arange(valid.shape[1], device=valid.device) == 0
-        filled = torch.where(shown[:, None, None], tokens, self.null_token.to(tokens.dtype))
-        return filled, torch.where(shown[:, None], valid, first)
+        first, rows = torch.arange(valid.shape[1], device=valid.device) == 0, shown[:, None]
+        filled = torch.where(rows[..., None], tokens, self.null_token.to(tokens.dtype))
+        return filled, rows & valid | ~rows & first  # ONNX Runtime has no "where" for booleans
 
     def read(
         self, tokens: Float[Tensor, "N S d"], other: _Side, keys: Float[Tensor, "N T d"], valid: Bool[Tensor, "N T"]

@@ -64,8 +64,9 @@ class StandIn(nn.Module):
             raise ValueError(
                 f"dummy: it has {here} tokens, but the data {there}; give one of the length of the data, padded."
             )
-        filled = tuple(torch.where(shown[:, None, None], *pair) for pair in zip(tokens, own, strict=True))
-        return filled, torch.where(shown[:, None], valid, self.valid)
+        rows = shown[:, None]
+        filled = tuple(torch.where(rows[..., None], *pair) for pair in zip(tokens, own, strict=True))
+        return filled, rows & valid | ~rows & self.valid  # ONNX Runtime has no "where" for booleans
 
 
 def dummy_datum(name: str, encoder: TokenEncoder, value: Any) -> Tensor:
