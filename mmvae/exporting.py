@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from mmvae.batch import Batch
 from mmvae.files import write_whole
 from mmvae.models import IterativeVAE, MultimodalClassifier
 from mmvae.models.multimodal import MultimodalModel
-from mmvae.nn.mode import mode
 from mmvae.subsets import Subset
 
 _EXAMPLE_ROWS = 3
@@ -79,10 +79,12 @@ def export(
             f"{type(model).__name__}: inference from {', '.join(map(repr, batch.names))} computes gradients of the "
             f"bound, which no exported program can; export its students, that is, fewer modalities."
         )
+    # Files, and other runtimes, hold weights as rows of numbers, whatever order is the fastest here.
+    model = copy.deepcopy(model).to(memory_format=torch.contiguous_format).eval()
     path_of_subset = _EncoderPath(model, batch)
     zeros = {name: value.new_zeros(_EXAMPLE_ROWS, *value.shape[1:]) for name, value in batch.data.items()}
     rows = Dim("rows", min=1)
-    with torch.no_grad(), mode(model, training=False), pyro.validation_enabled(False), sdpa_kernel(SDPBackend.MATH):
+    with torch.no_grad(), pyro.validation_enabled(False), sdpa_kernel(SDPBackend.MATH):
         try:
             outputs = tuple(path_of_subset(zeros))  # what is built at first use must be built of real tensors
             program = torch.export.export(
@@ -93,9 +95,6 @@ def export(
                 f"{type(model).__name__}: inference from {', '.join(map(repr, batch.names))} is no fixed program of "
                 f"PyTorch's operators ({type(error).__name__}; see above)."
             ) from error
-    for name, weight in program.state_dict.items():  # files hold them as rows of numbers, whatever order is the fastest
-        if isinstance(weight, nn.Parameter) and not weight.is_contiguous():
-            program.state_dict[name] = nn.Parameter(weight.detach().contiguous(), weight.requires_grad)
     if path is not None and Path(path).suffix == ".onnx":
         _write_onnx(program, Path(path), batch.names, outputs)
     elif path is not None:

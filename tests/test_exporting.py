@@ -161,11 +161,17 @@ def test_a_file(tmp_path: Path) -> None:
 
 def test_a_file_of_convolutions(tmp_path: Path) -> None:
     """Whose weights lie in another order in memory."""
-    image = mmvae.Modality("image", (3, 8, 8), mmvae.likelihoods.Laplace())
-    model, data = mmvae.models.MVTCAE([image], 2), {"image": torch.rand(4, 3, 8, 8)}
+    image = mmvae.Modality("image", (3, 16, 16), mmvae.likelihoods.Laplace())
+    model, data = mmvae.models.MVTCAE([image], 2), {"image": torch.rand(4, 3, 16, 16)}
+    expected = mmvae.infer(model, data).mean
     mmvae.export(model, data, tmp_path / "image.pt2")
     found = torch.export.load(tmp_path / "image.pt2").module()(data)
-    torch.testing.assert_close(found["mean"], mmvae.infer(model, data).mean)
+    torch.testing.assert_close(found["mean"], expected, rtol=1e-5, atol=1e-5)
+    runtime = pytest.importorskip("onnxruntime")
+    mmvae.export(model, data, tmp_path / "image.onnx")
+    session = runtime.InferenceSession(tmp_path / "image.onnx", providers=["CPUExecutionProvider"])
+    (mean,) = session.run(["mean"], {"image": data["image"].numpy()})
+    torch.testing.assert_close(torch.from_numpy(mean), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_what_cannot_be_exported(tmp_path: Path) -> None:
