@@ -103,7 +103,7 @@ def test_an_onnx_file_gives_what_inference_gives(kind: str, tmp_path: Path) -> N
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     model, data = build(kind)
-    names = model.names[:2] if kind in ("IterativeVAE", "FCID") else model.names
+    names = model.names[:1] if kind in MAKERS else model.names[:2]  # codebooks take long to convert
     mmvae.export(model, data, tmp_path / "model.onnx", names)
     assert [each.name for each in tmp_path.iterdir()] == ["model.onnx"]
     session = runtime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])

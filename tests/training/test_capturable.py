@@ -1,7 +1,7 @@
 """Which models' steps can be captured, proven without a GPU: nothing waits, and nothing of a batch is baked in.
 
-On the meta device there are no values: whatever looks at one fails there, and copies from the CPU can be seen. A trace
-of the operations of a step on one batch is a capture: run on another batch it must do what the step does.
+On the meta device there are no values: whatever looks at one fails there, and copies from the CPU can be seen. A tape
+of the operations of a step on one batch is a capture: played on another batch it must do what the step does.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import pytest
 import torch
 from torch import nn
 from torch.func import functional_call
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 from training.catalogue import CASES
 
 from mmvae import Batch, models
@@ -42,7 +41,7 @@ CAPTURED_INCOMPLETE = [name for name in CAPTURED if name not in (*COMPLETE_ALONE
 
 @pytest.fixture(autouse=True)
 def _as_in_fit(monkeypatch: pytest.MonkeyPatch) -> Any:
-    # What is looked at on the CPU alone: traces are made there, of what a GPU does.
+    # What is looked at on the CPU alone: tapes are made there, of what a GPU does.
     monkeypatch.setattr("mmvae.models.classifier.checked_labels", lambda labels, *task: labels)
     monkeypatch.setattr("mmvae.nn.tokens.text_transformer.IdEmbedding.check", lambda *ids: None)
     monkeypatch.setattr("mmvae.nn.codebook.cross_cpc._steps_to_read", lambda now, last: last + 1)
@@ -72,6 +71,38 @@ class Watched(TorchDispatchMode):
         if draws or moves or any(word in str(func) for word in WAITS):
             self.faults.append(str(func))
         return result
+
+
+class Tape(TorchDispatchMode):
+    """Notes operations, and does them again on other inputs, as a CUDA graph does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, Any, Any, Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.calls.append((func, args, kwargs or {}, result))  # which keeps the tensors, and so their places
+        return result
+
+    def play(self, inputs: Any, others: Any, outputs: Any) -> Any:
+        """What the outputs come to with other inputs; all else is as it was."""
+        now = {_place(old): new for old, new in zip(tree_leaves(inputs), tree_leaves(others), strict=True)}
+
+        def latest(value: Any) -> Any:
+            return now.get(_place(value), value) if isinstance(value, torch.Tensor) else value
+
+        for func, args, kwargs, result in self.calls:
+            again = func(*tree_map(latest, args), **tree_map(latest, kwargs))
+            for old, new in zip(tree_leaves(result), tree_leaves(again), strict=True):
+                if isinstance(old, torch.Tensor):
+                    now[_place(old)] = new
+        return tree_map(latest, outputs)
+
+
+def _place(tensor: torch.Tensor) -> Any:
+    """Which numbers in memory a tensor is of; autograd hands some on as other objects."""
+    return tensor.untyped_storage()._cdata, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
 
 
 def without_values(model: Any, batch: Batch) -> Batch:
@@ -146,6 +177,24 @@ def test_decompositions_that_are_waited_for_are_noticed(wait: Any) -> None:
     assert len(watched.faults) == 1
 
 
+def test_a_tape_shows_what_is_baked_in() -> None:
+    def step(values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        drawn = values + torch.randn(3)
+        kept = torch.zeros(3)
+        kept += drawn.exp()
+        (gradient,) = torch.autograd.grad(kept.sum(), values)
+        return gradient, values * float(values.detach().sum())
+
+    first, other = torch.ones(3, requires_grad=True), torch.arange(3.0, requires_grad=True)
+    with Tape() as tape:
+        outputs = step(first)
+    torch.manual_seed(5)
+    gradient, baked_in = tape.play(first, other, outputs)
+    torch.manual_seed(5)
+    torch.testing.assert_close(gradient, step(other)[0])
+    torch.testing.assert_close(baked_in, 3 * other)  # which ones sum to
+
+
 @pytest.mark.parametrize("name", NEVER)
 def test_what_cannot_be_captured_says_so(name: str) -> None:
     model, batch = of(name, 1, True)
@@ -162,7 +211,7 @@ def test_what_can_be_captured_of_complete_batches_alone_says_so(name: str) -> No
     ("name", "is_complete"), [*((name, True) for name in CAPTURED), *((name, False) for name in CAPTURED_INCOMPLETE)]
 )
 def test_nothing_of_a_batch_is_baked_in(name: str, is_complete: bool) -> None:
-    """Traced at a first step, run at a second: of another batch, and in another state of what is no parameter."""
+    """Noted at a first step, done again at a second: of another batch, and in another state of what is no parameter."""
     model, batch = of(name, 1, is_complete)
     other = CASES[name].batch(model, 2)
     if not is_complete:
@@ -184,14 +233,16 @@ def test_nothing_of_a_batch_is_baked_in(name: str, is_complete: bool) -> None:
 
     *_, later = step(*at(batch, 0.5, buffers))  # what is kept is kept from here on
     del later["logged"]
-    traced = make_fx(step)(*at(batch, 0.5, buffers))
+    inputs = at(batch, 0.5, buffers)
+    with Tape() as tape:
+        outputs = step(*inputs)
     torch.manual_seed(5)
     loss, gradients, left = step(*at(other, 1.5, later))
     torch.manual_seed(5)
-    traced_loss, traced_gradients, traced_left = traced(*at(other, 1.5, later))
-    torch.testing.assert_close(traced_loss, loss, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(traced_left, left, rtol=1e-5, atol=1e-6)
-    for one, gradient in zip(traced_gradients, gradients, strict=True):
+    again_loss, again_gradients, again_left = tape.play(inputs, at(other, 1.5, later), outputs)
+    torch.testing.assert_close(again_loss, loss, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(again_left, left, rtol=1e-5, atol=1e-6)
+    for one, gradient in zip(again_gradients, gradients, strict=True):
         assert (one is None) == (gradient is None)
         if gradient is not None:
             torch.testing.assert_close(one, gradient, rtol=1e-4, atol=1e-6)
