@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from mmvae.evaluation.retrieval import retrieval
 from mmvae.evaluation.students import students
 from mmvae.evaluation.transfer import transfer
 from mmvae.modality import Modality
+from mmvae.nn.mode import mode
 from mmvae.sources import Data, Source, as_source
 from mmvae.subsets import Subset, canonical, label, powerset
 
@@ -226,16 +227,12 @@ def _trained(
 @contextmanager
 def _undisturbed(model: Any, classifiers: Iterable[nn.Module]) -> Iterator[None]:
     """Evaluation mode, and afterwards every mode and every random number generator as it was."""
-    modes = {part: part.training for module in (model, *classifiers) for part in module.modules()}
     device = device_of(model)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        for part in modes:
-            part.training = False
-        try:
-            yield
-        finally:
-            for part, mode in modes.items():
-                part.training = mode
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
+        for module in (model, *classifiers):
+            stack.enter_context(mode(module, training=False))
+        yield
 
 
 def _progress(shown: bool) -> Progress:
