@@ -31,6 +31,7 @@ def write_scores(page: Page, scores: Scores) -> None:
     overall = [metric for metric, own in by_metric.items() if not any(row["given"] for row in own)]
     targeted = [m for m, own in by_metric.items() if m not in overall and any(row["target"] for row in own)]
     plain = [metric for metric in by_metric if metric not in (*overall, *targeted)]
+    alone = [given for given in _in_order(rows, "given") if given and "+" not in given]  # the modalities as they come
     for start in range(0, len(plain), SIDE_BY_SIDE):
         metrics = plain[start : start + SIDE_BY_SIDE]
         own = [row for metric in metrics for row in by_metric[metric]]
@@ -43,7 +44,8 @@ def write_scores(page: Page, scores: Scores) -> None:
             _meanings(metrics),
         )
     for metric in targeted:
-        own, targets = by_metric[metric], _in_order(by_metric[metric], "target")
+        own = by_metric[metric]
+        targets = sorted(_in_order(own, "target"), key=lambda name: alone.index(name) if name in alone else len(alone))
         found = {(row["given"], row["target"]): row for row in own}
         page.heading(metric_name(metric).name)
         page.table(

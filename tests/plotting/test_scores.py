@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mmvae import plotting as plot
-from mmvae.plotting.score_tables import best_of, mean_cross_coherence
+from mmvae.plotting.page import Page
+from mmvae.plotting.score_tables import best_of, mean_cross_coherence, write_scores
 from mmvae.plotting.scores import per_subset, score_matrix
 
 
@@ -68,3 +69,13 @@ def test_the_best_value() -> None:
     assert best_of(values, -1) == ["three"]
     assert best_of(values, 0) == []
     assert best_of({"one": 1.0, "two": float("nan")}, 1) == []
+
+
+def test_targets_stand_in_the_order_of_the_modalities() -> None:
+    """Whatever the first row of a metric has for a target."""
+    page = Page("title", "subtitle")
+    page.section("Evaluation")
+    pairs = [("a", "b"), ("a", "c"), ("b", "a"), ("b", "c"), ("c", "a"), ("c", "b")]
+    write_scores(page, [row("conditional_log_likelihood", given, target, -1.0) for given, target in pairs])
+    places = [page.html().index(f"\N{RIGHTWARDS ARROW} {name}") for name in "abc"]
+    assert places == sorted(places)
