@@ -27,6 +27,8 @@ from torch import Tensor, nn
 
 LIBRARIES = ("mmvae", "MultiVae")
 HEADING = "Quality after training by one loop"
+_NOISE = 1_000
+"""Keeps the seed of the noise apart from that of the order, since the two would begin with the same draws."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Loop:
         rows = len(next(iter(data.values())))
         order = torch.Generator().manual_seed(self.seed)
         optimiser = torch.optim.Adam(model.parameters(), LEARNING_RATE)
-        torch.manual_seed(self.seed)
+        torch.manual_seed(self.seed + _NOISE)
         model.train()
         for _ in range(self.epochs):
             for chosen in torch.randperm(rows, generator=order).split(self.batch_size):
