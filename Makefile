@@ -22,8 +22,9 @@ $(VENV)/.installed: pyproject.toml
 experiment: $(VENV)/.installed
 	$(VENV)/bin/python experiments/mnist_svhn_text.py --model all --preset quick --out $(RUN) --resume
 
+# A process for each core, up to four, and each on one thread: the tests that train would wait for each other's threads.
 test: lint types
-	$(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
