@@ -16,8 +16,8 @@ import tyro
 from polymnist_task import Task
 from protocol import Case
 from quality import Scores, difference, mean_and_spread, scores
-from results import conditions, table, write_section
-from run import Config, Run, begun
+from results import table
+from run import Config, Run, begun, circumstances, show
 from sides import train
 from torch import nn
 
@@ -80,16 +80,13 @@ def main(config: Config) -> None:
         return run.part(f"precision-{way}-{case}-{seed}", part)
 
     found = {case: {way: [scored(case, way, seed) for seed in preset.seeds] for way in ways} for case in config.models}
-    under = conditions(device) + (f"\n- {config.note}" if config.note else "")
     says = (
         f"{preset.says} {task.source}; {preset.train_rows:,} data points, {preset.epochs} epochs in batches of "
         f"{preset.trained.batch_size}; mean ± standard deviation over seeds {', '.join(map(str, preset.seeds))}. "
         "Scored as on the [page beside MultiVae](benchmark.md), in float32."
     )
-    body = "\n\n".join([says, section(found), under])
-    print(body, flush=True)
-    if config.out is not None:
-        write_section(config.out, TITLE, "Quality by precision", body)
+    body = "\n\n".join([says, section(found), circumstances(config, device)])
+    show(config, "Quality by precision", body, TITLE)
 
 
 if __name__ == "__main__":

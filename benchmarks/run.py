@@ -150,7 +150,7 @@ def main(config: Config) -> None:
     """Measures what no earlier call did, and writes both sections of the page."""
     run, task, judges = begun(config)
     preset, device = run.preset, run.device
-    under = conditions(device) + (f"\n- {config.note}" if config.note else "")
+    under = circumstances(config, device)
 
     benches = {
         case: Bench(
@@ -177,11 +177,16 @@ def main(config: Config) -> None:
     show(config, "Quality after training", quality_section(preset, task.source, quality, ceiling, under))
 
 
-def show(config: Config, heading: str, body: str) -> None:
-    """Prints a section, and writes it into the page where there is one."""
+def circumstances(config: Config, device: str) -> str:
+    """What a section ends with: the command, the machine, the versions, and the note if there is one."""
+    return conditions(device) + (f"\n- {config.note}" if config.note else "")
+
+
+def show(config: Config, heading: str, body: str, title: str = TITLE) -> None:
+    """Prints a section, and writes it into the page of this title where there is one."""
     print(f"\n## {heading}\n\n{body}\n", flush=True)
     if config.out is not None:
-        write_section(config.out, TITLE, heading, body)
+        write_section(config.out, title, heading, body)
 
 
 if __name__ == "__main__":

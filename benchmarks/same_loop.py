@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pyro
@@ -20,8 +20,8 @@ import tyro
 from polymnist_task import Task
 from protocol import Case
 from quality import Scores, mean_and_spread, scores
-from results import conditions, table, write_section
-from run import TITLE, Config, Run, begun
+from results import table
+from run import Config, Run, begun, circumstances, show
 from sides import LEARNING_RATE
 from torch import Tensor, nn
 
@@ -31,33 +31,27 @@ _NOISE = 1_000
 """Keeps the seed of the noise apart from that of the order, since the two would begin with the same draws."""
 
 
-@dataclass(frozen=True)
-class Loop:
-    """Adam over shuffled batches.
-
-    Attributes:
-        epochs: of training.
-        batch_size: rows of a step.
-        seed: of the order of the batches, and of the noise.
-    """
-
-    epochs: int
-    batch_size: int
-    seed: int
-
-    def train(self, model: nn.Module, data: Mapping[str, Tensor], loss: Callable[[Mapping[str, Tensor]], Any]) -> None:
-        """Trains a model by what ``loss`` makes of a batch."""
-        rows = len(next(iter(data.values())))
-        order = torch.Generator().manual_seed(self.seed)
-        optimiser = torch.optim.Adam(model.parameters(), LEARNING_RATE)
-        torch.manual_seed(self.seed + _NOISE)
-        model.train()
-        for _ in range(self.epochs):
-            for chosen in torch.randperm(rows, generator=order).split(self.batch_size):
-                total = loss({name: value[chosen] for name, value in data.items()})
-                optimiser.zero_grad()
-                total.backward()
-                optimiser.step()
+def train_by_loop(
+    model: nn.Module,
+    data: Mapping[str, Tensor],
+    loss: Callable[[Mapping[str, Tensor]], Any],
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+) -> None:
+    """Adam over shuffled batches, by what ``loss`` makes of each; the seed is that of their order and of the noise."""
+    rows = len(next(iter(data.values())))
+    order = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.Adam(model.parameters(), LEARNING_RATE)
+    torch.manual_seed(seed + _NOISE)
+    model.train()
+    for _ in range(epochs):
+        for chosen in torch.randperm(rows, generator=order).split(batch_size):
+            total = loss({name: value[chosen] for name, value in data.items()})
+            optimiser.zero_grad()
+            total.backward()
+            optimiser.step()
 
 
 def both_trained(run: Run, task: Task, judges: Mapping[str, nn.Module], case: Case, seed: int) -> dict[str, Scores]:
@@ -65,13 +59,13 @@ def both_trained(run: Run, task: Task, judges: Mapping[str, nn.Module], case: Ca
     from peers import make_peer, peer_data, take_parameters
 
     preset = run.preset
-    loop = Loop(preset.epochs, preset.trained.batch_size, seed)
+    budget = {"epochs": preset.epochs, "batch_size": preset.trained.batch_size, "seed": seed}
     ours, theirs = (task.make_model(case, seed).to(run.device) for _ in LIBRARIES)
     peer = make_peer(theirs).to(run.device)
     data = task.train.to(run.device).data
     with pyro.validation_enabled(False):
-        loop.train(ours, data, lambda batch: ours.loss(batch).total)
-        loop.train(peer, data, lambda batch: peer(peer_data(theirs, batch), epoch=1).loss)
+        train_by_loop(ours, data, lambda batch: ours.loss(batch).total, **budget)
+        train_by_loop(peer, data, lambda batch: peer(peer_data(theirs, batch), epoch=1).loss, **budget)
     take_parameters(theirs, peer)
     sampling = {"num_samples": preset.num_samples, "likelihood_rows": preset.scored_rows}
     return {
@@ -110,11 +104,7 @@ def main(config: Config) -> None:
         f"{preset.trained.batch_size}, seeds {', '.join(map(str, preset.seeds))}. Starting weights, batches and their "
         "order, optimiser and the generator's state are the same for both libraries; scored as above."
     )
-    under = conditions(run.device) + (f"\n- {config.note}" if config.note else "")
-    body = "\n\n".join([says, section(found), under])
-    print(body, flush=True)
-    if config.out is not None:
-        write_section(config.out, TITLE, HEADING, body)
+    show(config, HEADING, "\n\n".join([says, section(found), circumstances(config, run.device)]))
 
 
 if __name__ == "__main__":

@@ -70,6 +70,8 @@ def export(
     """
     if path is not None and Path(path).suffix not in (".pt2", ".onnx"):
         raise ValueError(f"path: an exported program is a file of the ending .pt2 or .onnx, got {str(path)!r}.")
+    if path is not None and Path(path).suffix == ".onnx":
+        _require_onnxscript(Path(path))
     batch = model.prepare(data)
     batch = batch.restrict(batch.names if subset is None else model._members(subset))
     if not batch.complete or batch.steps:
@@ -128,11 +130,15 @@ def _save(program: ExportedProgram, path: Path) -> None:
         torch.export.save(program, file)
 
 
-def _write_onnx(program: ExportedProgram, path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+def _require_onnxscript(path: Path) -> None:
+    """Asked before a program is made, which takes a while."""
     try:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ImportError(f'path: {path.name} needs the package onnxscript: pip install "mmvae[onnx]".') from error
+
+
+def _write_onnx(program: ExportedProgram, path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     for name in set(inputs) & set(outputs):
         raise ValueError(
             f"path: {path.name} would have an input and an output of the name {name!r}; write a .pt2 file."

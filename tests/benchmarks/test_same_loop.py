@@ -9,7 +9,7 @@ pytest.importorskip("multivae", reason="MultiVae is not installed; see the extra
 import same_loop
 import torch
 from presets import PRESETS
-from same_loop import Loop
+from same_loop import train_by_loop
 
 
 @pytest.mark.usefixtures("threads_kept")
@@ -43,7 +43,7 @@ def test_the_loop_takes_the_same_batches_each_time_and_each_row_once_an_epoch():
             return model(batch["a"][:, None]).square().mean()
 
         before = model.weight.detach().clone()
-        Loop(epochs=2, batch_size=4, seed=seed).train(model, data, loss)
+        train_by_loop(model, data, loss, epochs=2, batch_size=4, seed=seed)
         assert not torch.equal(before, model.weight)
         return batches
 
