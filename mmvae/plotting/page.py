@@ -49,9 +49,9 @@ td.number, th.number { text-align: right; }
 td.number { white-space: nowrap; }
 td.best { font-weight: 700; }
 td small { color: var(--muted); font-weight: 400; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin: 16px 0 6px; }
-.tile { border: 1px solid var(--rule); border-radius: 10px; padding: 12px 14px; background: var(--card); }
-.tile b { display: block; font-size: 1.45rem; line-height: 1.25; letter-spacing: -0.01em; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(128px, 1fr)); gap: 12px; margin: 16px 0 6px; }
+.tile { border: 1px solid var(--rule); border-radius: 10px; padding: 12px 11px; background: var(--card); }
+.tile b { display: block; font-size: 1.25rem; line-height: 1.25; letter-spacing: -0.01em; }
 .tile span { color: var(--muted); font-size: 0.85rem; line-height: 1.35; display: block; }
 .notes { border-left: 3px solid var(--accent); padding: 2px 0 2px 16px; margin: 14px 0; }
 .notes p { margin: 4px 0; }
