@@ -6,24 +6,23 @@ the last axis of the decoder's output: ``parameter_shape = (*shape, how_many)``.
 
 from __future__ import annotations
 
-import contextlib
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from mmvae.arguments import Remembers
 from mmvae.distributions import SharedScaleLaplace
 
 _SCALE_FLOOR = 1e-3
 _MAX_LOG_RATE = 20.0
 
 
-class Likelihood(nn.Module, ABC):
+class Likelihood(Remembers, nn.Module, ABC):
     """What a decoder's output means: a distribution, what data it can score, and its best single guess."""
 
     data_dtype: torch.dtype = torch.float32
@@ -32,19 +31,6 @@ class Likelihood(nn.Module, ABC):
     hole: float = 0.0
     """A value with a finite density, which stands where a datum is missing and reaches no number. A likelihood of
     positive data sets another one."""
-
-    arguments: dict[str, Any]
-    """Of the constructor, by name, as saved in the configuration of a model."""
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Likelihood:
-        """Remembers the arguments, from which the likelihood of a saved model is built again."""
-        likelihood = super().__new__(cls)
-        arguments: dict[str, Any] = {}
-        with contextlib.suppress(TypeError):  # arguments that do not fit: the constructor says so in its own words
-            bound = inspect.signature(cls.__init__).bind_partial(likelihood, *args, **kwargs)
-            arguments = {name: value for name, value in bound.arguments.items() if name != "self"}
-        object.__setattr__(likelihood, "arguments", arguments)
-        return likelihood
 
     @abstractmethod
     def forward(self, parameters: Tensor) -> Distribution:

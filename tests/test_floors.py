@@ -12,6 +12,7 @@ import mmvae
 ROOT = Path(mmvae.__file__).parent
 FLOORS = [
     "files",
+    "arguments",
     "choices",
     "free_memory",
     "subsets",
@@ -36,7 +37,7 @@ FLOORS = [
     "testing",
     "cli",
 ]
-GROUND = {"files", "choices", "subsets", "modality", "batch", "sources", "streamed", "latents"}
+GROUND = {"files", "arguments", "choices", "subsets", "modality", "batch", "sources", "streamed", "latents"}
 
 
 def room(path: Path) -> str:

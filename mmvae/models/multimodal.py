@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmvae.arguments import Remembers
 from mmvae.batch import Batch, Form
 from mmvae.latents import Latents
 from mmvae.objectives import Loss
 from mmvae.subsets import Subset, canonical
 
 
-class MultimodalModel(nn.Module, ABC):
+class MultimodalModel(Remembers, nn.Module, ABC):
     """A model of several modalities, be it probabilistic, a classifier or a codebook.
 
     Args:
@@ -30,18 +30,14 @@ class MultimodalModel(nn.Module, ABC):
         takes_steps: whether it looks at masks of the steps of sequences.
     """
 
-    arguments: dict[str, Any]
     epoch: Tensor
     takes_steps: bool = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Remembers the arguments of the recipe, from which a saved model is built again."""
-        model = super().__new__(cls)
-        bound = inspect.signature(cls.__init__).bind_partial(model, *args, **kwargs)
-        arguments = {name: value for name, value in bound.arguments.items() if name != "self"}
-        if not isinstance(arguments.get("modalities"), Mapping):
-            arguments.pop("modalities", None)
-        object.__setattr__(model, "arguments", arguments)
+        """Remember the arguments of the recipe; modalities have a place of their own in a saved model."""
+        model = super().__new__(cls, *args, **kwargs)
+        if not isinstance(model.arguments.get("modalities"), Mapping):
+            model.arguments.pop("modalities", None)
         return model
 
     def __init__(self, names: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 from torch.distributions import Distribution
 
+from mmvae.arguments import Remembers
 from mmvae.batch import Batch
 from mmvae.distributions.mixture import MixtureOfExperts
 
@@ -53,7 +54,7 @@ class Loss:
     terms: dict[str, Tensor]
 
 
-class Objective(ABC):
+class Objective(Remembers, ABC):
     """A training objective over the modalities of a model."""
 
     @abstractmethod

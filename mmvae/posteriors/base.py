@@ -7,11 +7,12 @@ from abc import ABC, abstractmethod
 from torch import nn
 from torch.distributions import Distribution
 
+from mmvae.arguments import Remembers
 from mmvae.batch import Batch
 from mmvae.posteriors.experts import UnimodalExperts
 
 
-class JointPosterior(nn.Module, ABC):
+class JointPosterior(Remembers, nn.Module, ABC):
     """How the modalities of a subset come together in one posterior q(z | x_S)."""
 
     @abstractmethod
