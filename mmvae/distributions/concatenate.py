@@ -8,7 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch.distributions import Distribution
 
-from mmvae.distributions.mixture import MixtureOfExperts
+from mmvae.distributions.mixture_of_experts import MixtureOfExperts
 
 
 def concatenate(distributions: Sequence[Distribution]) -> Distribution:

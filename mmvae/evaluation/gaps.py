@@ -19,8 +19,8 @@ from mmvae.evaluation.results import Row, Unavailable, make_row, mean_and_error
 from mmvae.objectives.traces import log_likelihoods
 from mmvae.refinement import Bound, Gaussian, Gradient, Refinable
 from mmvae.refinement.amortized import RefinesItself
+from mmvae.refinement.balanced_noise import balanced_noise
 from mmvae.refinement.bound import draws_at_a_time
-from mmvae.refinement.noise import balanced_noise
 from mmvae.subsets import label
 
 _MOST_ROWS = 64

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmvae.batch import Batch
-from mmvae.distributions.mixture import MixtureOfExperts
+from mmvae.distributions.mixture_of_experts import MixtureOfExperts
 from mmvae.objectives.base import Loss, Trainable, mixture_posterior, weighted_sum
 from mmvae.objectives.chunks import ChunkedObjective, ChunkSize, Scores
 from mmvae.objectives.schedules import Weight, checked, weight_at

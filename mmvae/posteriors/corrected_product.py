@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Distribution
 
 from mmvae.batch import Batch
-from mmvae.distributions.product import product_of_gaussians
+from mmvae.distributions.product_of_gaussians import product_of_gaussians
 from mmvae.posteriors.base import JointPosterior
 from mmvae.posteriors.experts import Experts, UnimodalExperts
 

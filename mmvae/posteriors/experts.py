@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mmvae.batch import Batch
-from mmvae.distributions.mixture import Family
-from mmvae.nn.heads import LaplaceHead, NormalHead
+from mmvae.distributions.mixture_of_experts import Family
+from mmvae.networks.heads import LaplaceHead, NormalHead
 
 
 @dataclass(frozen=True, eq=False)

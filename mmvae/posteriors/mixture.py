@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmvae.batch import Batch
-from mmvae.distributions.mixture import MixtureOfExperts
+from mmvae.distributions.mixture_of_experts import MixtureOfExperts
 from mmvae.posteriors.base import JointPosterior
 from mmvae.posteriors.experts import Experts, UnimodalExperts
 

@@ -10,8 +10,8 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from mmvae.batch import Batch
-from mmvae.distributions.mixture import MixtureOfExperts
-from mmvae.distributions.product import product_of_gaussians
+from mmvae.distributions.mixture_of_experts import MixtureOfExperts
+from mmvae.distributions.product_of_gaussians import product_of_gaussians
 from mmvae.posteriors.base import JointPosterior
 from mmvae.posteriors.experts import Experts, UnimodalExperts
 from mmvae.subsets import powerset, to_mask

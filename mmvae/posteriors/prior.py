@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from mmvae.distributions.mixture import Family
-from mmvae.nn.heads import budgeted_scale
+from mmvae.distributions.mixture_of_experts import Family
+from mmvae.networks.heads import budgeted_scale
 
 
 class Prior(nn.Module):

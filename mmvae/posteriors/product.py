@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from mmvae.batch import Batch
-from mmvae.distributions.product import product_of_gaussians
+from mmvae.distributions.product_of_gaussians import product_of_gaussians
 from mmvae.posteriors.base import JointPosterior
 from mmvae.posteriors.experts import Experts, UnimodalExperts
 

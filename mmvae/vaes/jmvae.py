@@ -1,0 +1,54 @@
+"""JMVAE: a joint encoder, and unimodal encoders aligned to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmvae.modality import Modality
+from mmvae.objectives import AlignedELBO
+from mmvae.objectives.schedules import Weight
+from mmvae.posteriors import JointEncoder
+from mmvae.vaes.base import MultimodalVAE, Weights
+from mmvae.vaes.parts import checked_names, make_encoders, make_likelihoods
+
+
+class JMVAE(MultimodalVAE):
+    """One encoder for all modalities, and one for each that is pulled towards it by KL(q(z|X) || q_m(z|x_m)).
+
+    A subset between one modality and all is inferred by the product of its unimodal posteriors. Does not train on
+    incomplete data, which the joint encoder cannot read; infers from it all the same.
+
+    Args:
+        modalities: what the model sees.
+        latent_dim: D.
+        alpha: weight of the alignment.
+        beta: KL weight of the objective, a number or a schedule.
+        warmup_epochs: over which the weights of KL and alignment rise from zero; 0 for none.
+        trunk_width: of each modality's branch in the joint encoder.
+        hidden: width of the joint encoder's layer over all branches.
+        weights: of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+
+    Source: Suzuki et al. 2016, "Joint multimodal learning with deep generative models" (JMVAE-kl).
+    """
+
+    def __init__(
+        self,
+        modalities: Sequence[Modality],
+        latent_dim: int,
+        *,
+        alpha: Weight = 0.1,
+        beta: Weight = 1.0,
+        warmup_epochs: float = 0,
+        trunk_width: int = 256,
+        hidden: int = 512,
+        weights: Weights = None,
+    ) -> None:
+        checked_names(modalities, latent_dim)
+        encoders, features = make_encoders(modalities, make_likelihoods(modalities))
+        super().__init__(
+            modalities,
+            latent_dim,
+            joint_posterior=JointEncoder(encoders, features, latent_dim, trunk_width, hidden),
+            objective=AlignedELBO(alpha, beta, warmup_epochs),
+            weights=weights,
+        )

@@ -1,0 +1,51 @@
+"""MoPoE: a mixture of the products of all subsets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from mmvae.modality import Modality
+from mmvae.objectives import MixtureELBO
+from mmvae.objectives.schedules import Weight
+from mmvae.posteriors import MixtureOfProducts
+from mmvae.vaes.base import MultimodalVAE, Weights
+from mmvae.vaes.parts import checked_names
+
+
+class MoPoE(MultimodalVAE):
+    """Mixture of the products of experts over all non-empty subsets of the modalities.
+
+    Trains on incomplete data: a row's mixture is over the subsets of the modalities it has.
+
+    Args:
+        modalities: what the model sees.
+        latent_dim: D.
+        beta: KL weight of the objective, a number or a schedule.
+        prior_expert: in which products the prior is an expert: ``"full"`` (only in that of all modalities, as in the
+            authors' code), ``"all"`` or ``"none"``.
+        max_components: cap on the subsets of the mixture; beyond it (from eight modalities on, by default) they are
+            the single modalities, the whole, and a sample of the others that is drawn once.
+        weights: of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+
+    Source: Sutter et al. 2021, "Generalized multimodal ELBO".
+    """
+
+    def __init__(
+        self,
+        modalities: Sequence[Modality],
+        latent_dim: int,
+        *,
+        beta: Weight = 1.0,
+        prior_expert: Literal["full", "all", "none"] = "full",
+        max_components: int = 128,
+        weights: Weights = None,
+    ) -> None:
+        checked_names(modalities, latent_dim)
+        super().__init__(
+            modalities,
+            latent_dim,
+            joint_posterior=MixtureOfProducts(len(modalities), prior_expert, max_components),
+            objective=MixtureELBO(beta),
+            weights=weights,
+        )
