@@ -11,8 +11,7 @@ from torch.distributions import kl_divergence
 
 from mmvae.batch import Batch
 from mmvae.choices import check_choice
-from mmvae.objectives.alignment import incomplete_obstacle, require_complete
-from mmvae.objectives.base import Loss, Objective, Trainable, elbo_terms
+from mmvae.objectives.base import Loss, Objective, Trainable, make_loss
 from mmvae.objectives.schedules import Weight, checked, weight_at
 from mmvae.posteriors import Experts, JointNetwork
 from mmvae.refinement.amortized import Path, unroll
@@ -96,12 +95,7 @@ class RefinedELBO(Objective):
         self.initial_trains_decoders = initial_trains_decoders
 
     def __call__(self, model: Iterating, batch: Batch) -> Loss:  # type: ignore[override]  # needs these networks
-        """The loss of a batch.
-
-        Raises:
-            ValueError: if a modality is missing: refinement needs them all.
-        """
-        require_complete(model, batch)
+        """The loss of a batch, which must be complete."""
         alpha, beta = weight_at(self.alpha, model.epoch), weight_at(self.beta, model.epoch)
         bound = Bound(model, batch, model.weights, beta)
         features, *start = model.joint_posterior.read(batch)
@@ -122,14 +116,15 @@ class RefinedELBO(Objective):
         terms = self._terms(bound, last)
         alignment = self._alignment(path, model.experts(batch))
         total = (beta * terms.kl + alpha * alignment - bound.reconstruction(terms)).mean() - climbed
-        named = {**elbo_terms(*terms), "alignment": alignment.mean()}
+        others = {"alignment": alignment.mean()}
         if path.slopes:
-            named["initial_elbo"] = elbo_terms(*path.slopes[0].terms)["elbo"]
-        return Loss(total, named)
+            log_p, kl = path.slopes[0].terms
+            others["initial_elbo"] = (sum(log_p.values(), start=-kl)).mean()
+        return make_loss(total, batch, terms.log_likelihoods, terms.kl, **others)
 
     def capture_obstacle(self, batch: Batch) -> str | None:
         """Of a batch that may lack something, each row must be looked at."""
-        return incomplete_obstacle(batch)
+        return None if batch.complete else "whether something is missing must be looked at"
 
     def _noise(self, q: Gaussian) -> Tensor:
         return torch.randn(self.num_samples, *q.loc.shape, dtype=q.loc.dtype, device=q.loc.device)
