@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 
 from mmvae.batch import Batch
 from mmvae.covariates import Covariates
+from mmvae.layout import Layout
 from mmvae.modality import Modality
 from mmvae.models.base import CovariateLevels, MultimodalVAE, Weights
 from mmvae.models.networks import checked_names, make_encoders, make_likelihoods
@@ -111,6 +112,7 @@ class IterativeVAE(MultimodalVAE):
         frozen: Sequence[str] = (),
     ) -> None:
         checked_names(modalities)
+        latent_dim = Layout(latent_dim).size
         if between not in _BETWEEN:
             raise ValueError(f'between: expected "product" or "corrected", got {between!r}.')
         initial = _initial_posterior(base, modalities, latent_dim, trunk_width, hidden, _BETWEEN[between](), covariates)

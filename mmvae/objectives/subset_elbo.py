@@ -13,6 +13,7 @@ from mmvae.distributions import divergence
 from mmvae.objectives.base import Loss, Trainable, make_loss, weighted_sum
 from mmvae.objectives.chunks import ChunkedObjective, ChunkSize, Scores
 from mmvae.objectives.schedules import Weight, checked, weight_at
+from mmvae.posteriors import JointPosterior
 
 
 class SubsetELBO(ChunkedObjective):
@@ -38,6 +39,15 @@ class SubsetELBO(ChunkedObjective):
         if num_random_subsets < 0:
             raise ValueError(f"num_random_subsets: expected at least 0, got {num_random_subsets}.")
         self.num_random_subsets = num_random_subsets
+
+    def refusal(self, posterior: JointPosterior) -> str | None:
+        """The posterior must give several subsets at once."""
+        if posterior.gives_subsets:
+            return None
+        return (
+            "It needs several subsets at once, and this posterior gives one. Derive the posterior from Fusion, or pair "
+            "it with ELBO."
+        )
 
     def __call__(self, model: Trainable, batch: Batch) -> Loss:
         """The loss of a batch; rows that lack every member of a subset add nothing to that subset's ELBO."""

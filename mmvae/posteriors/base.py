@@ -39,7 +39,6 @@ class JointPosterior(Remembers, nn.Module, ABC):
             A reparameterised distribution of batch shape ``[N]`` and event shape ``[D]``.
         """
 
-    @abstractmethod
     def of_subsets(self, batch: Batch, experts: Experts, members: Bool[Tensor, "S M"]) -> Distribution:
         """The posteriors given several subsets at once.
 
@@ -51,7 +50,16 @@ class JointPosterior(Remembers, nn.Module, ABC):
         Returns:
             A reparameterised distribution of batch shape ``[S, N]`` and event shape ``[D]``. Where a row has none of a
             subset's members, it is the standard normal.
+
+        Raises:
+            NotImplementedError: By default; see :attr:`gives_subsets`.
         """
+        raise NotImplementedError(f"{type(self).__name__} gives one subset at a time; derive it from Fusion.")
+
+    @property
+    def gives_subsets(self) -> bool:
+        """Whether :meth:`of_subsets` is there."""
+        return type(self).of_subsets is not JointPosterior.of_subsets
 
 
 class Fusion(JointPosterior):
