@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from mmvae import distributions, likelihoods, models, nn, objectives, posteriors, refinement
 from mmvae.batch import Batch
+from mmvae.codebooks import toc
 from mmvae.exporting import export
 from mmvae.inference import infer
 from mmvae.latents import Latents
 from mmvae.modality import Modality
-from mmvae.nn.codebook import toc
 
 if TYPE_CHECKING:
-    from mmvae import data, evaluation, testing, training
-    from mmvae import plotting as plot
+    from mmvae import data, evaluation, plot, testing, training
     from mmvae.evaluation import evaluate
     from mmvae.plotting import report
     from mmvae.training import fit, load, save
@@ -55,7 +54,7 @@ _LATE = {
     "evaluation": "mmvae.evaluation",
     "fit": "mmvae.training:fit",
     "load": "mmvae.training:load",
-    "plot": "mmvae.plotting",
+    "plot": "mmvae.plot",
     "report": "mmvae.plotting:report",
     "save": "mmvae.training:save",
     "testing": "mmvae.testing",

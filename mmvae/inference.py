@@ -13,7 +13,7 @@ from torch import nn
 from mmvae.batch import Batch
 from mmvae.distributions import concatenate
 from mmvae.latents import Latents
-from mmvae.nn.mode import mode
+from mmvae.modes import mode
 from mmvae.refinement import Refinable, Refine, Refiner, chosen_refiner
 from mmvae.sources import Data, Source, as_source, consecutive
 from mmvae.subsets import Subset, canonical

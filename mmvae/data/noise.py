@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from mmvae.batch import Batch
-from mmvae.data.streams import derive_seed, stream
+from mmvae.seeds import derive_seed, stream
 from mmvae.sources import Data, InBlocks, as_source, is_uniform
 
 Noise = Callable[..., Tensor]

@@ -12,7 +12,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Distribution, Independent, constraints
 
-from mmvae.distributions.mixture import MixtureOfExperts
+from mmvae.distributions.mixture_of_experts import MixtureOfExperts
 from mmvae.distributions.moments import mean_of, variance_of
 
 

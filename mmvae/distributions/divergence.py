@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, kl_divergence
 
 from mmvae.distributions.composite import Blocks, select_columns
-from mmvae.distributions.mixture import MixtureOfExperts
+from mmvae.distributions.mixture_of_experts import MixtureOfExperts
 
 
 def divergence(

@@ -18,8 +18,8 @@ from mmvae.evaluation.pareto import effective_sample_size, pareto_k
 from mmvae.evaluation.results import Row, Unavailable, make_row, mean_and_error
 from mmvae.refinement import Bound, Gaussian, Gradient, Refinable
 from mmvae.refinement.amortized import RefinesItself
+from mmvae.refinement.balanced_noise import balanced_noise
 from mmvae.refinement.bound import draws_at_a_time
-from mmvae.refinement.noise import balanced_noise
 from mmvae.subsets import label
 
 _MOST_ROWS = 64

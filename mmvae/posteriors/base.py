@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 
 from mmvae.arguments import Remembers
 from mmvae.batch import Batch
-from mmvae.distributions.mixture import Family
+from mmvae.distributions.mixture_of_experts import Family
 from mmvae.posteriors.experts import Experts
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Bool
 from torch import Tensor
 from torch.distributions import Distribution
 
-from mmvae.distributions.product import product_of_gaussians
+from mmvae.distributions.product_of_gaussians import product_of_gaussians
 from mmvae.posteriors.base import Fusion
 from mmvae.posteriors.experts import Experts
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.distributions import Independent
 
 from mmvae.batch import Batch
-from mmvae.distributions.mixture import Family
+from mmvae.distributions.mixture_of_experts import Family
 from mmvae.layout import Layout
-from mmvae.nn.heads import LaplaceHead, NormalHead
+from mmvae.networks.heads import LaplaceHead, NormalHead
 
 
 @dataclass(frozen=True, eq=False)

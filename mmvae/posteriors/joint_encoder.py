@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mmvae.batch import Batch
-from mmvae.nn.heads import NormalHead
+from mmvae.networks.heads import NormalHead
 from mmvae.posteriors.base import Fusion
 from mmvae.posteriors.joint_network import JointNetwork, Reading
 from mmvae.posteriors.product import Product

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Bool
 from torch import Tensor
 
-from mmvae.distributions.mixture import MixtureOfExperts
+from mmvae.distributions.mixture_of_experts import MixtureOfExperts
 from mmvae.posteriors.base import Fusion
 from mmvae.posteriors.experts import Experts
 

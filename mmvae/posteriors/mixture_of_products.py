@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mmvae.choices import check_choice, check_count
-from mmvae.distributions.mixture import MixtureOfExperts
-from mmvae.distributions.product import product_of_gaussians
+from mmvae.distributions.mixture_of_experts import MixtureOfExperts
+from mmvae.distributions.product_of_gaussians import product_of_gaussians
 from mmvae.posteriors.base import Fusion
 from mmvae.posteriors.experts import Experts
 from mmvae.subsets import powerset, to_mask

@@ -6,7 +6,7 @@ import pyro.distributions as dist
 from jaxtyping import Bool
 from torch import Tensor
 
-from mmvae.distributions.product import product_of_gaussians
+from mmvae.distributions.product_of_gaussians import product_of_gaussians
 from mmvae.posteriors.base import Fusion
 from mmvae.posteriors.experts import Experts
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from mmvae.choices import check_count
-from mmvae.nn.heads import NormalHead
+from mmvae.networks.heads import NormalHead
 from mmvae.priors.base import Prior
 
 

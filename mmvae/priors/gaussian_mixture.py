@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from mmvae.choices import check_count
-from mmvae.distributions.mixture import MixtureOfExperts
+from mmvae.distributions.mixture_of_experts import MixtureOfExperts
 from mmvae.priors.base import Prior
 
 _SCALE_FLOOR = 1e-3

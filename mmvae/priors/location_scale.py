@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from mmvae.distributions.mixture import Family
+from mmvae.distributions.mixture_of_experts import Family
 from mmvae.layout import Layout
-from mmvae.nn.heads import budgeted_scale
+from mmvae.networks.heads import budgeted_scale
 from mmvae.priors.base import Prior, WithPrivate
 
 

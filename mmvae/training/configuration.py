@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import nn
 
-import mmvae.nn
-from mmvae import likelihoods, models
+from mmvae import likelihoods
+from mmvae.families import models, networks
 from mmvae.modality import Modality
 from mmvae.objectives.schedules import LinearWarmup
 
@@ -136,15 +136,15 @@ def _describe_network(network: Any) -> Description | None:
     """A network as the class of :mod:`mmvae.nn` that makes it, with what ``functools.partial`` binds."""
     if network is None:
         return None
-    if isinstance(network, type) and _is_public(network, mmvae.nn):
+    if isinstance(network, type) and _is_public(network, networks):
         return {"class": network.__name__}
-    if isinstance(network, functools.partial) and _is_public(network.func, mmvae.nn):
+    if isinstance(network, functools.partial) and _is_public(network.func, networks):
         return {
             "class": network.func.__name__,
             "positional": [_encode(value) for value in network.args],
             "arguments": {name: _encode(value) for name, value in network.keywords.items()},
         }
-    is_ours = isinstance(network, nn.Module) and _is_public(type(network), mmvae.nn)
+    is_ours = isinstance(network, nn.Module) and _is_public(type(network), networks)
     if is_ours and not inspect.signature(type(network)).parameters:  # there is nothing to remember but the class
         return {"class": type(network).__name__}
     return {_YOURS: _path(network)}
@@ -153,7 +153,7 @@ def _describe_network(network: Any) -> Description | None:
 def _rebuild_network(description: Description | None) -> Any:
     if description is None:
         return None
-    cls = _named(mmvae.nn, description["class"], "network")
+    cls = _named(networks, description["class"], "network")
     if "arguments" not in description:
         return cls
     arguments = {name: _decode(value) for name, value in description["arguments"].items()}
@@ -179,7 +179,7 @@ def _encode(value: Any) -> Any:
         return {"schedule": "LinearWarmup", "end": value.end, "epochs": value.epochs, "start": value.start}
     if isinstance(value, list | tuple):
         return [_encode(item) for item in value]
-    if isinstance(value, nn.Module) and _is_public(type(value), mmvae.nn) and hasattr(value, "arguments"):
+    if isinstance(value, nn.Module) and _is_public(type(value), networks) and hasattr(value, "arguments"):
         arguments: Any = value.arguments
         return {"network": type(value).__name__, "arguments": _encoded_arguments(type(value), arguments)}
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
@@ -195,7 +195,7 @@ def _decode(value: Any) -> Any:
             return LinearWarmup(value["end"], value["epochs"], value["start"])
         if set(value) == {"network", "arguments"}:
             arguments = {key: _decode(item) for key, item in value["arguments"].items()}
-            return _named(mmvae.nn, value["network"], "network")(**arguments)
+            return _named(networks, value["network"], "network")(**arguments)
         return {key: _decode(item) for key, item in value.items()}
     return value
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import mmvae
+from mmvae.storage import read_json, read_tensors, write_json, write_tensors
 from mmvae.training.configuration import Description, describe, first_difference, rebuild
-from mmvae.training.storage import read_json, read_tensors, write_json, write_tensors
 
 CONFIG_FILE = "config.json"
 MODEL_FILE = "model.safetensors"
