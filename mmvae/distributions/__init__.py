@@ -3,7 +3,7 @@
 from mmvae.distributions.components import Components, as_mixture
 from mmvae.distributions.composite import Blocks, choose_rows, concatenate, select_columns
 from mmvae.distributions.divergence import closed_divergence, divergence
-from mmvae.distributions.flow import Flowed
+from mmvae.distributions.flowed import Flowed
 from mmvae.distributions.mixture_of_experts import MixtureOfExperts, stratified_draws, stratified_parts
 from mmvae.distributions.moments import mean_of, variance_of
 from mmvae.distributions.point_mass import point_mass
