@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from mmvae.arguments import Remembers
+
 EncoderSpec = nn.Module | Callable[[], nn.Module]
 DecoderSpec = Callable[[int], nn.Module]
 LikelihoodSpec = nn.Module | Callable[[Tensor], Distribution]
@@ -28,7 +30,7 @@ def check_name(name: object) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Modality:
+class Modality(Remembers):
     """One kind of data a model sees, and how it is read and written.
 
     A modality is a description: models copy the networks they are given, so the same modality can be handed to
@@ -69,6 +71,7 @@ class Modality:
         if any(size < 1 for size in shape):
             raise ValueError(f"{self.name}: every size of shape must be at least 1, got {shape}.")
         object.__setattr__(self, "shape", tuple(map(int, shape)))
+        self.arguments["shape"] = self.shape
         if isinstance(self.likelihood, type) and issubclass(self.likelihood, nn.Module):
             raise TypeError(
                 f"{self.name}: likelihood is the class {self.likelihood.__name__}; make one of it, such as "

@@ -13,6 +13,7 @@ ROOT = Path(mmvae.__file__).parent
 FLOORS = [
     "files",
     "arguments",
+    "digest",
     "choices",
     "free_memory",
     "subsets",
@@ -37,7 +38,7 @@ FLOORS = [
     "testing",
     "cli",
 ]
-GROUND = {"files", "arguments", "choices", "subsets", "modality", "batch", "sources", "streamed", "latents"}
+GROUND = {"files", "arguments", "digest", "choices", "subsets", "modality", "batch", "sources", "streamed", "latents"}
 
 
 def room(path: Path) -> str:

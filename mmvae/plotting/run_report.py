@@ -43,7 +43,8 @@ from mmvae.refinement.amortized import RefinesItself
 from mmvae.sources import Data
 from mmvae.training.configuration import describe
 from mmvae.training.journal import METRICS_FILE, read_metrics
-from mmvae.training.storage import read_json, write_text
+from mmvae.training.saving import CONFIG_FILE, read_configuration
+from mmvae.training.storage import write_text
 
 _LOOKED_AT = 2000
 
@@ -166,8 +167,7 @@ def _metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def _configuration(folder: Path, model: Any) -> Mapping[str, Any]:
-    saved = folder / "config.json"
-    return read_json(saved) if saved.exists() else {"model": describe(model)}
+    return read_configuration(folder) if (folder / CONFIG_FILE).exists() else {"model": describe(model)}
 
 
 def _classification(
