@@ -5,17 +5,17 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mmvae import distributions, likelihoods, models, nn, objectives, posteriors, refinement
+from mmvae import distributions, likelihoods, models, nn, objectives, posteriors, priors, refinement
 from mmvae.batch import Batch
+from mmvae.codebooks import toc
 from mmvae.exporting import export
 from mmvae.inference import infer
 from mmvae.latents import Latents
+from mmvae.layout import Layout
 from mmvae.modality import Modality
-from mmvae.nn.codebook import toc
 
 if TYPE_CHECKING:
-    from mmvae import data, evaluation, testing, training
-    from mmvae import plotting as plot
+    from mmvae import data, evaluation, plot, testing, training
     from mmvae.evaluation import evaluate
     from mmvae.plotting import report
     from mmvae.training import fit, load, save
@@ -25,6 +25,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Batch",
     "Latents",
+    "Layout",
     "Modality",
     "data",
     "distributions",
@@ -40,6 +41,7 @@ __all__ = [
     "objectives",
     "plot",
     "posteriors",
+    "priors",
     "refinement",
     "report",
     "save",
@@ -55,7 +57,7 @@ _LATE = {
     "evaluation": "mmvae.evaluation",
     "fit": "mmvae.training:fit",
     "load": "mmvae.training:load",
-    "plot": "mmvae.plotting",
+    "plot": "mmvae.plot",
     "report": "mmvae.plotting:report",
     "save": "mmvae.training:save",
     "testing": "mmvae.testing",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -106,3 +107,23 @@ class Modality(Remembers):
         for length in self.shape:
             size *= length
         return size
+
+
+def checked_modality_names(parts: Mapping[str, Any], what: str) -> tuple[str, ...]:
+    """The keys of a dict by modality.
+
+    Args:
+        parts: ``{name: anything}``.
+        what: the argument is called, for messages.
+
+    Raises:
+        ValueError: for an empty dict, or a name that is reserved.
+        TypeError: for something that is no dict, or a name that is no string.
+    """
+    if not isinstance(parts, Mapping):
+        raise TypeError(f"{what}: expected a dict by modality, got {type(parts).__name__}.")
+    if not parts:
+        raise ValueError(f"{what}: at least one modality is needed.")
+    for name in parts:
+        check_name(name)
+    return tuple(parts)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmvae.batch import Batch
 from mmvae.inference import infer
-from mmvae.models.multimodal import MultimodalModel
+from mmvae.multimodal import MultimodalModel
 from mmvae.subsets import powerset
 
 

@@ -14,9 +14,9 @@ from mmvae.batch import Batch
 from mmvae.inference import infer
 from mmvae.likelihoods import Bernoulli, Categorical, Normal
 from mmvae.modality import Modality
-from mmvae.models import MultimodalVAE
 from mmvae.subsets import powerset
 from mmvae.testing.inference_contract import InferenceContract
+from mmvae.vaes import MultimodalVAE
 
 
 class ModelContract(InferenceContract):

@@ -139,7 +139,7 @@ def first_difference(
         given: Description of what is at hand.
         place: Dotted path of the two, for the sentence.
         by_weights: Whether parts of the user's are told apart by their weights alone, as networks are.
-        complete: Whether every argument must be in the file. Files of earlier versions lack those that came later.
+        complete: Whether both must have the same arguments. Those of another version are compared where they do.
     """
     if by_weights and any(isinstance(side, Mapping) and _YOURS in side for side in (saved, given)):
         return None
@@ -147,7 +147,7 @@ def first_difference(
         if (_kind(saved), _YOURS in saved) != (_kind(given), _YOURS in given):
             return f"{place or 'the model'} is {_short(saved)} there and {_short(given)} here"
         left, right = _items(saved), _items(given)
-        keys = [key for key in dict.fromkeys([*left, *right]) if complete or key in left]
+        keys = [key for key in dict.fromkeys([*left, *right]) if complete or (key in left and key in right)]
         pairs = [(str(key), left.get(key, _MISSING), right.get(key, _MISSING)) for key in keys]
     elif isinstance(saved, list) and isinstance(given, list) and len(saved) == len(given):
         pairs = [(_label(one, index), one, other) for index, (one, other) in enumerate(zip(saved, given, strict=True))]

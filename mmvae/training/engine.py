@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mmvae.batch import Batch
-from mmvae.nn.processes import together
+from mmvae.collectives import together
 from mmvae.training.captured import (
     CapturedSteps,
     CudaGraphs,

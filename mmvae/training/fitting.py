@@ -14,9 +14,9 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from mmvae.nn.mode import mode
+from mmvae.modes import mode
 from mmvae.sources import Data, InBlocks, InMemory, Placeable, Source, as_source
-from mmvae.streamed import Streamed, as_stream
+from mmvae.streams import Streamed, as_stream
 from mmvae.training.checked import CheckedOnce, sound
 from mmvae.training.checkpoint import Checkpoints
 from mmvae.training.display import Display

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import mmvae
-from mmvae.models import MultimodalModel
+from mmvae.multimodal import MultimodalModel
+from mmvae.storage import read_json, read_tensors, write_json, write_tensors
 from mmvae.training.configuration import Description, describe, first_difference, from_format_1, rebuild, user_parts
-from mmvae.training.storage import read_json, read_tensors, write_json, write_tensors
 
 CONFIG_FILE = "config.json"
 MODEL_FILE = "model.safetensors"

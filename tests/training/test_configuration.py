@@ -23,7 +23,7 @@ from pyro.infer import SVI, Trace_ELBO
 from training.catalogue import CASES
 
 import mmvae
-from mmvae import Modality, likelihoods, models, nn, objectives, posteriors
+from mmvae import Layout, Modality, likelihoods, models, nn, objectives, posteriors, priors
 from mmvae.arguments import Remembers
 from mmvae.models import MultimodalVAE
 from mmvae.objectives import LinearWarmup, SubsetELBO, TotalCorrelation
@@ -53,7 +53,7 @@ def composed(objective: Any = None, posterior: Any = None) -> MultimodalVAE:
 
 def parts_of_the_library() -> list[type]:
     """Every class that can be described: all that remember their arguments and can be made."""
-    for name in ("models", "posteriors", "objectives", "likelihoods", "nn", "refinement"):
+    for name in ("models", "posteriors", "priors", "objectives", "likelihoods", "nn", "refinement"):
         importlib.import_module(f"mmvae.{name}")
     found, left = [], [Remembers]
     while left:
@@ -76,6 +76,11 @@ PARTS = [
     posteriors.MixtureOfProducts(3, "all", max_components=5, seed=2),
     posteriors.CorrectedProduct(),
     posteriors.JointEncoder({"a": nn.MLPEncoder((4,), (3,))}, {"a": 3}, 2, between=Product(True)),
+    posteriors.Flow(Product(True), 2, hidden=4),
+    priors.GaussianMixture(3, learned_scale=False),
+    priors.Flow(hidden=4),
+    priors.ConditionalNormal(),
+    Layout(3, {"a": 2}),
     TotalCorrelation(0.25, LinearWarmup(2.0, 3)),
     SubsetELBO(chunk_size="auto"),
     objectives.StratifiedDReG(3, beta=LinearWarmup(end=0.5, epochs=1, start=0.25)),
@@ -127,6 +132,20 @@ def test_a_composed_model_is_loaded_without_passing_it(tmp_path: Path) -> None:
     assert (again.objective.alpha, again.joint_posterior.prior_expert) == (0.1, False)
     data = {name: torch.randn(3, 4) for name in "ab"}
     assert torch.equal(mmvae.infer(vae, data).mean, mmvae.infer(again, data).mean)
+
+
+def test_a_model_with_a_layout_a_prior_and_covariates_is_loaded_without_passing_it(tmp_path: Path) -> None:
+    vae = MultimodalVAE(
+        modalities(),
+        Layout(2, {"a": 1}),
+        joint_posterior=Product(True),
+        objective=objectives.ELBO(),
+        prior=priors.GaussianMixture(3),
+        covariates={"class": 2, "age": None},
+    )
+    again = mmvae.load(mmvae.save(vae, tmp_path))
+    assert again.layout == vae.layout
+    assert describe(again) == describe(vae)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -284,9 +303,8 @@ def test_a_description_of_an_earlier_version_may_lack_arguments_with_defaults() 
 
 def test_a_description_reads_as_the_call_that_makes_the_part() -> None:
     assert called(describe(likelihoods.Laplace(0.75))) == "Laplace(scale=0.75)"
-    assert called(describe(TotalCorrelation(beta=LinearWarmup()))) == (
-        "TotalCorrelation(alpha=0.9, beta=LinearWarmup(end=1.0, epochs=10.0, start=0.0))"
-    )
+    mixture = objectives.MixtureELBO(LinearWarmup())
+    assert called(describe(mixture)) == "MixtureELBO(beta=LinearWarmup(end=1.0, epochs=10.0, start=0.0))"
     assert called(describe(functools.partial(nn.MLPEncoder, (4,)))) == "MLPEncoder([4])"
     assert called(describe({"a": [nn.MNISTEncoder, own_noise]})) == "{'a': [MNISTEncoder, own_noise]}"
 
