@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from mmvae.arguments import Remembers
 from mmvae.choices import check_count
 
 
 @dataclass(frozen=True)
-class Layout:
+class Layout(Remembers):
     """The columns of a latent vector: the shared ones first, then the private ones of each modality in turn.
 
     Args:

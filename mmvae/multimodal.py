@@ -28,20 +28,12 @@ class MultimodalModel(Remembers, nn.Module, ABC):
         names: as given.
         covariates: as given.
         epoch: how many epochs the model was trained for (a scalar buffer); schedules of weights read it.
-        arguments: of the recipe's constructor by name, as saved in the configuration; without ``modalities`` where
-            these are :class:`~mmvae.Modality` objects, which have a place of their own there.
+        arguments: of the recipe's constructor by name, as saved in the configuration.
         takes_steps: whether it looks at masks of the steps of sequences.
     """
 
     epoch: Tensor
     takes_steps: bool = False
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Remember the arguments of the recipe; modalities have a place of their own in a saved model."""
-        model = super().__new__(cls, *args, **kwargs)
-        if not isinstance(model.arguments.get("modalities"), Mapping):
-            model.arguments.pop("modalities", None)
-        return model
 
     def __init__(self, names: Sequence[str], covariates: Covariates | None = None) -> None:
         super().__init__()

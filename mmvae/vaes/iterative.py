@@ -177,7 +177,8 @@ class IterativeVAE(MultimodalVAE):
                 f"{type(vae).__name__}: its joint posterior, {type(source).__name__}, is no single Gaussian, from "
                 f"which refinement could start; take JMVAE, MVAE, MVTCAE or another IterativeVAE."
             )
-        given.pop("latent_dim", None)
+        for name in ("modalities", "latent_dim"):
+            given.pop(name, None)
         model = cls(vae.modalities, vae.latent_dim, **{**given, "frozen": frozen, **options})
         for name in [name for part in frozen for name in _FREEZABLE[part]]:
             if name == "joint_posterior" and isinstance(model.joint_posterior, JointProduct):
