@@ -10,6 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from mmvae.arguments import Remembers
+
 EncoderSpec = nn.Module | Callable[[], nn.Module]
 DecoderSpec = Callable[[int], nn.Module]
 LikelihoodSpec = nn.Module | Callable[[Tensor], Distribution]
@@ -29,7 +31,7 @@ def check_name(name: object) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Modality:
+class Modality(Remembers):
     """One kind of data a model sees, and how it is read and written.
 
     A modality is a description: models copy the networks they are given, so the same modality can be handed to
@@ -70,6 +72,7 @@ class Modality:
         if any(size < 1 for size in shape):
             raise ValueError(f"{self.name}: every size of shape must be at least 1, got {shape}.")
         object.__setattr__(self, "shape", tuple(map(int, shape)))
+        self.arguments["shape"] = self.shape
         if isinstance(self.likelihood, type) and issubclass(self.likelihood, nn.Module):
             raise TypeError(
                 f"{self.name}: likelihood is the class {self.likelihood.__name__}; make one of it, such as "

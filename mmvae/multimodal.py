@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmvae.arguments import Remembers
 from mmvae.batch import Batch, Form
+from mmvae.covariates import Covariates
 from mmvae.latents import Latents
 from mmvae.objectives import Loss
 from mmvae.subsets import Subset, canonical
@@ -21,28 +22,23 @@ class MultimodalModel(Remembers, nn.Module, ABC):
 
     Args:
         names: of the modalities, in the model's order.
+        covariates: What is known of every row; by default nothing.
 
     Attributes:
         names: as given.
+        covariates: as given.
         epoch: how many epochs the model was trained for (a scalar buffer); schedules of weights read it.
-        arguments: of the recipe's constructor by name, as saved in the configuration; without ``modalities`` where
-            these are :class:`~mmvae.Modality` objects, which have a place of their own there.
+        arguments: of the recipe's constructor by name, as saved in the configuration.
         takes_steps: whether it looks at masks of the steps of sequences.
     """
 
     epoch: Tensor
     takes_steps: bool = False
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Remember the arguments of the recipe; modalities have a place of their own in a saved model."""
-        model = super().__new__(cls, *args, **kwargs)
-        if not isinstance(model.arguments.get("modalities"), Mapping):
-            model.arguments.pop("modalities", None)
-        return model
-
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], covariates: Covariates | None = None) -> None:
         super().__init__()
         self.names = tuple(names)
+        self.covariates = covariates or Covariates(None)
         self.register_buffer("epoch", torch.zeros(()))
 
     # What a model must say.
@@ -95,7 +91,11 @@ class MultimodalModel(Remembers, nn.Module, ABC):
     # What it then can do.
 
     def infer(
-        self, batch: Batch | Mapping[str, Any], subset: Subset = None, observed: Mapping[str, Any] | None = None
+        self,
+        batch: Batch | Mapping[str, Any],
+        subset: Subset = None,
+        observed: Mapping[str, Any] | None = None,
+        covariates: Mapping[str, Any] | None = None,
     ) -> Latents:
         """The posterior of each datum given a subset of its modalities; the plain computation on one batch.
 
@@ -103,6 +103,7 @@ class MultimodalModel(Remembers, nn.Module, ABC):
             batch: N data points.
             subset: one name, several in any order, or ``None`` for all that is observed.
             observed: ``{name: bool [N]}``, beside the data or in the batch.
+            covariates: ``{name: numbers [N]}``, beside the data or in the batch.
 
         Returns:
             The latents. A row of which some members of the subset are missing is inferred from the others.
@@ -110,21 +111,37 @@ class MultimodalModel(Remembers, nn.Module, ABC):
         Raises:
             ValueError: if the batch does not hold the subset, or a row has no member of it.
         """
-        return self.latents(self.prepare(batch, observed).restrict(self._members(subset)))
+        return self.latents(self.prepare(batch, observed, covariates).restrict(self._members(subset)))
 
-    def prepare(self, data: Batch | Mapping[str, Any], observed: Mapping[str, Any] | None = None) -> Batch:
+    def prepare(
+        self,
+        data: Batch | Mapping[str, Any],
+        observed: Mapping[str, Any] | None = None,
+        covariates: Mapping[str, Any] | None = None,
+    ) -> Batch:
         """Data as a batch in this model's order and types, checked, on the model's device.
 
         Raises:
             ValueError: for anything that the model cannot compute with; the message names the modality.
             TypeError: for data of the wrong kind.
         """
-        batch = Batch.of(data, observed).conform(self.shapes, self.forms).to(self.device)
+        batch = Batch.of(data, observed, covariates).conform(self.shapes, self.forms).to(self.device)
         if batch.steps and not self.takes_steps:
             raise ValueError(
                 f"observed: the mask of {next(iter(batch.steps))!r} is one of steps, but {type(self).__name__} takes "
                 f"each datum as a whole; give a mask of rows, bool [N]."
             )
+        return self.encode_covariates(batch)
+
+    def encode_covariates(self, batch: Batch) -> Batch:
+        """The batch with its covariates checked and, as networks read them, in :attr:`~mmvae.Batch.context`.
+
+        Raises:
+            ValueError: For a covariate that the model does not have, or one that is missing.
+        """
+        if batch.context is None and (batch.covariates or self.covariates.levels):
+            batch.covariates = self.covariates.conform(batch.covariates)
+            batch.context = self.covariates.encode(batch.covariates)
         return batch
 
     @property

@@ -32,7 +32,7 @@ from mmvae.classifiers.tokens import (
     huggingface_encoder,
     wrap_encoder,
 )
-from mmvae.families import models, networks, publish, register
+from mmvae.families import register
 
 __all__ = [
     "CMPT",
@@ -68,6 +68,4 @@ __all__ = [
     "wrap_encoder",
 ]
 
-publish(models, CMPT, FrozenEncoderClassifier, LateFusion, MaskedReconstruction, MoLT, MultimodalClassifier)
-publish(networks, *(globals()[name] for name in __all__ if name not in vars(models)))
 register(metrics="mmvae.classifiers.metrics", report="mmvae.classifiers.report")

@@ -109,12 +109,17 @@ class FrozenEncoderClassifier(MultimodalClassifier):
         layers = self.read_layers
         return {"encoders": {name: Precomputed(self.encoder(name).dim, len(layers[name])) for name in self.names}}
 
-    def prepare(self, data: Batch | Mapping[str, Any], observed: Mapping[str, Any] | None = None) -> Batch:
+    def prepare(
+        self,
+        data: Batch | Mapping[str, Any],
+        observed: Mapping[str, Any] | None = None,
+        covariates: Mapping[str, Any] | None = None,
+    ) -> Batch:
         """Data as a batch in this model's order and types, checked, on the model's device."""
         first = next(self.encoders.parameters(), None)
         if first is not None and first.device != self.device:  # the model on features was moved, and what both share
             self.to(self.device)
-        return super().prepare(data, observed)
+        return super().prepare(data, observed, covariates)
 
     def _compute(
         self, batches: _Batches, writers: Mapping[str, FeatureWriter], keys: Mapping[str, dict[str, Any]] | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -107,7 +108,7 @@ def add_lora(
     for site in sites:
         weight = getattr(site.module, site.weight)
         adapter = LowRank(weight, rank, alpha, site.blocks, site.adapted)
-        parametrize.register_parametrization(site.module, site.weight, adapter)
+        _adapt(site.module, site.weight, adapter)
     return sum(len(site.adapted) for site in sites)
 
 
@@ -135,6 +136,29 @@ def merge_lora(module: nn.Module) -> int:
         for name, weight in weights.items():
             part.register_parameter(name, weight)
     return merged
+
+
+def _adapt(module: nn.Module, weight: str, adapter: nn.Module) -> None:
+    """Put an adapter onto a weight, so that the module can still be pickled, as worker processes need it."""
+    parametrize.register_parametrization(module, weight, adapter)
+    type(module).__reduce_ex__ = _reduced  # type: ignore[method-assign, assignment]  # PyTorch's own refuses
+
+
+def _reduced(module: nn.Module, protocol: Any) -> tuple[Any, ...]:
+    """What pickle keeps of an adapted module: the module without adapters, and these by the names of their weights."""
+    kind: Any = parametrize.type_before_parametrizations(module)
+    plain = kind.__new__(kind)
+    state, parts = dict(vars(module)), dict(module._modules)
+    chains: Any = parts.pop("parametrizations")
+    originals = {name: chain.original for name, chain in chains.items()}
+    vars(plain).update(state, _modules=parts, _parameters={**module._parameters, **originals})
+    return _adapted_again, (plain, [(name, adapter) for name, chain in chains.items() for adapter in chain])
+
+
+def _adapted_again(module: nn.Module, adapters: Sequence[tuple[str, nn.Module]]) -> nn.Module:
+    for name, adapter in adapters:
+        _adapt(module, name, adapter)
+    return module
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ class MaskedReconstruction(MultimodalModel):
         length, outputs = _sizes(encoder)
         self.mask_token = learned_vectors(dim)
         self.positions = learned_vectors(1 + length, dim)
-        self.decoder = Transformer(dim, decoder_depth, encoder.arguments["heads"], 2.0, 0.0)
+        self.decoder = Transformer(dim, decoder_depth, encoder.settings()["heads"], 2.0, 0.0)
         self.head = nn.Linear(dim, outputs)
 
     @property
@@ -209,4 +209,4 @@ def _sizes(encoder: OwnEncoder) -> tuple[int, int]:
     if isinstance(encoder, ViT):
         return encoder.embedding.steps.length, encoder.embedding.steps.width
     assert encoder.shape is not None
-    return encoder.shape[0], encoder.arguments["vocabulary"]
+    return encoder.shape[0], encoder.settings()["vocabulary"]

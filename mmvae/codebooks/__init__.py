@@ -10,7 +10,7 @@ from mmvae.codebooks.dimensions import Kept, toc
 from mmvae.codebooks.fcid import FCID
 from mmvae.codebooks.quantiser import Quantised, Quantiser
 from mmvae.codebooks.sequences import SequenceEncoder
-from mmvae.families import models, networks, publish, register
+from mmvae.families import register
 
 __all__ = [
     "CLUB",
@@ -32,6 +32,4 @@ __all__ = [
     "usage",
 ]
 
-publish(models, CodebookModel, DCID, FCID)
-publish(networks, *(globals()[name] for name in __all__ if name not in vars(models)))
 register(metrics="mmvae.codebooks.metrics", report="mmvae.codebooks.report")

@@ -203,14 +203,19 @@ class CodebookModel(MultimodalModel):
 
     # Help for recipes, and for the above.
 
-    def prepare(self, data: Batch | Mapping[str, Any], observed: Mapping[str, Any] | None = None) -> Batch:
+    def prepare(
+        self,
+        data: Batch | Mapping[str, Any],
+        observed: Mapping[str, Any] | None = None,
+        covariates: Mapping[str, Any] | None = None,
+    ) -> Batch:
         """Data as a batch in this model's order and types, checked, on the model's device.
 
         Raises:
             ValueError: for anything that the model cannot compute with; the message names the modality.
             TypeError: for data of the wrong kind.
         """
-        batch = super().prepare(data, observed)
+        batch = super().prepare(data, observed, covariates)
         for name in batch.steps:
             if not self.step(name).is_sequence:
                 raise ValueError(

@@ -110,13 +110,17 @@ class MixtureOfExperts(TorchDistribution):
             position = (steps.reshape(-1, *(1,) * len(self.batch_shape)) + offset) / num_samples
             yield self._draw(self._component_at(position))
 
-    def split_rsample(self) -> Float[Tensor, "N D"]:
-        """One draw per row of a batch ``[N]``, the batch being cut into contiguous parts, one for each component.
+    def batch_rsample(self) -> Float[Tensor, "N D"]:
+        """One draw per row of a batch ``[N]``, stratified over the batch.
 
-        A row for which some components are absent takes its place among those that it has.
+        The rows stand in a random order at positions (k + u) / N, with one uniform u, and each takes the component into
+        whose share its position falls. So a row draws each component with exactly its weight, and the batch as a whole
+        has of each component its share, to within one draw.
         """
         (size,) = self.batch_shape
-        position = (torch.arange(size, dtype=self.loc.dtype, device=self.loc.device) + 0.5) / size
+        order = torch.rand(size, device=self.loc.device).argsort()
+        offset = torch.rand((), dtype=self.loc.dtype, device=self.loc.device)
+        position = (order.to(self.loc.dtype) + offset) / size
         return self._draw(self._component_at(position.unsqueeze(0))).squeeze(0)
 
     def component_rsample(self, num_samples: int) -> Float[Tensor, "K C *batch D"]:

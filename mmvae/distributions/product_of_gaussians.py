@@ -13,18 +13,21 @@ def product_of_gaussians(
     *,
     observed: Bool[Tensor, "M N"] | None = None,
     members: Bool[Tensor, "S M"] | None = None,
+    speaks: Bool[Tensor, "M D"] | None = None,
     prior_precision: float | Float[Tensor, "S"] = 0.0,
 ) -> tuple[Float[Tensor, "*S N D"], Float[Tensor, "*S N D"]]:
     """Location and scale of the normalised product of experts.
 
     Precisions add: with members S, ``1/scale² = prior + Σ_{m in S} 1/scale_m²``, and the location is the mean of the
-    experts' locations under those precisions. A product over nothing at all is the standard normal.
+    experts' locations under those precisions. A product over nothing at all is the standard normal,
+    column by column.
 
     Args:
         loc: of each expert.
         scale: standard deviation of each expert.
         observed: experts of rows where it is false have no part in any product.
         members: one row per subset. Without it there is one product, over all experts.
+        speaks: columns of which each expert speaks; in others it has no part. By default it speaks of all.
         prior_precision: of a further expert at zero, 1 for a standard normal prior; one number for all subsets, or
             one for each.
 
@@ -36,6 +39,8 @@ def product_of_gaussians(
     precision = scale.square().reciprocal()  # [M, N, D]
     if observed is not None:
         precision = precision * observed.unsqueeze(-1)
+    if speaks is not None:
+        precision = precision * speaks.unsqueeze(1)
     weighted = precision * loc
     if members is None:
         total, weighted = precision.sum(0), weighted.sum(0)  # [N, D]

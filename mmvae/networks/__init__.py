@@ -1,6 +1,5 @@
 """Networks that models of all families are made of: encoders, decoders, heads; steps of data; CCA."""
 
-from mmvae.families import networks, publish
 from mmvae.networks.cca import CCALoss, canonical_correlations, cca_loss
 from mmvae.networks.codes import CodesDecoder, CodesEncoder
 from mmvae.networks.conv import ConvDecoder, ConvEncoder
@@ -43,5 +42,3 @@ __all__ = [
     "default_decoder",
     "default_encoder",
 ]
-
-publish(networks, *(globals()[name] for name in __all__))

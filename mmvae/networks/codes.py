@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from mmvae.arguments import Remembers
 
-class CodesEncoder(nn.Module):
+
+class CodesEncoder(Remembers, nn.Module):
     """Sequences of integer codes to features: ``[N, L] -> [N, width * ceil(L / 4)]``.
 
     Args:
@@ -33,7 +35,7 @@ class CodesEncoder(nn.Module):
         return self.layers(self.embedding(codes).movedim(-1, 1))
 
 
-class CodesDecoder(nn.Module):
+class CodesDecoder(Remembers, nn.Module):
     """Latents to logits of each code: ``[N, latent_dim] -> [N, L, num_categories]``.
 
     Args:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from mmvae.arguments import Remembers
+
 _SMALLEST_SIDE = 4
 
 
@@ -18,7 +20,7 @@ def _sides(height: int, width: int) -> list[tuple[int, int]]:
     return sides
 
 
-class ConvEncoder(nn.Module):
+class ConvEncoder(Remembers, nn.Module):
     """Strided convolutions that halve an image until it is about four pixels wide: ``[N, C, H, W] -> [N, features]``.
 
     Args:
@@ -42,7 +44,7 @@ class ConvEncoder(nn.Module):
         return self.layers(data)
 
 
-class ConvDecoder(nn.Module):
+class ConvDecoder(Remembers, nn.Module):
     """The mirror image of :class:`ConvEncoder`: ``[N, latent_dim] -> [N, C, H, W, *rest]``.
 
     Args:

@@ -8,6 +8,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from mmvae.arguments import Remembers
+
 
 class MLP(nn.Sequential):
     """Linear layers with ReLU between them, and none after the last."""
@@ -19,7 +21,7 @@ class MLP(nn.Sequential):
         super().__init__(*layers[:-1])
 
 
-class MLPEncoder(nn.Module):
+class MLPEncoder(Remembers, nn.Module):
     """Data of any shape, flattened, to features: ``[N, *shape] -> [N, hidden[-1]]``."""
 
     def __init__(self, shape: Sequence[int], hidden: Sequence[int] = (512, 512)) -> None:
@@ -31,7 +33,7 @@ class MLPEncoder(nn.Module):
         return self.layers(data.reshape(data.shape[0], -1))
 
 
-class MLPDecoder(nn.Module):
+class MLPDecoder(Remembers, nn.Module):
     """Latents to likelihood parameters of any shape: ``[N, latent_dim] -> [N, *shape]``."""
 
     def __init__(self, latent_dim: int, shape: Sequence[int], hidden: Sequence[int] = (512, 512)) -> None:

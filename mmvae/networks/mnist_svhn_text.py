@@ -9,18 +9,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mmvae.arguments import Remembers
+
 ALPHABET_SIZE = 71
 TEXT_LENGTH = 8
 
 
-class MNISTEncoder(nn.Sequential):
+class MNISTEncoder(Remembers, nn.Sequential):
     """``[N, 1, 28, 28] -> [N, 400]``: one hidden layer."""
 
     def __init__(self) -> None:
         super().__init__(nn.Flatten(), nn.Linear(784, 400), nn.ReLU())
 
 
-class MNISTDecoder(nn.Sequential):
+class MNISTDecoder(Remembers, nn.Sequential):
     """``[N, D] -> [N, 1, 28, 28]``: one hidden layer, values in (0, 1)."""
 
     def __init__(self, latent_dim: int) -> None:
@@ -29,7 +31,7 @@ class MNISTDecoder(nn.Sequential):
         )
 
 
-class SVHNEncoder(nn.Sequential):
+class SVHNEncoder(Remembers, nn.Sequential):
     """``[N, 3, 32, 32] -> [N, 128]``: four strided convolutions."""
 
     def __init__(self) -> None:
@@ -46,7 +48,7 @@ class SVHNEncoder(nn.Sequential):
         )
 
 
-class SVHNDecoder(nn.Sequential):
+class SVHNDecoder(Remembers, nn.Sequential):
     """``[N, D] -> [N, 3, 32, 32]``: four transposed convolutions, no output activation."""
 
     def __init__(self, latent_dim: int) -> None:
@@ -64,7 +66,7 @@ class SVHNDecoder(nn.Sequential):
         )
 
 
-class TextEncoder(nn.Module):
+class TextEncoder(Remembers, nn.Module):
     """``[N, 8] -> [N, 128]``: three convolutions along the word; codes are integers from 0 to 70."""
 
     def __init__(self) -> None:
@@ -87,7 +89,7 @@ class TextEncoder(nn.Module):
         return self.layers(symbols.movedim(-1, 1))
 
 
-class TextDecoder(nn.Module):
+class TextDecoder(Remembers, nn.Module):
     """``[N, D] -> [N, 8, 71]``: logits of the symbol at each place."""
 
     def __init__(self, latent_dim: int) -> None:

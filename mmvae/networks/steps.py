@@ -5,15 +5,16 @@ from __future__ import annotations
 import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mmvae.arguments import Remembers
 
-class Steps(nn.Module, ABC):
+
+class Steps(Remembers, nn.Module, ABC):
     """The steps of a modality: from a datum to a sequence of vectors, and back; without weights.
 
     Attributes:
@@ -22,7 +23,6 @@ class Steps(nn.Module, ABC):
         shape: of one datum; ``None`` where sequences of any length will do.
         is_sequence: whether the first axis of a datum is that of its steps, so that a mask can say which are there.
         hole: stands where a datum is missing and reaches no number.
-        arguments: of the constructor by name, as saved in the configuration of a model.
     """
 
     width: int
@@ -30,7 +30,6 @@ class Steps(nn.Module, ABC):
     shape: tuple[int, ...] | None
     is_sequence: bool = True
     hole: float = 0.0
-    arguments: dict[str, Any]
 
     @abstractmethod
     def forward(self, data: Tensor) -> Float[Tensor, "N T W"]:
@@ -67,7 +66,6 @@ class FeatureSteps(Steps):
         self.width = _positive("FeatureSteps", "width", width)
         self.length = None if length is None else _positive("FeatureSteps", "length", length)
         self.shape = None if self.length is None else (self.length, self.width)
-        self.arguments = {"width": self.width, "length": self.length}
 
     def forward(self, data: Tensor) -> Float[Tensor, "N T W"]:
         """The sequences as they are."""
@@ -124,7 +122,7 @@ class PatchSteps(Steps):
         self.padded = (channels, self.grid[0] * self.patch[0], self.grid[1] * self.patch[1])
         self.width = channels * self.patch[0] * self.patch[1]
         self.length = self.grid[0] * self.grid[1]
-        self.arguments = {"shape": self.shape, "patch": self.patch}
+        self.arguments["patch"] = self.patch
 
     def forward(self, data: Tensor) -> Float[Tensor, "N T W"]:
         """The patches, each flattened over channels, height and width."""
@@ -175,7 +173,6 @@ class CodeSteps(Steps):
         self.width = int(num_categories)
         self.length = None if length is None else _positive("CodeSteps", "length", length)
         self.shape = None if self.length is None else (self.length,)
-        self.arguments = {"num_categories": self.width, "length": self.length}
 
     def forward(self, data: Tensor) -> Float[Tensor, "N T W"]:
         """One at each code's place, zeros elsewhere."""

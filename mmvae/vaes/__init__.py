@@ -1,6 +1,5 @@
 """Variational autoencoders: short recipes of modalities x joint posterior x objective."""
 
-from mmvae.families import models, publish
 from mmvae.vaes.base import MultimodalVAE
 from mmvae.vaes.iterative import IterativeVAE
 from mmvae.vaes.jmvae import JMVAE
@@ -10,5 +9,3 @@ from mmvae.vaes.mvae import MVAE
 from mmvae.vaes.mvtcae import MVTCAE
 
 __all__ = ["JMVAE", "MMVAE", "MVAE", "MVTCAE", "IterativeVAE", "MoPoE", "MultimodalVAE"]
-
-publish(models, IterativeVAE, JMVAE, MMVAE, MVAE, MVTCAE, MoPoE, MultimodalVAE)

@@ -13,19 +13,22 @@ import torch
 from jaxtyping import Float
 from pyro import poutine
 from torch import Tensor, nn
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution
 
 from mmvae.batch import Batch
-from mmvae.distributions import MixtureOfExperts, stratified_draws, stratified_parts
+from mmvae.covariates import Covariates
+from mmvae.distributions import MixtureOfExperts, divergence, stratified_draws, stratified_parts
 from mmvae.distributions.mixture_of_experts import Family
 from mmvae.free_memory import latents_at_a_time
 from mmvae.latents import Latents, check_latents
+from mmvae.layout import Layout
 from mmvae.likelihoods import Likelihood
 from mmvae.modality import Modality
 from mmvae.multimodal import MultimodalModel
 from mmvae.objectives import Loss, Objective
-from mmvae.objectives.traces import log_likelihoods
-from mmvae.posteriors import JointPosterior, Prior, UnimodalExperts
+from mmvae.objectives.base import check_pair
+from mmvae.posteriors import JointPosterior, UnimodalExperts
+from mmvae.priors import Prior, prior_of_layout
 from mmvae.subsets import Subset, canonical
 from mmvae.vaes.parameters import expose_parameters
 from mmvae.vaes.parts import checked_names, make_decoders, make_encoders, make_likelihoods, resolve_weights
@@ -33,67 +36,88 @@ from mmvae.vaes.parts import checked_names, make_decoders, make_encoders, make_l
 Weights = Literal["balanced"] | Mapping[str, float] | None
 """Likelihood weights of a model: the modalities' own, balanced by size, or by name."""
 
+PrivateDim = int | Mapping[str, int] | None
+"""Sizes of the private latents: one for all modalities, by name, or none."""
+
+CovariateLevels = Mapping[str, int | None] | None
+"""Covariates of a model: levels of a category, or ``None`` for a number, by name."""
+
 _ROWS = 1024
-"""Rows whose posteriors are there at a time in importance sampling. It is no setting, since draws depend on it."""
+"""Rows whose posteriors are held at a time in importance sampling. Fixed, because another value would change the random
+draws."""
 
 _DRAWN = 2**22
-"""Numbers, over all components, of the draws that are there at a time; no setting either."""
+"""Numbers, over all components, of the draws that are held at a time; fixed for the same reason."""
 
 _CACHED_ROWS = 256
-"""How many latents a CPU decodes at a time, so that the activations of small networks stay in its cache."""
+"""Latents that a CPU decodes at a time, so that the activations of small networks stay in its cache."""
 
 
 class MultimodalVAE(MultimodalModel):
-    """Modalities, a joint posterior and an objective; the models of the literature are recipes over these.
+    """Modalities, a joint posterior, a prior and an objective; the models of the literature are recipes over these.
 
-    The generative program is p(z) Π_m p(x_m | z) with one latent ``"z"`` of ``latent_dim`` numbers.
+    The generative program is p(z) Π_m p(x_m | z) with one latent ``"z"``, a vector of D columns. With private latents
+    decoder m reads the shared columns and its own. With covariates c it is p(z | c) Π_m p(x_m | z, c).
 
     Args:
-        modalities: what the model sees, at least one, with distinct names.
-        latent_dim: D.
-        joint_posterior: how the members of a subset come together.
-        objective: what training maximises.
-        weights: of the modalities' log-likelihoods in the objective: ``None`` for those of the modalities,
+        modalities: What the model sees, at least one, with distinct names.
+        latent_dim: Number of shared latent columns, or a :class:`~mmvae.Layout`.
+        joint_posterior: How the members of a subset come together.
+        objective: What training maximises.
+        prior: One of :mod:`mmvae.priors`, over the shared columns; by default the standard one of ``family``.
+        private_dim: Number of private columns: one for all modalities, by name, or none.
+        covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
+        weights: Weights of the modalities' log-likelihoods in the objective: ``None`` for those of the modalities,
             ``"balanced"`` (largest size / size), or by name.
-        family: of the unimodal posteriors and the prior, ``pyro.distributions.Normal`` or ``Laplace``.
-        learned_prior_scale: learn the scales of the prior.
+        family: Family of the unimodal posteriors, ``pyro.distributions.Normal`` or ``Laplace``.
 
     Attributes:
-        modalities: as given.
-        names: of the modalities, in the model's order.
-        latent_dim: D.
+        modalities: As given.
+        names: Names of the modalities, in the model's order.
+        latent_dim: D, number of all latent columns.
+        layout: Which of them are shared, and which private.
+        covariates: The covariates, see :class:`~mmvae.covariates.Covariates`.
         weights: ``{name: weight}``.
-        epoch: how many epochs the model was trained for (a scalar buffer); schedules of weights read it.
-        arguments: of the recipe's constructor by name, as saved in the configuration.
+        epoch: Number of epochs the model was trained for (a scalar buffer); schedules of weights read it.
+        arguments: Arguments of the recipe's constructor by name, as saved in the configuration.
 
     Raises:
-        ValueError: for no modality, duplicate names, a latent size below one, or networks that do not fit.
-        TypeError: for parts of the wrong kind, or a latent size that is no whole number.
+        ValueError: For no modality, duplicate names, a latent size below one, networks that do not fit, or a joint
+            posterior and an objective or family that cannot go together.
+        TypeError: For parts of the wrong kind, or a size that is not a whole number.
     """
 
     def __init__(
         self,
         modalities: Sequence[Modality],
-        latent_dim: int,
+        latent_dim: int | Layout,
         *,
         joint_posterior: JointPosterior,
         objective: Objective,
+        prior: Prior | None = None,
+        private_dim: PrivateDim = None,
+        covariates: CovariateLevels = None,
         weights: Weights = None,
         family: Family = dist.Normal,
-        learned_prior_scale: bool = False,
     ) -> None:
-        super().__init__(checked_names(modalities, latent_dim))
+        names = checked_names(modalities)
+        super().__init__(names, Covariates(covariates))
+        _check_family(joint_posterior, family)
+        check_pair(joint_posterior, objective)
         self.modalities = tuple(modalities)
-        self.latent_dim = latent_dim = int(latent_dim)
+        self.layout = Layout.of(names, latent_dim, private_dim)
+        self.latent_dim = self.layout.size
         self.weights = resolve_weights(self.modalities, weights)
         self.objective = objective
+        context = self.covariates.size
         likelihoods = make_likelihoods(self.modalities)
         encoders, features = make_encoders(self.modalities, likelihoods)
         self.likelihoods = nn.ModuleDict(likelihoods)
-        self.experts = UnimodalExperts(encoders, features, latent_dim, family)
+        self.experts = UnimodalExperts(encoders, features, self.layout, family, context)
         self.joint_posterior = joint_posterior
-        self.decoders = nn.ModuleDict(make_decoders(self.modalities, likelihoods, latent_dim))
-        self.prior = Prior(latent_dim, family, learned_prior_scale)
+        inputs = {name: self.layout.width(name) + context for name in names}
+        self.decoders = nn.ModuleDict(make_decoders(self.modalities, likelihoods, inputs))
+        self.prior = prior_of_layout(prior, self.layout, family, context)
         self.to(memory_format=torch.channels_last)  # convolutions are faster on it, on the CPU as on the GPU
 
     # The Pyro programs.
@@ -130,28 +154,50 @@ class MultimodalVAE(MultimodalModel):
         with pyro.plate("data", batch.size, dim=-1):
             return pyro.sample("z", posterior)
 
-    def generative(self, batch: Batch, rows: Mapping[str, Tensor] | None = None) -> Tensor:
-        """:meth:`model` for a batch that conforms, as objectives trace it.
+    def generative(self, batch: Batch) -> Tensor:
+        """:meth:`model` for a batch that conforms.
 
         A ``"z"`` that is conditioned on may have leading dimensions; the sites of the modalities then have them too.
 
         Args:
-            batch: N data points.
-            rows: ``{name: indices}`` into the first axis of ``"z"``, for a modality that is scored at some only.
+            batch: N rows.
         """
         with pyro.plate("data", batch.size, dim=-1):
-            z = pyro.sample("z", self.prior())
+            z = pyro.sample("z", self.prior(batch.context))
             for name in batch.names:
-                distribution = self._observation(name, z if rows is None else z[rows[name]])
                 with poutine.mask(mask=True if batch.complete else batch.observed[name]):
-                    pyro.sample(name, distribution, obs=batch.data[name])
+                    pyro.sample(name, self._observation(name, z, batch.context), obs=batch.data[name])
             for name in batch.drawn:
-                pyro.sample(name, self._observation(name, z))
+                pyro.sample(name, self._observation(name, z, batch.context))
         return z
 
     # Training.
 
-    def loss(self, batch: Batch | Mapping[str, Any], observed: Mapping[str, Any] | None = None) -> Loss:
+    def score(
+        self, batch: Batch, z: Float[Tensor, "*P N D"], rows: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Float[Tensor, "*Q N"]]:
+        """log p(x_m | z) of every modality of a batch, in nats; zero where it is missing.
+
+        The numbers are those of the Pyro program :meth:`model`, straight from decoders and likelihoods.
+
+        Args:
+            batch: N rows that conform.
+            z: Latents, with any number of leading dimensions for particles, components or subsets.
+            rows: ``{name: indices}`` into the first axis of ``z``, for a modality that is to be scored at some only.
+        """
+        scores = {}
+        for name in batch.names:
+            distribution = self._observation(name, z if rows is None else z[rows[name]], batch.context)
+            log_p = distribution.log_prob(batch.data[name])
+            scores[name] = log_p if batch.complete else torch.where(batch.observed[name], log_p, 0.0)
+        return scores
+
+    def loss(
+        self,
+        batch: Batch | Mapping[str, Any],
+        observed: Mapping[str, Any] | None = None,
+        covariates: Mapping[str, Any] | None = None,
+    ) -> Loss:
         """The training loss of a batch.
 
         Args:
@@ -164,7 +210,22 @@ class MultimodalVAE(MultimodalModel):
         Raises:
             ValueError: for data that does not fit, or is incomplete where the model cannot train on that.
         """
-        return self.objective(self, self.prepare(batch, observed))
+        prepared = self.prepare(batch, observed, covariates)
+        if self.joint_posterior.needs_complete_data:
+            self._require_complete(prepared)
+        return self.objective(self, prepared)
+
+    def _require_complete(self, batch: Batch) -> None:
+        """Raise ``ValueError`` with the names of what is missing, unless every row has every modality."""
+        missing = [
+            name for name in self.names if name not in batch.data or not (batch.complete or batch.observed[name].all())
+        ]
+        if missing:
+            raise ValueError(
+                f"{type(self).__name__} cannot train on incomplete data: its joint posterior, "
+                f"{type(self.joint_posterior).__name__}, needs every modality, and {', '.join(map(repr, missing))} is "
+                f"missing here. Leave incomplete rows out, or use MVAE, MMVAE, MoPoE or MVTCAE."
+            )
 
     def capture_obstacle(self, batch: Batch) -> str | None:
         """That of the objective."""
@@ -174,7 +235,7 @@ class MultimodalVAE(MultimodalModel):
 
     def latents(self, batch: Batch) -> Latents:
         """q(z | x) given all that a batch holds, which must conform; what :meth:`infer` gives."""
-        return Latents(self.posterior(batch), batch.names)
+        return Latents(self.posterior(batch), batch.names, layout=self.layout, covariates=batch.covariates)
 
     def posterior(self, batch: Batch) -> Distribution:
         """q(z | x) given all that a batch holds, which must conform; what inference, guide and bounds have in common.
@@ -188,36 +249,57 @@ class MultimodalVAE(MultimodalModel):
         return self.joint_posterior(batch, self.experts)
 
     @torch.no_grad()
-    def generate(self, latents: Latents, num_samples: int | None = None) -> dict[str, Tensor]:
+    def generate(
+        self, latents: Latents, num_samples: int | None = None, covariates: Mapping[str, Any] | None = None
+    ) -> dict[str, Tensor]:
         """Data of every modality: those that were missing, and those that were given; without gradients.
 
         Args:
-            latents: of N data points.
-            num_samples: how many latents to draw from each posterior; by default its mean is taken, without chance.
+            latents: Latents of N rows.
+            num_samples: Number of latents to draw from each posterior; by default its mean is taken, without chance.
+            covariates: ``{name: value or values [N]}`` in the place of those that the latents were inferred with: "as
+                if from batch 0". By default theirs.
 
         Returns:
             ``{name: [N, *shape]}``, or ``[num_samples, N, *shape]``: the mean of each likelihood, or its most
             probable code.
 
         Raises:
-            TypeError: for something that is no latents, such as a tensor.
+            TypeError: For something that is not latents, such as a tensor.
+            ValueError: For covariates that the model does not have, or that are missing.
         """
         check_latents(latents, "decode(z) takes a tensor")
-        return self._points(latents.mean if num_samples is None else latents.sample(num_samples))
+        z = latents.mean if num_samples is None else latents.sample(num_samples)
+        return self._points(z, self.covariates.of_rows(len(latents), latents.covariates, covariates))
 
     @torch.no_grad()
-    def sample(self, num_samples: int) -> dict[str, Tensor]:
-        """Data generated from ``num_samples`` draws of the prior, ``{name: [num_samples, *shape]}``."""
-        return self._points(self.prior().sample((num_samples,)))
+    def sample(self, num_samples: int, covariates: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
+        """Data generated from ``num_samples`` draws of the prior, ``{name: [num_samples, *shape]}``.
 
-    def decode(self, z: Float[Tensor, "*P D"], subset: Subset = None) -> dict[str, Distribution]:
+        Args:
+            num_samples: Number of draws.
+            covariates: ``{name: value or values [num_samples]}``, for a model that has some.
+        """
+        known = self.covariates.of_rows(num_samples, {}, covariates)
+        context = self._encoded(known)
+        prior = self.prior(context)
+        z = prior.sample(torch.Size((num_samples,)) if context is None or not prior.batch_shape else torch.Size())
+        return self._points(z, known)
+
+    def decode(
+        self, z: Float[Tensor, "*P D"], subset: Subset = None, covariates: Mapping[str, Any] | None = None
+    ) -> dict[str, Distribution]:
         """The likelihoods p(x_m | z), each of batch shape ``[*P]`` and of the modality's shape as event shape.
 
         Args:
-            z: latents with any leading dimensions.
-            subset: the modalities to decode; by default all.
+            z: Latents with any leading dimensions.
+            subset: The modalities to decode; by default all.
+            covariates: ``{name: value or values}``, one for each entry of the last leading dimension, for a model that
+                has some.
         """
-        return {name: self._observation(name, z) for name in canonical(subset, self.names)}
+        rows = z.shape[-2] if z.ndim > 1 else 1
+        context = self._encoded(self.covariates.of_rows(rows, {}, covariates))
+        return {name: self._observation(name, z, context) for name in canonical(subset, self.names)}
 
     # Bounds and likelihoods, in honest nats.
 
@@ -227,23 +309,22 @@ class MultimodalVAE(MultimodalModel):
         subset: Subset = None,
         observed: Mapping[str, Any] | None = None,
         num_samples: int = 1,
+        covariates: Mapping[str, Any] | None = None,
     ) -> Float[Tensor, "N"]:
         """E_q(z|x_S)[log p(x_S | z)] - KL(q(z|x_S) || p(z)), in nats, without any training weight.
 
         Args:
-            batch: N data points.
+            batch: N rows.
             subset: S; only its members are scored. By default all that is observed.
             observed: ``{name: bool [N]}``, beside the data or in the batch.
-            num_samples: draws per datum, stratified over the components of a mixture. The KL of a Gaussian posterior
-                is exact.
+            num_samples: Draws per row, stratified over the components of a mixture. The KL is exact where it has a
+                closed form, and estimated from the draws where not.
+            covariates: ``{name: numbers [N]}``, beside the data or in the batch.
         """
-        batch = self.prepare(batch, observed).restrict(self._members(subset))
-        posterior, prior = self.posterior(batch), self.prior()
+        batch = self.prepare(batch, observed, covariates).restrict(self._members(subset))
+        posterior, prior = self.posterior(batch), self.prior(batch.context)
         z = stratified_draws(posterior, num_samples)
-        log_p = sum(log_likelihoods(self, batch, z).values(), start=torch.zeros_like(z[0, :, 0])).mean(0)
-        if isinstance(posterior, MixtureOfExperts) or self.prior.family is not dist.Normal:
-            return log_p + (prior.log_prob(z) - posterior.log_prob(z)).mean(0)
-        return log_p - kl_divergence(posterior, prior)
+        return self._log_joint(batch, z).mean(0) - divergence(posterior, prior, z)
 
     @torch.no_grad()
     def log_weights(
@@ -253,6 +334,7 @@ class MultimodalVAE(MultimodalModel):
         num_samples: int = 1000,
         observed: Mapping[str, Any] | None = None,
         chunk_size: int | None = None,
+        covariates: Mapping[str, Any] | None = None,
     ) -> Float[Tensor, "K N"]:
         """Importance weights log p(x_S, z_k) - log q(z_k | x_S), z_k drawn from q, in nats.
 
@@ -267,11 +349,12 @@ class MultimodalVAE(MultimodalModel):
             num_samples: K, draws per datum.
             observed: ``{name: bool [N]}``, beside the data or in the batch.
             chunk_size: latents decoded at a time, out of the K N; by default what free memory allows.
+            covariates: ``{name: numbers [N]}``, beside the data or in the batch.
 
         Raises:
             ValueError: for a number of samples or a chunk below one.
         """
-        batch = self.prepare(batch, observed).restrict(self._members(subset))
+        batch = self.prepare(batch, observed, covariates).restrict(self._members(subset))
         parts = [torch.cat(list(self._weights(rows, num_samples, chunk_size))) for rows in _in_rows(batch)]
         return torch.cat(parts, 1)
 
@@ -283,6 +366,7 @@ class MultimodalVAE(MultimodalModel):
         num_samples: int = 1000,
         observed: Mapping[str, Any] | None = None,
         chunk_size: int | None = None,
+        covariates: Mapping[str, Any] | None = None,
     ) -> Float[Tensor, "N"]:
         """log p(x_S) by importance sampling from q(z | x_S), in nats; a lower bound that tightens with the samples.
 
@@ -294,13 +378,14 @@ class MultimodalVAE(MultimodalModel):
             num_samples: K, draws per datum.
             observed: ``{name: bool [N]}``, beside the data or in the batch.
             chunk_size: latents decoded at a time, out of the K N; by default what free memory allows.
+            covariates: ``{name: numbers [N]}``, beside the data or in the batch.
 
         Raises:
             ValueError: for a number of samples or a chunk below one.
 
         Source: Burda et al. 2016, the bound L_K; stratified over the components of a mixture.
         """
-        batch = self.prepare(batch, observed).restrict(self._members(subset))
+        batch = self.prepare(batch, observed, covariates).restrict(self._members(subset))
         sums = []
         for rows in _in_rows(batch):
             parts = (weights.logsumexp(0) for weights in self._weights(rows, num_samples, chunk_size))
@@ -319,25 +404,38 @@ class MultimodalVAE(MultimodalModel):
         """The likelihoods check and cast what they are to score."""
         return self.likelihoods
 
-    def _observation(self, name: str, z: Tensor) -> Distribution:
-        """p(x_m | z); leading dimensions of ``z`` are flattened for the decoder and restored after it."""
+    def _observation(self, name: str, z: Tensor, context: Tensor | None) -> Distribution:
+        """p(x_m | z, c); leading dimensions of ``z`` are flattened for the decoder and restored after it."""
         likelihood = self._likelihood(name)
         shape = likelihood.parameter_shape(self.shapes[name])
-        parameters = self._decode(name, z).reshape(*z.shape[:-1], *shape)
+        parameters = self._decode(name, z, context).reshape(*z.shape[:-1], *shape)
         distribution = likelihood(parameters)
         return distribution.to_event(len(self.shapes[name]) - len(distribution.event_shape))
 
-    def _decode(self, name: str, z: Float[Tensor, "*P D"]) -> Tensor:
+    def _decode(self, name: str, z: Float[Tensor, "*P D"], context: Tensor | None) -> Tensor:
         """The decoder's output, ``[prod(P), *parameter_shape]``; on the CPU a few batches at a time."""
-        flat = z.reshape(-1, self.latent_dim)
+        read = self.layout.read(z, name)
+        if context is not None:
+            read = torch.cat([read, context.expand(*z.shape[:-1], -1)], -1)
+        flat = read.reshape(-1, read.shape[-1])
         if z.device.type != "cpu" or z.ndim < 3 or len(flat) <= _CACHED_ROWS:
             return self.decoders[name](flat)
         batch = z.shape[-2]
         parts = flat.split(batch * max(1, _CACHED_ROWS // batch))
         return torch.cat([self.decoders[name](part) for part in parts])
 
-    def _points(self, z: Tensor) -> dict[str, Tensor]:
-        return {name: self._likelihood(name).point(each) for name, each in self.decode(z).items()}
+    def _points(self, z: Tensor, covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        decoded = self.decode(z, covariates=covariates)
+        return {name: self._likelihood(name).point(each) for name, each in decoded.items()}
+
+    def _encoded(self, covariates: Mapping[str, Tensor]) -> Tensor | None:
+        """Covariates as networks read them, on the model's device."""
+        context = self.covariates.encode(covariates)
+        return None if context is None else context.to(self.device)
+
+    def _log_joint(self, batch: Batch, z: Float[Tensor, "*K N D"]) -> Float[Tensor, "*K N"]:
+        """log p(x_S | z) of all modalities together."""
+        return sum(self.score(batch, z).values(), start=torch.zeros_like(z[..., 0]))
 
     def _weights(self, batch: Batch, num_samples: int, chunk_size: int | None) -> Iterator[Float[Tensor, "k N"]]:
         """The importance weights of a few rows, some samples after others."""
@@ -345,7 +443,7 @@ class MultimodalVAE(MultimodalModel):
             raise ValueError(f"chunk_size: expected at least 1 latent at a time, got {chunk_size}.")
         sizes = [math.prod(self._likelihood(name).parameter_shape(self.shapes[name])) for name in batch.names]
         decoded = chunk_size or latents_at_a_time(max(sizes), self.device)
-        posterior, prior = self.posterior(batch), self.prior()
+        posterior, prior = self.posterior(batch), self.prior(batch.context)
         components = posterior.num_components if isinstance(posterior, MixtureOfExperts) else 1
         drawn = max(1, _DRAWN // (batch.size * components * self.latent_dim))
         for z in stratified_parts(posterior, num_samples, drawn):
@@ -353,17 +451,13 @@ class MultimodalVAE(MultimodalModel):
 
     def _scored(self, batch: Batch, z: Float[Tensor, "k N D"], chunk_size: int) -> Float[Tensor, "k N"]:
         """log p(x_S | z), a few latents at a time: some samples of all rows, or of one sample some rows."""
-
-        def score(rows: Batch, part: Tensor) -> Tensor:
-            return sum(log_likelihoods(self, rows, part).values(), start=torch.zeros_like(part[..., 0]))
-
         if chunk_size >= batch.size:
-            return torch.cat([score(batch, part) for part in z.split(chunk_size // batch.size)])
+            return torch.cat([self._log_joint(batch, part) for part in z.split(chunk_size // batch.size)])
         columns = []
         for start in range(0, batch.size, chunk_size):
             rows = slice(start, start + chunk_size)
             some = batch[rows]
-            columns.append(torch.cat([score(some, part) for part in z[:, rows].split(1)]))
+            columns.append(torch.cat([self._log_joint(some, part) for part in z[:, rows].split(1)]))
         return torch.cat(columns, 1)
 
     def _likelihood(self, name: str) -> Likelihood:
@@ -375,3 +469,15 @@ def _in_rows(batch: Batch) -> list[Batch]:
     if batch.size <= _ROWS:
         return [batch]
     return [batch[start : start + _ROWS] for start in range(0, batch.size, _ROWS)]
+
+
+def _check_family(joint_posterior: JointPosterior, family: Family) -> None:
+    """Refuse experts of a family that a joint posterior cannot fuse."""
+    if not isinstance(joint_posterior, JointPosterior):
+        raise TypeError(f"joint_posterior: expected one of mmvae.posteriors, got {type(joint_posterior).__name__}.")
+    if family not in joint_posterior.families:
+        names = " or ".join(each.__name__ for each in joint_posterior.families)
+        raise ValueError(
+            f"family: {type(joint_posterior).__name__} fuses {names} experts, got {family.__name__}; take that family, "
+            f"or Mixture as the joint posterior."
+        )

@@ -9,19 +9,22 @@ import torch
 from torch.distributions import Distribution
 
 from mmvae.batch import Batch
+from mmvae.covariates import Covariates
+from mmvae.layout import Layout
 from mmvae.modality import Modality
 from mmvae.objectives.schedules import Weight, weight_at
-from mmvae.posteriors import CorrectedProduct, JointEncoder, JointNetwork, JointPosterior, JointProduct, Product
+from mmvae.posteriors import CorrectedProduct, Fusion, JointEncoder, JointNetwork, JointProduct, Product
+from mmvae.priors import Prior
 from mmvae.refinement import Bound, Gaussian, RefinedELBO, RefinementNetwork
 from mmvae.refinement.amortized import Path, shared_noise, unroll
 from mmvae.refinement.objective import AlignTo, KLDirection, StepWeights
-from mmvae.vaes.base import MultimodalVAE, Weights
+from mmvae.vaes.base import CovariateLevels, MultimodalVAE, Weights
 from mmvae.vaes.parts import checked_names, make_encoders, make_likelihoods
 
 _LEAST_SAMPLES = 4
 """Of the noise at inference, in pairs that cancel: rows share it, so one draw would push all of them the same way."""
 
-_BETWEEN: dict[str, Callable[[], JointPosterior]] = {
+_BETWEEN: dict[str, Callable[[], Fusion]] = {
     "product": lambda: Product(prior_expert=False),
     "corrected": CorrectedProduct,
 }
@@ -65,7 +68,9 @@ class IterativeVAE(MultimodalVAE):
         hidden: width of the joint encoder's layer over all branches.
         refinement_hidden: width of the refinement network.
         refinement_layers: its highway layers.
-        weights: of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        prior: One of :mod:`mmvae.priors`; by default the standard normal.
+        covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
         frozen: parts that are not trained, among ``"decoders"``, ``"joint_posterior"``, ``"refinement"`` and
             ``"experts"`` (the students); likelihoods and prior go with the decoders.
 
@@ -101,13 +106,16 @@ class IterativeVAE(MultimodalVAE):
         hidden: int = 512,
         refinement_hidden: int = 256,
         refinement_layers: int = 2,
+        prior: Prior | None = None,
+        covariates: CovariateLevels = None,
         weights: Weights = None,
         frozen: Sequence[str] = (),
     ) -> None:
-        checked_names(modalities, latent_dim)
+        checked_names(modalities)
+        latent_dim = Layout(latent_dim).size
         if between not in _BETWEEN:
             raise ValueError(f'between: expected "product" or "corrected", got {between!r}.')
-        initial = _initial_posterior(base, modalities, latent_dim, trunk_width, hidden, _BETWEEN[between]())
+        initial = _initial_posterior(base, modalities, latent_dim, trunk_width, hidden, _BETWEEN[between](), covariates)
         super().__init__(
             modalities,
             latent_dim,
@@ -125,6 +133,8 @@ class IterativeVAE(MultimodalVAE):
                 features_learn=features_learn,
                 initial_trains_decoders=initial_trains_decoders,
             ),
+            prior=prior,
+            covariates=covariates,
             weights=weights,
         )
         self.num_steps = num_steps
@@ -167,7 +177,8 @@ class IterativeVAE(MultimodalVAE):
                 f"{type(vae).__name__}: its joint posterior, {type(source).__name__}, is no single Gaussian, from "
                 f"which refinement could start; take JMVAE, MVAE, MVTCAE or another IterativeVAE."
             )
-        given.pop("latent_dim", None)
+        for name in ("modalities", "latent_dim"):
+            given.pop(name, None)
         model = cls(vae.modalities, vae.latent_dim, **{**given, "frozen": frozen, **options})
         for name in [name for part in frozen for name in _FREEZABLE[part]]:
             if name == "joint_posterior" and isinstance(model.joint_posterior, JointProduct):
@@ -226,7 +237,7 @@ class IterativeVAE(MultimodalVAE):
             )
             for each in self.modalities
         }
-        return Batch.trusted({**zeros, **batch.data}, conforms_to=batch.conforms_to)
+        return batch.derive({**zeros, **batch.data}, None, conforms_to=batch.conforms_to)
 
     def _freeze(self, parts: Sequence[str]) -> None:
         for part in parts:
@@ -247,11 +258,13 @@ def _initial_posterior(
     latent_dim: int,
     trunk_width: int,
     hidden: int,
-    between: JointPosterior,
+    between: Fusion,
+    covariates: CovariateLevels,
 ) -> JointNetwork:
     encoders, features = make_encoders(modalities, make_likelihoods(modalities))
+    context = Covariates(covariates).size
     if base == "joint":
-        return JointEncoder(encoders, features, latent_dim, trunk_width, hidden, between)
+        return JointEncoder(encoders, features, latent_dim, trunk_width, hidden, between, context)
     if base in ("mvae", "mvtcae"):
-        return JointProduct(encoders, features, latent_dim, base == "mvae", between)
+        return JointProduct(encoders, features, latent_dim, base == "mvae", between, context)
     raise ValueError(f'base: expected "joint", "mvae" or "mvtcae", got {base!r}.')

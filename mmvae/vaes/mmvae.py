@@ -13,7 +13,8 @@ from mmvae.objectives import Objective, StratifiedDReG, StratifiedELBO, Stratifi
 from mmvae.objectives.chunks import ChunkSize
 from mmvae.objectives.schedules import Weight
 from mmvae.posteriors import Mixture
-from mmvae.vaes.base import MultimodalVAE, Weights
+from mmvae.priors import Laplace, Normal, Prior
+from mmvae.vaes.base import CovariateLevels, MultimodalVAE, PrivateDim, Weights
 
 _OBJECTIVES: dict[str, Callable[[int, Weight, ChunkSize], Objective]] = {
     "dreg": StratifiedDReG,
@@ -21,6 +22,7 @@ _OBJECTIVES: dict[str, Callable[[int, Weight, ChunkSize], Objective]] = {
     "elbo": StratifiedELBO,
 }
 _FAMILIES = {"laplace": dist.Laplace, "normal": dist.Normal}
+_PRIORS = {"laplace": Laplace, "normal": Normal}
 
 
 class MMVAE(MultimodalVAE):
@@ -30,14 +32,17 @@ class MMVAE(MultimodalVAE):
 
     Args:
         modalities: what the model sees.
-        latent_dim: D.
+        latent_dim: Size of the shared latent.
         num_samples: K, draws from each component.
         objective: ``"dreg"`` (importance-weighted bound with the doubly reparameterised gradient), ``"iwae"`` (the
             same bound, plain gradient) or ``"elbo"`` (the ELBO of the mixture).
         family: of posteriors and prior, ``"laplace"`` as in the paper, or ``"normal"``.
-        learned_prior_scale: learn the scale of the prior in each latent dimension.
+        learned_prior_scale: Learn the scale of the default prior in each latent dimension.
         beta: KL weight of the objective, a number or a schedule.
-        weights: of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        prior: One of :mod:`mmvae.priors`; by default one of the family, whose scale is learned or not.
+        private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
+        covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
         chunk_size: how many of a step's K · M · N latents are decoded at a time (never fewer than one draw from each
             component): a number, ``"auto"`` for what free memory allows, or ``None`` for all. The gradients are the
             same; memory then does not grow with K, but by the draws themselves, and decoders run twice where there are
@@ -59,6 +64,9 @@ class MMVAE(MultimodalVAE):
         family: Literal["laplace", "normal"] = "laplace",
         learned_prior_scale: bool = True,
         beta: Weight = 1.0,
+        prior: Prior | None = None,
+        private_dim: PrivateDim = None,
+        covariates: CovariateLevels = None,
         weights: Weights = None,
         chunk_size: ChunkSize = None,
     ) -> None:
@@ -69,7 +77,9 @@ class MMVAE(MultimodalVAE):
             latent_dim,
             joint_posterior=Mixture(),
             objective=_OBJECTIVES[objective](num_samples, beta, chunk_size),
+            prior=_PRIORS[family](learned_prior_scale) if prior is None else prior,
+            private_dim=private_dim,
+            covariates=covariates,
             weights=weights,
             family=_FAMILIES[family],
-            learned_prior_scale=learned_prior_scale,
         )

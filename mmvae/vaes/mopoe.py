@@ -9,7 +9,8 @@ from mmvae.modality import Modality
 from mmvae.objectives import MixtureELBO
 from mmvae.objectives.schedules import Weight
 from mmvae.posteriors import MixtureOfProducts
-from mmvae.vaes.base import MultimodalVAE, Weights
+from mmvae.priors import Prior
+from mmvae.vaes.base import CovariateLevels, MultimodalVAE, PrivateDim, Weights
 from mmvae.vaes.parts import checked_names
 
 
@@ -20,13 +21,16 @@ class MoPoE(MultimodalVAE):
 
     Args:
         modalities: what the model sees.
-        latent_dim: D.
+        latent_dim: Size of the shared latent.
         beta: KL weight of the objective, a number or a schedule.
         prior_expert: in which products the prior is an expert: ``"full"`` (only in that of all modalities, as in the
             authors' code), ``"all"`` or ``"none"``.
         max_components: cap on the subsets of the mixture; beyond it (from eight modalities on, by default) they are
             the single modalities, the whole, and a sample of the others that is drawn once.
-        weights: of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        prior: One of :mod:`mmvae.priors`; by default the standard normal.
+        private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
+        covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
 
     Source: Sutter et al. 2021, "Generalized multimodal ELBO".
     """
@@ -39,13 +43,19 @@ class MoPoE(MultimodalVAE):
         beta: Weight = 1.0,
         prior_expert: Literal["full", "all", "none"] = "full",
         max_components: int = 128,
+        prior: Prior | None = None,
+        private_dim: PrivateDim = None,
+        covariates: CovariateLevels = None,
         weights: Weights = None,
     ) -> None:
-        checked_names(modalities, latent_dim)
+        checked_names(modalities)
         super().__init__(
             modalities,
             latent_dim,
             joint_posterior=MixtureOfProducts(len(modalities), prior_expert, max_components),
             objective=MixtureELBO(beta),
+            prior=prior,
+            private_dim=private_dim,
+            covariates=covariates,
             weights=weights,
         )

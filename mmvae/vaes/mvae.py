@@ -9,7 +9,8 @@ from mmvae.objectives import SubsetELBO
 from mmvae.objectives.chunks import ChunkSize
 from mmvae.objectives.schedules import Weight
 from mmvae.posteriors import Product
-from mmvae.vaes.base import MultimodalVAE, Weights
+from mmvae.priors import Prior
+from mmvae.vaes.base import CovariateLevels, MultimodalVAE, PrivateDim, Weights
 
 
 class MVAE(MultimodalVAE):
@@ -19,10 +20,13 @@ class MVAE(MultimodalVAE):
 
     Args:
         modalities: what the model sees.
-        latent_dim: D.
+        latent_dim: Size of the shared latent.
         beta: KL weight of the objective, a number or a schedule.
         num_random_subsets: k, drawn anew for each batch.
-        weights: of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        prior: One of :mod:`mmvae.priors`; by default the standard normal.
+        private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
+        covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
         chunk_size: how many of a step's (1 + M + k) · N latents are decoded at a time (never fewer than those of one
             row): a number, ``"auto"`` for what free memory allows, or ``None`` for all. The gradients are the same;
             memory then does not grow with the subsets and the rows, but by the draws themselves and what encoders
@@ -41,6 +45,9 @@ class MVAE(MultimodalVAE):
         *,
         beta: Weight = 1.0,
         num_random_subsets: int = 0,
+        prior: Prior | None = None,
+        private_dim: PrivateDim = None,
+        covariates: CovariateLevels = None,
         weights: Weights = None,
         chunk_size: ChunkSize = None,
     ) -> None:
@@ -49,5 +56,8 @@ class MVAE(MultimodalVAE):
             latent_dim,
             joint_posterior=Product(prior_expert=True),
             objective=SubsetELBO(beta, num_random_subsets, chunk_size),
+            prior=prior,
+            private_dim=private_dim,
+            covariates=covariates,
             weights=weights,
         )

@@ -9,6 +9,15 @@ from pyro.poutine.runtime import am_i_wrapped, effectful
 from torch import nn
 
 
+class _Itself(weakref.ref[nn.Parameter]):
+    """What SVI calls to get a parameter. A copy of a model gets its own with its first step, so none is pickled."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> Any:
+        return type(None), ()
+
+
 def expose_parameters(prefix: str, module: nn.Module) -> None:
     """Announces each parameter of ``module`` as a ``param`` site, so that ``pyro.infer.SVI`` finds and trains it.
 
@@ -18,7 +27,7 @@ def expose_parameters(prefix: str, module: nn.Module) -> None:
     if not am_i_wrapped():
         return
     for name, parameter in module.named_parameters():
-        parameter.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]  # what SVI looks for
+        parameter.unconstrained = _Itself(parameter)  # type: ignore[attr-defined]  # what SVI looks for
         _announce(parameter, name=f"{prefix}.{name}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,13 +16,12 @@ from mmvae.modality import Modality
 from mmvae.modes import mode
 
 
-def checked_names(modalities: Sequence[Modality], latent_dim: int) -> tuple[str, ...]:
+def checked_names(modalities: Sequence[Modality]) -> tuple[str, ...]:
     """The names of a model's modalities.
 
     Raises:
-        ValueError: for no modality, duplicate names, or a latent size below one.
-        TypeError: for something that is no modality, one modality in the place of several, or a latent size that is no
-            whole number.
+        ValueError: For no modality, or duplicate names.
+        TypeError: For something that is not a modality, or one modality in the place of several.
     """
     if isinstance(modalities, Modality):
         raise TypeError(f"modalities: expected several, got {modalities.name!r} alone; put it in a list.")
@@ -36,10 +34,6 @@ def checked_names(modalities: Sequence[Modality], latent_dim: int) -> tuple[str,
     duplicates = sorted({name for name in names if names.count(name) > 1})
     if duplicates:
         raise ValueError(f"modalities: duplicate names {', '.join(map(repr, duplicates))}; each needs its own.")
-    if not isinstance(latent_dim, numbers.Integral):
-        raise TypeError(f"latent_dim: expected a whole number, got {latent_dim!r}.")
-    if latent_dim < 1:
-        raise ValueError(f"latent_dim: expected at least 1, got {latent_dim}.")
     return names
 
 
@@ -58,10 +52,16 @@ def make_encoders(
 
 
 def make_decoders(
-    modalities: Sequence[Modality], likelihoods: Mapping[str, Likelihood], latent_dim: int
+    modalities: Sequence[Modality], likelihoods: Mapping[str, Likelihood], inputs: Mapping[str, int]
 ) -> dict[str, nn.Module]:
-    """A decoder for each modality, made for the latent size and checked together with its likelihood."""
-    return {each.name: _make_decoder(each, likelihoods[each.name], latent_dim) for each in modalities}
+    """A decoder for each modality, made for the numbers that it reads and checked together with its likelihood.
+
+    Args:
+        modalities: Modalities of the model.
+        likelihoods: Their likelihoods, by name.
+        inputs: How many numbers each decoder reads, by name: latent columns and encoded covariates.
+    """
+    return {each.name: _make_decoder(each, likelihoods[each.name], inputs[each.name]) for each in modalities}
 
 
 def _make_encoder(modality: Modality, likelihood: Likelihood) -> nn.Module:

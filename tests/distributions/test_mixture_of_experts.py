@@ -80,7 +80,7 @@ def test_components_of_weight_zero_are_never_drawn(seed: int, present: list[bool
     weights = torch.tensor(present)[:, None] * torch.rand(len(present), 6).clamp(min=1e-3)
     mixture = apart(len(present), 6, weights)
     allowed = torch.tensor(present)
-    for draws in (mixture.rsample((50,)), mixture.stratified_rsample(50), mixture.split_rsample()):
+    for draws in (mixture.rsample((50,)), mixture.stratified_rsample(50), mixture.batch_rsample()):
         assert allowed[component_of(draws)].all()
 
 
@@ -93,12 +93,23 @@ def test_even_the_last_position_falls_on_a_component(monkeypatch: pytest.MonkeyP
     assert (component_of(mixture.rsample((5,))) == 0).all()
 
 
-def test_the_batch_is_cut_into_contiguous_parts() -> None:
+def test_a_batch_has_of_each_component_its_share() -> None:
+    torch.manual_seed(0)
     mixture = apart(3, 9, torch.ones(3, 9))
-    assert component_of(mixture.split_rsample()).tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
-    some = torch.ones(3, 9)
-    some[0, 5:] = 0
-    assert component_of(apart(3, 9, some).split_rsample()).tolist() == [0, 0, 0, 1, 1, 2, 2, 2, 2]
+    for _ in range(20):
+        assert component_of(mixture.batch_rsample()).sort().values.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+@pytest.mark.parametrize("size", [1, 2, 9])
+def test_every_row_draws_every_component_by_its_weight(size: int) -> None:
+    """Whatever the size of the batch and the place of the row in it."""
+    torch.manual_seed(0)
+    weights = torch.tensor([0.5, 0.3, 0.2])[:, None].expand(3, size)
+    mixture = apart(3, size, weights)
+    drawn = torch.stack([component_of(mixture.batch_rsample()) for _ in range(2000)])  # [2000, N]
+    for component, weight in enumerate((0.5, 0.3, 0.2)):
+        share = (drawn == component).double().mean(0)
+        assert ((share - weight).abs() < 5 * (weight * (1 - weight) / 2000) ** 0.5).all()
 
 
 def test_draws_of_every_component() -> None:

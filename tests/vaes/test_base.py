@@ -21,6 +21,7 @@ from mmvae.nn import MLPDecoder, MLPEncoder
 from mmvae.objectives import SubsetELBO
 from mmvae.posteriors import Product
 from mmvae.testing import LinearGaussian, exact_model
+from mmvae.training.configuration import describe
 
 KINDS: dict[str, dict[str, Any]] = {
     "MVAE": {},
@@ -107,7 +108,7 @@ def test_likelihoods_of_every_kind(kind: str) -> None:
 def test_copies_are_models_of_their_own(kind: str) -> None:
     model, data = make(kind, 2)
     twin = copy.deepcopy(model)
-    assert twin.arguments == model.arguments
+    assert describe(twin) == describe(model)
     with torch.no_grad():
         for parameter in twin.parameters():
             parameter.zero_()
@@ -138,7 +139,11 @@ def test_weights() -> None:
 
 def test_constructor_arguments_are_remembered() -> None:
     modalities = [numbers("a"), numbers("b")]
-    assert models.MMVAE(modalities, 3, num_samples=4).arguments == {"latent_dim": 3, "num_samples": 4}
+    assert models.MMVAE(modalities, 3, num_samples=4).arguments == {
+        "modalities": modalities,
+        "latent_dim": 3,
+        "num_samples": 4,
+    }
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ from typing import Any
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from mmvae.arguments import Remembers
 from mmvae.classifiers.tokens.base import EncoderOutput, TokenEncoder
 from mmvae.classifiers.tokens.wrapped import wrap_encoder
 
 
-class Frozen(TokenEncoder):
+class Frozen(Remembers, TokenEncoder):
     """A copy of an encoder whose weights and running statistics never change and which has no dropout.
 
     It is in evaluation mode for ever: ``train()`` of a model that holds it does not reach inside. Gradients flow
@@ -32,7 +33,7 @@ class Frozen(TokenEncoder):
         super().__init__()
         inner = encoder.encoder if isinstance(encoder, Frozen) else wrap_encoder(encoder)
         self.encoder = copy.deepcopy(inner).requires_grad_(False)
-        self.arguments: dict[str, Any] = {"encoder": self.encoder}
+        self.arguments["encoder"] = self.encoder  # so that the original is not kept alive
         self.dim, self.depth = self.encoder.dim, self.encoder.depth
         self.shape, self.dtype = self.encoder.shape, self.encoder.dtype
         self.offers_hidden, self.takes_extra = self.encoder.offers_hidden, self.encoder.takes_extra

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from mmvae.arguments import Remembers, with_defaults
 from mmvae.classifiers.tokens.base import EncoderOutput, TokenEncoder, joined_mask
 from mmvae.classifiers.tokens.blocks import Transformer, attention_mask
 
@@ -21,13 +22,12 @@ def learned_vectors(*sizes: int) -> nn.Parameter:
     return nn.Parameter(torch.randn(*sizes) * sizes[-1] ** -0.5)
 
 
-class OwnEncoder(TokenEncoder):
+class OwnEncoder(Remembers, TokenEncoder):
     """An embedding and a transformer that learned tokens can enter.
 
     Attributes:
         embedding: data to ``[N, 1 + n, dim]``, the class token first, positions added.
         transformer: the blocks and the last norm.
-        arguments: of the constructor by name, as saved in the configuration of a model.
     """
 
     offers_hidden = True
@@ -36,11 +36,10 @@ class OwnEncoder(TokenEncoder):
 
     embedding: nn.Module
     transformer: Transformer
-    arguments: dict[str, Any]
 
     def settings(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
-        return self.arguments
+        """The arguments of the constructor, defaults included."""
+        return with_defaults(type(self), self.arguments)
 
     @abstractmethod
     def valid(self, inputs: Tensor) -> Bool[Tensor, "N n"] | None:

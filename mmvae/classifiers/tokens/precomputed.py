@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mmvae.arguments import Remembers, with_defaults
 from mmvae.classifiers.tokens.base import EncoderOutput, TokenEncoder, joined_mask
 
 
-class Precomputed(TokenEncoder):
+class Precomputed(Remembers, TokenEncoder):
     """Hidden states that were computed once, ``[N, 1 + n, depth + 1, dim]``, as the output of an encoder.
 
     Axis 1 runs over the tokens, the class token first; axis 2 over the hidden states and, last, the tokens after the
@@ -40,11 +41,10 @@ class Precomputed(TokenEncoder):
             )
         self.dim, self.depth = dim, depth
         self.shape = None if length is None else (1 + length, depth + 1, dim)
-        self.arguments: dict[str, Any] = {"dim": dim, "depth": depth, "length": length}
 
     def settings(self) -> dict[str, Any]:
-        """The arguments of the constructor."""
-        return self.arguments
+        """The arguments of the constructor, defaults included."""
+        return with_defaults(type(self), self.arguments)
 
     def forward(
         self,

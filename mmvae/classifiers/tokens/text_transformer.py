@@ -79,16 +79,6 @@ class TextTransformer(OwnEncoder):
                 f"TextTransformer: expected a vocabulary and a length of at least 1, and padding=None or one of its "
                 f"ids, got vocabulary={vocabulary}, length={length}, padding={padding}."
             )
-        self.arguments = {
-            "vocabulary": vocabulary,
-            "length": length,
-            "dim": dim,
-            "depth": depth,
-            "heads": heads,
-            "mlp_ratio": mlp_ratio,
-            "dropout": dropout,
-            "padding": padding,
-        }
         self.shape = (length,)
         self.dim, self.depth = dim, depth
         self.padding = padding

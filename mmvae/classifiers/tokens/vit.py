@@ -72,15 +72,7 @@ class ViT(OwnEncoder):
                 f"ViT: expected images (C, H, W) with sides that are multiples of the patch, got shape {self.shape} "
                 f"and patch={patch}; choose a patch that divides both sides, or resize or pad the images."
             )
-        self.arguments = {
-            "shape": self.shape,
-            "patch": patch,
-            "dim": dim,
-            "depth": depth,
-            "heads": heads,
-            "mlp_ratio": mlp_ratio,
-            "dropout": dropout,
-        }
+        self.arguments["shape"] = self.shape
         self.dim, self.depth = dim, depth
         self.transformer = Transformer(dim, depth, heads, mlp_ratio, dropout)
         self.embedding = PatchEmbedding(self.shape, patch, dim, dropout)

@@ -12,7 +12,7 @@ from mmvae.networks.steps import Steps
 from mmvae.plotting.figures.inputs import spread
 from mmvae.plotting.reports.page import Cell, Page, number
 from mmvae.sources import Data, as_source
-from mmvae.training.configuration import describe
+from mmvae.training.configuration import called, describe
 
 _LOOKED_AT = 2000
 
@@ -52,6 +52,8 @@ def write_data(page: Page, model: Any, data: Data) -> None:
 def write_configuration(page: Page, configuration: Mapping[str, Any]) -> None:
     """The arguments of a model and the settings of its training, and everything that was written down of them."""
     flat: dict[str, Any] = dict(configuration["model"]["arguments"]) | dict(configuration.get("training", {}))
+    if isinstance(flat.get("modalities"), list):  # the table of the data shows them
+        del flat["modalities"]
     page.table(["setting", "value"], [[name, _plain(value)] for name, value in flat.items()])
     page.code(json.dumps(configuration, indent=2, ensure_ascii=False), "The whole configuration")
 
@@ -59,13 +61,12 @@ def write_configuration(page: Page, configuration: Mapping[str, Any]) -> None:
 def _about_modalities(model: Any) -> dict[str, dict[str, str]]:
     """By modality, what is known of it besides its shape, by heading."""
     if hasattr(model, "modalities"):
-        described = {each["name"]: each for each in describe(model)["modalities"]}
         return {
-            name: {
-                "likelihood": _called(described[name]["likelihood"]),
-                "weight in training": number(float(model.weights[name])),
+            each.name: {
+                "likelihood": called(describe(each.likelihood)),
+                "weight in training": number(float(model.weights[each.name])),
             }
-            for name in model.names
+            for each in model.modalities
         }
     steps = getattr(model, "steps", None)
     if isinstance(steps, nn.ModuleDict):
@@ -73,18 +74,11 @@ def _about_modalities(model: Any) -> dict[str, dict[str, str]]:
     return {name: {} for name in model.names}
 
 
-def _called(description: dict[str, Any]) -> str:
-    """A part of a model's description as the call that makes it."""
-    if "class" not in description:
-        return ", ".join(str(each) for each in description.values())
-    return f"{description['class']}({', '.join(f'{k}={_plain(v)}' for k, v in description['arguments'].items())})"
-
-
 def _plain(value: Any) -> str:
     if value is None:
         return "none"
-    if isinstance(value, Mapping) and "network" in value:
-        return _called({"class": value["network"], "arguments": value["arguments"]})
+    if isinstance(value, Mapping) and {"class", "yours"} & set(value):
+        return called(value)
     if isinstance(value, Mapping):
         return "; ".join(f"{name}: {_plain(each)}" for name, each in value.items())
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

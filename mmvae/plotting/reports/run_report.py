@@ -35,9 +35,10 @@ from mmvae.plotting.reports.sections import SECTIONS, Reported
 from mmvae.plotting.reports.training_tables import best_figures, write_epochs
 from mmvae.refinement.amortized import RefinesItself
 from mmvae.sources import Data
-from mmvae.storage import read_json, write_text
+from mmvae.storage import write_text
 from mmvae.training.configuration import describe
 from mmvae.training.journal import METRICS_FILE, read_metrics
+from mmvae.training.saving import CONFIG_FILE, read_configuration
 
 _LOOKED_AT = 2000
 
@@ -156,8 +157,7 @@ def _metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def _configuration(folder: Path, model: Any) -> Mapping[str, Any]:
-    saved = folder / "config.json"
-    return read_json(saved) if saved.exists() else {"model": describe(model)}
+    return read_configuration(folder) if (folder / CONFIG_FILE).exists() else {"model": describe(model)}
 
 
 def _size_of(model: Any) -> str:

@@ -18,7 +18,8 @@ from mmvae.classifiers import report as classifier_report
 from mmvae.evaluation import Evaluation, make_row
 from mmvae.plotting.reports import pictures, run_report
 from mmvae.plotting.reports.training_tables import seconds_per_step
-from mmvae.storage import write_json
+from mmvae.training.configuration import describe
+from mmvae.training.saving import write_configuration
 from mmvae.vaes.base import MultimodalVAE
 
 TRAINED = [
@@ -45,8 +46,7 @@ def _without_maps_of_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_page_of_a_classifier(classifier: models.CMPT, pair: Batch, tmp_path: Path) -> None:
-    configuration = {"model": {"class": "CMPT", "arguments": {"rank": 1}}, "training": SETTINGS}
-    write_json(tmp_path / "config.json", configuration)
+    write_configuration(tmp_path, describe(classifier), SETTINGS)
     path = plot.report(SimpleNamespace(path=tmp_path, metrics=TRAINED), classifier, pair)
     page = path.read_text()
     expected = ["Overview", "Encoders", "Training", "Classification", "Latents", "Configuration", "Reproduction"]

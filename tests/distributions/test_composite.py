@@ -52,9 +52,29 @@ def test_one_part_is_itself() -> None:
     assert concatenate([part]) is part
 
 
-def test_unknown_kinds_are_refused() -> None:
-    with pytest.raises(TypeError, match="Gamma"):
-        concatenate([dist.Gamma(torch.ones(2), 1.0)] * 2)
+def test_rows_of_any_kind_are_joined() -> None:
+    """Also of different kinds: densities, moments and draws are those of each row's own part."""
+    loc, scale = torch.randn(3, 4), 0.1 + torch.rand(3, 4)
+    separate = [
+        dist.Gamma(1 + scale, 1.0).to_event(1),
+        MixtureOfExperts(loc[None], scale[None]),
+        dist.Normal(loc, scale).to_event(1),
+    ]
+    whole = concatenate(separate)
+    assert (whole.batch_shape, whole.event_shape) == ((9,), (4,))
+    z = torch.rand(2, 9, 4)
+    expected = [part.log_prob(rows) for part, rows in zip(separate, z.split(3, 1), strict=True)]
+    torch.testing.assert_close(whole.log_prob(z), torch.cat(expected, 1))
+    torch.testing.assert_close(whole.mean, torch.cat([part.mean for part in separate]))
+    torch.testing.assert_close(whole.variance, torch.cat([part.variance for part in separate]))
+    assert whole.rsample(torch.Size((5,))).shape == (5, 9, 4)
+    assert (whole.sample(torch.Size((5,)))[:, :3] > 0).all()
+
+
+def test_rows_of_different_sizes_are_refused() -> None:
+    parts = [dist.Normal(torch.zeros(2, size), 1.0).to_event(1) for size in (3, 4)]
+    with pytest.raises(ValueError, match=r"event shapes"):
+        concatenate([MixtureOfExperts(parts[0].base_dist.loc[None], torch.ones(1, 2, 3)), parts[1]])
 
 
 @pytest.mark.parametrize("event", [(3,), (4, 3)])
