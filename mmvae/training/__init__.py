@@ -4,5 +4,6 @@ from mmvae.training.fitting import fit
 from mmvae.training.learning_rate import warmup_cosine, warmup_polynomial
 from mmvae.training.run import Run
 from mmvae.training.saving import load, save
+from mmvae.training.watchers import Watcher
 
-__all__ = ["Run", "fit", "load", "save", "warmup_cosine", "warmup_polynomial"]
+__all__ = ["Run", "Watcher", "fit", "load", "save", "warmup_cosine", "warmup_polynomial"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from mmvae.training.display import Display
 from mmvae.training.engine import Engine, MakeOptimizer
 from mmvae.training.feed import Feed, RowFeed, split
 from mmvae.training.folder import existing_run, start_run
-from mmvae.training.journal import Journal
+from mmvae.training.journal import MetricsFile, TensorBoard
 from mmvae.training.learning_rate import Schedule
 from mmvae.training.loop import Loop
 from mmvae.training.randomness import derived_seed, randomness_kept, seed_generators
@@ -32,6 +32,7 @@ from mmvae.training.settings import Acceleration, MatmulPrecision, Precision, Se
 from mmvae.training.stream_feed import StreamFeed
 from mmvae.training.switches import Interrupts, environment, validated_distributions
 from mmvae.training.switches import matmul_precision as switched_matmul_precision
+from mmvae.training.watchers import Watchers, checked_watchers
 
 _NOISE = 0
 _SHARE_OF_GPU_MEMORY = 0.5
@@ -64,6 +65,7 @@ def fit(
     acceleration: Acceleration = "auto",
     validate_args: bool = False,
     checkpoint_seconds: float = 600.0,
+    watch: Sequence[Any] = (),
     progress: bool = True,
 ) -> Run:
     """Trains a model.
@@ -124,6 +126,9 @@ def fit(
             loss with :func:`torch.compile`; ``"none"`` does neither. See the page "Fast training".
         validate_args: let Pyro check the arguments of all distributions; slower.
         checkpoint_seconds: write a checkpoint at least this often, besides the one after each epoch.
+        watch: Watchers, objects with methods ``begin(run)``, ``epoch(rows, model)`` and ``end(run)``, each optional;
+            see :class:`mmvae.training.Watcher` and the page "Watchers". ``epoch`` may return ``"stop"``. With several
+            processes, the main one calls them.
         progress: show a bar, or a line for each epoch where the output is no terminal.
 
     Returns:
@@ -132,6 +137,7 @@ def fit(
     Raises:
         ValueError: for data that does not fit the model, settings out of their range, or a folder that holds another
             run, or the same and ``resume`` is not set; with ``acceleration="graph"``, if steps cannot be captured.
+        TypeError: for a watcher without any of the three methods.
         FloatingPointError: if the loss is no longer finite; names the epoch, the step and the term at fault. The last
             good checkpoint is kept.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
@@ -165,6 +171,7 @@ def fit(
     )
     if patience is not None and validation is None:
         raise ValueError("patience: early stopping looks at validation data; pass validation=, a fraction or data.")
+    watch = checked_watchers(watch)
     if resume and out is None:
         raise ValueError("resume: there is nothing to resume from without the folder of the run; pass out=.")
     with contextlib.ExitStack() as stack:
@@ -185,21 +192,28 @@ def fit(
         engine.setup(model, optimizer, schedule)
         checkpoints = Checkpoints(folder)
         loop = Loop(model, engine, *_feeds(*parts, engine, settings, model), settings, checkpoints)
-        journal = Journal(folder if engine.is_main else None, [] if state is None else state["rows"])
-        stack.callback(journal.close)
-        display = stack.enter_context(Display(progress and engine.is_main, epochs, loop.steps))
+        display = Display(epochs, loop.steps) if progress and engine.is_main else None
+        say = _nothing if display is None else display.say
+        files = [] if folder is None else [MetricsFile(folder), TensorBoard(folder)]
+        shown = [] if display is None else [display]
+        kept = f"Training is kept in the last checkpoint: {checkpoints}."
+        watchers = Watchers([*files, *shown, *watch] if engine.is_main else [], engine.agreed, kept)
         stack.enter_context(validated_distributions(validate_args))
         stack.enter_context(switched_matmul_precision(matmul_precision))
-        engine.accelerate(display.say)
+        engine.accelerate(say)
         stack.enter_context(mode(model, training=True))
         seed_generators(derived_seed(seed, _NOISE, engine.rank))
         if state is not None:
             loop.resume(state)
         advice = f"The last checkpoint: {checkpoints}. Start the script again, with resume=True, to go on from it."
         with engine.losses_named(advice):
-            loop.run(journal, display, stack.enter_context(Interrupts()))
+            run = loop.run(watchers, stack.enter_context(Interrupts()), say)
             engine.barrier()  # all that was written is there, for every process, when fit returns
-    return Run(model, folder, loop.rows, loop.best_epoch)
+    return run
+
+
+def _nothing(text: str) -> None:
+    """Takes a line for the user where none is shown."""
 
 
 @dataclass(frozen=True)
