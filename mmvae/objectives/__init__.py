@@ -2,6 +2,7 @@
 
 from mmvae.objectives.alignment import AlignedELBO
 from mmvae.objectives.base import Loss, Objective
+from mmvae.objectives.judging import Judge
 from mmvae.objectives.mixture_elbo import MixtureELBO
 from mmvae.objectives.schedules import LinearWarmup
 from mmvae.objectives.stratified import StratifiedDReG, StratifiedELBO, StratifiedIWAE
@@ -10,6 +11,7 @@ from mmvae.objectives.total_correlation import TotalCorrelation
 
 __all__ = [
     "AlignedELBO",
+    "Judge",
     "LinearWarmup",
     "Loss",
     "MixtureELBO",

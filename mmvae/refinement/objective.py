@@ -6,13 +6,14 @@ from typing import Literal, Protocol
 
 import pyro.distributions as dist
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
 from mmvae.batch import Batch
 from mmvae.choices import check_choice
 from mmvae.objectives.alignment import incomplete_obstacle, require_complete
 from mmvae.objectives.base import Loss, Objective, Trainable, elbo_terms
+from mmvae.objectives.judging import Judge
 from mmvae.objectives.schedules import Weight, checked, weight_at
 from mmvae.posteriors import Experts, JointNetwork
 from mmvae.refinement.amortized import Path, unroll
@@ -126,6 +127,14 @@ class RefinedELBO(Objective):
         if path.slopes:
             named["initial_elbo"] = elbo_terms(*path.slopes[0].terms)["elbo"]
         return Loss(total, named)
+
+    def judged_by(self, model: Trainable) -> Judge:
+        """What validation compares: the alignment where the unimodal posteriors learn alone, as in a second stage."""
+        if not isinstance(model, nn.Module):
+            return super().judged_by(model)
+        learning = {id(each) for each in model.parameters() if each.requires_grad}
+        students = {id(each) for each in model.experts.parameters()}
+        return Judge("alignment", "lower") if learning <= students else super().judged_by(model)
 
     def capture_obstacle(self, batch: Batch) -> str | None:
         """Of a batch that may lack something, each row must be looked at."""

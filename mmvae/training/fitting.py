@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mmvae.nn.mode import mode
+from mmvae.objectives import Judge
 from mmvae.sources import Data, InBlocks, InMemory, Placeable, Source, as_source
 from mmvae.streamed import Streamed, as_stream
 from mmvae.training.checked import CheckedOnce, sound
@@ -26,6 +27,7 @@ from mmvae.training.folder import existing_run, start_run
 from mmvae.training.journal import MetricsFile, TensorBoard
 from mmvae.training.learning_rate import Schedule
 from mmvae.training.loop import Loop
+from mmvae.training.plan import judge_of, settled_after
 from mmvae.training.randomness import derived_seed, randomness_kept, seed_generators
 from mmvae.training.run import Run
 from mmvae.training.settings import Acceleration, MatmulPrecision, Precision, Settings
@@ -54,6 +56,7 @@ def fit(
     max_grad_norm: float | None = None,
     validation: Data | Streamed | DataLoader[Any] | float | None = None,
     patience: int | None = None,
+    select: str | Judge | None = None,
     restore_best: bool = True,
     seed: int = 0,
     out: str | Path | None = None,
@@ -76,8 +79,10 @@ def fit(
     With another number of processes, and as many rows a step in all, it continues on the same data with other draws.
 
     **Which weights.** With ``validation``, the model and ``model.safetensors`` hold the weights of the epoch of the
-    best validation score, otherwise the latest. The score is the ELBO; of classifiers the task's loss; of models that
-    have neither, their loss. The checkpoint always has the latest.
+    best validation score, otherwise the latest; the checkpoint always has the latest. The objective says what the
+    score is (:meth:`mmvae.objectives.Objective.judged_by`): the ELBO, or the loss where modality weights or beta lead
+    training elsewhere. Classifiers are judged by the loss of their task, other models by their loss. ``select`` names
+    another term.
 
     **Ctrl-C** is granted after the current step: a checkpoint is written, the model gets its weights as above, and
     ``KeyboardInterrupt`` is raised, so that a script stops; catch it to go on with the model as it is. A second
@@ -108,8 +113,10 @@ def fit(
         validation: other data, or the fraction of the data to hold out (chosen by the seed; not of a stream); looked
             at after each epoch, always with the same random draws.
         patience: stop when the validation score has not improved for this many epochs.
-        restore_best: with validation, keep the weights of its best score. The ELBO is in honest nats: where weights
-            of modalities or of the KL lead training elsewhere, ``False`` keeps the latest weights instead.
+        select: Term that validation compares: ``"loss"``, ``"elbo"``, ``"alignment"`` or another term of the loss, the
+            name of a modality (its log-likelihood), or a :class:`mmvae.objectives.Judge`, which also says whether
+            higher is better. The loss in validation is the one at the end of all schedules of its weights.
+        restore_best: with validation, keep the weights of its best score; ``False`` keeps the latest weights.
         seed: of the order of the data and of all draws.
         out: folder of the run.
         resume: continue the run in ``out``, if there is one.
@@ -171,6 +178,9 @@ def fit(
     )
     if patience is not None and validation is None:
         raise ValueError("patience: early stopping looks at validation data; pass validation=, a fraction or data.")
+    if select is not None and validation is None:
+        raise ValueError("select: it names what validation compares; pass validation=, a fraction or data.")
+    judge = None if validation is None else judge_of(model, select)
     watch = checked_watchers(watch)
     if resume and out is None:
         raise ValueError("resume: there is nothing to resume from without the folder of the run; pass out=.")
@@ -184,6 +194,7 @@ def fit(
         state = None
         if folder is not None:
             training = {**settings.fixed(), "devices": engine.world, **_sizes(*parts)}
+            training |= {} if judge is None else {"judge": asdict(judge)}
             state = existing_run(folder, model, training, resume)
             engine.barrier()
             if engine.is_main and state is None:
@@ -191,7 +202,8 @@ def fit(
             engine.barrier()
         engine.setup(model, optimizer, schedule)
         checkpoints = Checkpoints(folder)
-        loop = Loop(model, engine, *_feeds(*parts, engine, settings, model), settings, checkpoints)
+        feeds = _feeds(*parts, engine, settings, model)
+        loop = Loop(model, engine, *feeds, settings, checkpoints, judge, settled_after(model))
         display = Display(epochs, loop.steps) if progress and engine.is_main else None
         say = _nothing if display is None else display.say
         files = [] if folder is None else [MetricsFile(folder), TensorBoard(folder)]
@@ -205,6 +217,8 @@ def fit(
         seed_generators(derived_seed(seed, _NOISE, engine.rank))
         if state is not None:
             loop.resume(state)
+        if select is not None:
+            loop.require_term()  # now, before an epoch of training
         advice = f"The last checkpoint: {checkpoints}. Start the script again, with resume=True, to go on from it."
         with engine.losses_named(advice):
             run = loop.run(watchers, stack.enter_context(Interrupts()), say)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mmvae.nn.mode import mode
+from mmvae.objectives.judging import Judge
 from mmvae.training.alike import alike
 from mmvae.training.checkpoint import Checkpoints, State
 from mmvae.training.engine import Engine
@@ -52,6 +54,8 @@ class Loop:
         validation: its feed, or ``None``.
         settings: of the run.
         checkpoints: where to keep them.
+        judge: What validation compares; by default the term that suits those which are recorded.
+        settled_after: Number of epochs after which no weight of the loss changes any more.
     """
 
     def __init__(
@@ -62,6 +66,8 @@ class Loop:
         validation: Feed | None,
         settings: Settings,
         checkpoints: Checkpoints,
+        judge: Judge | None = None,
+        settled_after: float = 0.0,
     ) -> None:
         self.model = model
         self.rows: list[Row] = []
@@ -70,6 +76,7 @@ class Loop:
         self._validation = validation
         self._settings = settings
         self._checkpoints = checkpoints
+        self._judge, self._settled_after = judge, settled_after
         self._epoch = 0  # how many were completed
         self._step = 0  # how many of the next epoch were completed
         self._seconds = 0.0  # spent on them
@@ -142,6 +149,17 @@ class Loop:
                     set_tensors(self.model, self._best.tensors)
         return self._report()
 
+    def require_term(self) -> None:
+        """Raises a ``ValueError`` unless validation records the term of the judge; looks at its first batch."""
+        if self._validation is None or self._judge is None:
+            return
+        with self._evaluating(self._validation, self._epoch):
+            batch = next(self._validation.in_order(), None)
+            if batch is None:  # with fewer rows than processes
+                return
+            loss, terms = self._engine.evaluate(batch)
+        self._judge.score({name: float(value) for name, value in {"loss": loss, **terms}.items()})
+
     def _report(self) -> Run:
         """The run as it is now; what is done to its rows does not change those of the loop."""
         return Run(self.model, self._checkpoints.folder, [dict(row) for row in self.rows], self.best_epoch)
@@ -198,24 +216,24 @@ class Loop:
         if self._validation is not None:
             rows.append(self._validate(self._validation, number, interrupts))
         self._settled = False
-        if self._validation is not None and (self._best is None or score(rows[-1]) > self._best.score):
-            tensors = {name: value.clone() for name, value in tensors_of(self.model).items()}
-            self._best = _Best(number, score(rows[-1]), tensors)
+        if self._validation is not None:
+            self._keep_best(number, score(rows[-1], self._judge))
         self.rows.extend(rows)
         self._epoch, self._step, self._seconds, self._means = number, 0, 0.0, Means()
         self._settled = True
         return rows
 
-    def _validate(self, feed: Feed, number: int, interrupts: Interrupts) -> Row:
-        """A row of means over the validation data.
+    def _keep_best(self, number: int, score: float) -> None:
+        """Keeps the weights of an epoch if its score is the highest so far."""
+        if self._best is None or score > self._best.score:
+            tensors = {name: value.clone() for name, value in tensors_of(self.model).items()}
+            self._best = _Best(number, score, tensors)
 
-        The draws are the same after every epoch, and training goes on as if there had been no validation.
-        """
+    def _validate(self, feed: Feed, number: int, interrupts: Interrupts) -> Row:
+        """A row of means over the validation data."""
         started = time.perf_counter()
         means = Means()
-        seed = derived_seed(self._settings.seed, _VALIDATION, self._engine.rank)
-        with mode(self.model, training=False), randomness_kept(), feed.undisturbed():
-            seed_generators(seed)
+        with self._evaluating(feed, number):
             for step, batch in enumerate(feed.in_order()):
                 means.add(step, batch.size, *self._engine.evaluate(batch))
                 interrupts.grant()
@@ -223,10 +241,28 @@ class Loop:
         result = mean_of(self._engine.gather(means.totals()))
         return metrics_row(number, "validation", result, time.perf_counter() - started)
 
+    @contextlib.contextmanager
+    def _evaluating(self, feed: Feed, number: int) -> Iterator[None]:
+        """The model as validation looks at it; training then goes on as if there had been no validation.
+
+        The draws are the same after every epoch. The weights of the loss are those at the end of their schedules,
+        since in a warm-up early epochs would look best.
+        """
+        with mode(self.model, training=False), randomness_kept(), feed.undisturbed():
+            seed_generators(derived_seed(self._settings.seed, _VALIDATION, self._engine.rank))
+            self._fill_epoch(max(self._epochs_before + number, self._settled_after))
+            try:
+                yield
+            finally:
+                self._set_epoch(number)
+
     def _set_epoch(self, epochs: float) -> None:
         """Tells the schedules of weights how many epochs this run has trained for."""
+        self._fill_epoch(self._epochs_before + epochs)
+
+    def _fill_epoch(self, value: float) -> None:
         with torch.no_grad():
-            self.model.epoch.fill_(self._epochs_before + epochs)
+            self.model.epoch.fill_(value)
 
     # What is written.
 
