@@ -15,6 +15,9 @@ from mmvae.nn.codebook.dimensions import HasCodebook
 from mmvae.nn.codebook.statistics import code_histogram, perplexity, sharing, usage
 from mmvae.subsets import label
 
+_TRUSTED = 4
+"""Data (or steps) for each code in use, from which on codes that say nothing about classes have little information."""
+
 
 def codebook(context: Context) -> Iterator[Row]:
     """How a model with a codebook uses it, each modality inferred from by itself.
@@ -151,7 +154,9 @@ def _meanings(codes: Mapping[str, Tensor], classes: Mapping[str, Tensor], size: 
     parts = {name: (codes[name], classes[name]) for name in codes} | ({"": together} if len(codes) > 1 else {})
     for metric, measure in (("codebook_nmi", code_information), ("codebook_purity", code_purity)):
         for target, (found, kinds) in parts.items():
-            yield make_row(metric, measure(found, kinds), target=target, n=len(found))
+            many = len(found) < _TRUSTED * len(found.unique())
+            note = f"fewer than {_TRUSTED} data for each code in use: high even if codes say nothing" if many else None
+            yield make_row(metric, measure(found, kinds), target=target, n=len(found), note=note)
     if len(codes) > 1:
         divergence = code_divergence(codes, classes, size)
         if divergence == divergence:

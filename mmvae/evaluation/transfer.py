@@ -13,7 +13,7 @@ from torch import Tensor
 from mmvae.evaluation.context import Context
 from mmvae.evaluation.inferred import Inferred
 from mmvae.evaluation.linear_probe import labels_for_probe
-from mmvae.evaluation.results import Row, Unavailable, make_row
+from mmvae.evaluation.results import Row, Unavailable, make_row, share_error
 from mmvae.evaluation.transfer_heads import FittedHead, Head, Labelled, LogisticHead, accuracy
 
 _VALIDATION = 0.2
@@ -56,13 +56,12 @@ class Transfer:
     def rows(self) -> Iterator[Row]:
         """Rows of an evaluation: ``transfer`` by pair; ``transfer_mean`` and ``transfer_ratio``, means over pairs."""
         for (source, target), value in self.accuracy.items():
-            error = math.sqrt(value * (1 - value) / self.n[target])
             yield make_row(
                 "transfer",
                 value,
                 (source,),
                 target,
-                stderr=error,
+                stderr=share_error(value, self.n[target]),
                 n=self.n[target],
                 n_train=self.n_train[source],
                 majority=self.majority[target],
