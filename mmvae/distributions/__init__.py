@@ -6,7 +6,7 @@ from mmvae.distributions.counts import LogNegativeBinomial, LogPoisson
 from mmvae.distributions.full_precision import at_least_float32, without_autocast
 from mmvae.distributions.mixture import MixtureOfExperts, stratified_draws, stratified_parts
 from mmvae.distributions.point_mass import point_mass
-from mmvae.distributions.product import product_of_gaussians
+from mmvae.distributions.product import corrected_product_of_gaussians, product_of_gaussians
 from mmvae.distributions.shared_scale import SharedScaleLaplace
 from mmvae.distributions.soft_clamp import soft_clamp
 
@@ -18,6 +18,7 @@ __all__ = [
     "SharedScaleLaplace",
     "at_least_float32",
     "concatenate",
+    "corrected_product_of_gaussians",
     "point_mass",
     "product_of_gaussians",
     "soft_clamp",

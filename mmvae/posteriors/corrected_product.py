@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pyro.distributions as dist
-import torch
 from torch.distributions import Distribution
 
 from mmvae.batch import Batch
-from mmvae.distributions.product import product_of_gaussians
+from mmvae.distributions.product import corrected_product_of_gaussians
 from mmvae.posteriors.base import JointPosterior
 from mmvae.posteriors.experts import Experts, UnimodalExperts
 
@@ -16,11 +15,10 @@ class CorrectedProduct(JointPosterior):
     """q(z | x_S) ∝ Π_{m in S} q_m(z | x_m) / p(z)^(|S| - 1), with a standard normal prior.
 
     Posteriors of single modalities contain the prior, so a plain product counts it |S| times and is too sure. Dividing
-    it out is exact where the modalities are independent given z and each q_m is the true posterior. Where several come
-    together, one that is wider than the prior is taken to be as wide; otherwise precisions could turn negative.
+    it out is exact where the modalities are independent given z and each q_m is the true posterior. Where posteriors are
+    wider than the prior, the product is no wider than the widest of them.
 
-    Source: the factor p(z)^(|S| - 1) is that of Wu and Goodman 2018, section 2.2; the care for wide ones is this
-    library's.
+    Source: see :func:`~mmvae.distributions.corrected_product_of_gaussians`.
     """
 
     def forward(self, batch: Batch, experts: UnimodalExperts) -> Distribution:
@@ -29,9 +27,5 @@ class CorrectedProduct(JointPosterior):
 
     def fuse(self, experts: Experts) -> Distribution:
         """The product of the given experts, of batch shape ``[N]``."""
-        surplus = (experts.weights.sum(0) - 1).unsqueeze(-1)  # [N, 1]: how often the prior is counted too much
-        scale = torch.where(surplus > 0, experts.scale.clamp(max=1.0), experts.scale)
-        loc, scale = product_of_gaussians(experts.loc, scale, observed=experts.observed)
-        precision = scale.square().reciprocal()  # [N, D]
-        corrected = precision - surplus
-        return dist.Normal(precision * loc / corrected, corrected.rsqrt()).to_event(1)
+        loc, scale = corrected_product_of_gaussians(experts.loc, experts.scale, observed=experts.observed)
+        return dist.Normal(loc, scale).to_event(1)
