@@ -10,9 +10,10 @@ from torch import Tensor
 
 from mmvae.abilities import Predicts
 from mmvae.evaluation.context import Context, Inferred
-from mmvae.evaluation.registry import METRICS
+from mmvae.evaluation.registry import metric
 from mmvae.evaluation.results import OBSERVED, OtherKind, Row, Unavailable, make_row, mean_and_error, share_error
 from mmvae.subsets import label
+from mmvae.words import Words
 
 __all__ = ["classification", "classification_scores"]
 
@@ -20,6 +21,25 @@ Score = tuple[float, float]
 """A number, and its standard error."""
 
 
+@metric(
+    Words("accuracy", "Accuracy", "Share of data whose class the model predicts rightly.", better="higher"),
+    Words(
+        "f1_micro",
+        "F1 (micro)",
+        "Of all labels together, each predicted above a probability of one half.",
+        better="higher",
+    ),
+    Words("f1_macro", "F1 (macro)", "Mean over classes or labels of their F1.", better="higher"),
+    Words(
+        "auroc",
+        "AUROC",
+        "How often a datum with the label gets a higher score than one without; the mean over labels.",
+        better="higher",
+    ),
+    about="prediction",
+    needs=(Predicts,),
+    kinds="that classify",
+)
 def classification(context: Context) -> Iterator[Row]:
     """How well the model itself predicts the labels of the data, per subset.
 
@@ -37,8 +57,8 @@ def classification(context: Context) -> Iterator[Row]:
         raise Unavailable("the data has no labels")
     for given, found in _each(context):
         assert found.logits is not None  # the model predicts
-        for metric, (value, error) in classification_scores(found.logits, labels.cpu()[found.rows]).items():
-            yield make_row(metric, value, given, stderr=error, n=len(found.rows))
+        for name, (value, error) in classification_scores(found.logits, labels.cpu()[found.rows]).items():
+            yield make_row(name, value, given, stderr=error, n=len(found.rows))
 
 
 def classification_scores(logits: Float[Tensor, "n C"], labels: Tensor) -> dict[str, Score]:
@@ -150,6 +170,3 @@ def _zeros_and_ones(labels: Tensor) -> Bool[Tensor, "*n"]:
     if not bool(((labels == 0) | (labels == 1)).all()):
         raise Unavailable("the labels are not 0 and 1 alone")
     return labels.bool()
-
-
-METRICS["classification"] = classification

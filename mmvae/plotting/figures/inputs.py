@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch.distributions import Distribution, Independent
 
+from mmvae.abilities import HasPrior
 from mmvae.batch import Batch
 from mmvae.evaluation.context import is_point_mass, mean_over_steps, steps_there
 from mmvae.inference import infer
@@ -20,14 +21,6 @@ from mmvae.sources import Data, as_source
 from mmvae.subsets import Subset, canonical, powerset
 
 _MOST_SUBSETS = 7
-
-
-@runtime_checkable
-class HasPrior(Protocol):
-    """A model with a prior over its latent."""
-
-    def prior(self) -> Distribution:
-        """p(z), of batch shape ``[]`` and event shape ``[D]``."""
 
 
 def require(model: Any, ability: type, lack: str) -> None:
