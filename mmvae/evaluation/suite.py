@@ -69,6 +69,7 @@ def evaluate(
     dataset: Data,
     metrics: Sequence[str | Metric] | None = None,
     *,
+    covariates: Mapping[str, Any] | None = None,
     train: Data | None = None,
     classifiers: Mapping[str, nn.Module] | None = None,
     subsets: Iterable[Subset] | None = None,
@@ -94,6 +95,7 @@ def evaluate(
             access is read once.
         metrics: names from :data:`METRICS`, or callables of your own from a :class:`Context` to rows. By default all
             but the :data:`COSTLY` ones, which ``[*METRICS]`` has too.
+        covariates: ``{name: numbers [N]}``, beside ``dataset`` in memory, for a model that has some.
         train: labelled training data, to fit linear probes and classifiers on.
         classifiers: ``{name: module}``, from data to logits, as judges of what is generated; a method ``features``
             gives their penultimate layer. By default they are trained on ``train``.
@@ -127,7 +129,7 @@ def evaluate(
         if size < 1:
             raise ValueError(f"{name}: expected at least 1, got {size}.")
     with _undisturbed(model, (classifiers or {}).values()), torch.no_grad(), _progress(progress) as bars:
-        data = gather(as_source(dataset), max_data, seed)
+        data = gather(as_source(dataset, covariates=covariates), max_data, seed)
         source = None if train is None else as_source(train)
         train_batch = None if source is None else gather(source, max_data, seed + 1)
         names = observed_names(model, data)

@@ -163,7 +163,7 @@ class IterativeVAE(MultimodalVAE):
         """
         source = vae.joint_posterior
         frozen = ["decoders", "joint_posterior"]
-        beta = float(weight_at(vae.objective.beta, vae.epoch))  # type: ignore[attr-defined]  # where a schedule ended
+        beta = float(weight_at(vae.objective.beta, vae.epoch))  # where a schedule ended
         given: dict[str, Any] = {"weights": dict(vae.weights), "beta": beta}
         if isinstance(vae, IterativeVAE):
             given = {**vae.arguments, **given}

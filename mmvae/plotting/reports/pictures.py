@@ -228,7 +228,8 @@ def generation_pictures(model: Any, data: Data, render: Render | None) -> Iterat
     """What a model generates from each subset, and from the prior if it has one."""
     yield cross_picture(CrossGeneration.of(model, data), render)
     if isinstance(model, Samples):
-        samples = PriorSamples.of(model)
+        rows = spread(data, 24)  # whose covariates, if there are some, the samples have
+        samples = PriorSamples.of(model, len(rows), covariates=rows.covariates)
         yield Picture(
             "prior_samples",
             prior_samples(samples, render),
