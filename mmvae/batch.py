@@ -8,6 +8,8 @@ from typing import Any, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from mmvae.casting import as_tensor
+from mmvae.labels import Classes, as_labels, joined_classes, renumbered
 from mmvae.subsets import Subset, canonical
 
 
@@ -28,21 +30,24 @@ class Batch:
     Whatever stands under a false mask is replaced by zeros here, once, so that it can reach no number later.
 
     Args:
-        data: ``{name: tensor or array [N, *shape]}``. A floating-point row that is NaN throughout counts as missing.
-            ``None`` in the place of data asks the Pyro program ``model(batch)`` to draw that modality; everything else
-            treats it as missing.
+        data: ``{name: tensor or array [N, *shape]}``, in any form that :func:`mmvae.casting.as_tensor` takes. A
+            floating-point row that is NaN throughout counts as missing, and so does one that a numpy mask hides as a
+            whole. ``None`` in the place of data asks the Pyro program ``model(batch)`` to draw that modality;
+            everything else treats it as missing.
         observed: ``{name: bool [N]}``, true where the datum is present. Names left out are observed throughout. A mask
             without data, for a modality that is missing in every row, must be false throughout. For data that are
             sequences, ``[N, T, ...]``, also ``bool [N, T]``, true where a step is present; a row without any is
             missing.
-        labels: anything with N rows that belongs to the data points (classes, targets); models do not look at it
-            unless they are classifiers.
+        labels: classes, names of classes or targets of the data points, in any form that
+            :func:`mmvae.labels.as_labels` takes; ``None`` and -1 stand for a class that is not known. Models do not
+            look at them unless they are classifiers.
 
     Attributes:
         data: ``{name: tensor [N, *shape]}``, holes filled with zeros.
         observed: ``{name: bool tensor [N]}``, one entry for each name in ``data``.
         steps: ``{name: bool tensor [N, T]}``, one entry for each modality that was given with a mask of its steps.
         labels: tensor ``[N, ...]``, or ``None``.
+        classes: names of the classes that ``labels`` numbers, or ``None`` where they came as numbers.
         size: N.
         complete: whether every modality in ``data`` is observed in every row.
         drawn: the modalities that were given as ``None``.
@@ -54,7 +59,7 @@ class Batch:
         TypeError: if something is no tensor or array.
     """
 
-    __slots__ = ("absent", "complete", "conforms_to", "data", "drawn", "labels", "observed", "size", "steps")
+    __slots__ = ("absent", "classes", "complete", "conforms_to", "data", "drawn", "labels", "observed", "size", "steps")
 
     def __init__(
         self,
@@ -67,7 +72,8 @@ class Batch:
         if not data:
             raise ValueError("no data: the dict of modalities is empty.")
         self.drawn: tuple[str, ...] = tuple(name for name, value in data.items() if value is None)
-        tensors = {name: _tensor(name, value) for name, value in data.items() if value is not None}
+        parts = {name: _tensor(name, value) for name, value in data.items() if value is not None}
+        tensors = {name: tensor for name, (tensor, _) in parts.items()}
         if not tensors:
             raise ValueError("no data: every modality is None.")
         sizes = {name: len(value) for name, value in tensors.items()}
@@ -82,14 +88,18 @@ class Batch:
         self.observed: dict[str, Tensor] = {}
         self.steps: dict[str, Tensor] = {}
         for name, value in tensors.items():
-            mask = masks[name]
+            mask = _and_there(name, masks[name], parts[name][1])
             if mask is not None and mask.ndim == 2:
                 value = _without_padding(value, mask)
                 self.steps[name], mask = mask, mask.any(1)
             self.data[name], self.observed[name] = _fill_holes(name, value, mask)
-        self.labels: Tensor | None = None if labels is None else torch.as_tensor(labels)
-        if self.labels is not None and len(self.labels) != self.size:
-            raise ValueError(f"labels: expected {self.size} rows as in the data, got {len(self.labels)}.")
+        self.labels: Tensor | None = None
+        self.classes: Classes | None = None
+        if labels is not None:
+            self.labels, self.classes = as_labels(labels)
+            rows = len(self.labels) if self.labels.ndim else 0
+            if rows != self.size:
+                raise ValueError(f"labels: expected {self.size} rows as in the data, got {rows}.")
         self.complete: bool = all(bool(mask.all()) for mask in self.observed.values())
         self.conforms_to: object | None = None
 
@@ -103,6 +113,7 @@ class Batch:
         steps: dict[str, Tensor] | None = None,
         drawn: tuple[str, ...] = (),
         absent: tuple[str, ...] = (),
+        classes: Classes | None = None,
         conforms_to: object | None = None,
     ) -> Batch:
         """A batch of tensors that are known to be sound, without looking at them (no device is waited for).
@@ -120,6 +131,7 @@ class Batch:
         batch.observed = observed
         batch.steps = steps or {}
         batch.labels = labels
+        batch.classes = classes
         batch.drawn = drawn
         batch.absent = absent
         batch.conforms_to = conforms_to
@@ -188,6 +200,15 @@ class Batch:
             batch.complete = bool((_counts(observed) == len(members)).all())
         return batch
 
+    def in_classes(self, classes: Classes | None) -> Batch:
+        """The batch with its named classes in another numbering; those that it lacks are not known."""
+        if classes is None or self.classes in (None, classes) or self.labels is None:
+            return self
+        labels = renumbered(self.labels, cast("Classes", self.classes), classes)
+        batch = self._like(self.data, None if self.complete else self.observed, labels, self.steps)
+        batch.classes = classes
+        return batch
+
     def conform(self, shapes: Mapping[str, tuple[int, ...] | None], forms: Mapping[str, Form] | nn.ModuleDict) -> Batch:
         """The batch in the form that a model computes with: checked, and of its data types.
 
@@ -225,6 +246,7 @@ class Batch:
             self.labels,
             steps={name: self.steps[name] for name in shapes if name in self.steps},
             drawn=self.drawn,
+            classes=self.classes,
             conforms_to=forms,
         )
 
@@ -237,7 +259,7 @@ class Batch:
     ) -> Batch:
         """Other tensors, of which is known what is known of these."""
         known: dict[str, Any] = {"drawn": self.drawn, "absent": self.absent, "conforms_to": self.conforms_to}
-        return Batch.trusted(data, observed, labels, steps=steps, **known)
+        return Batch.trusted(data, observed, labels, steps=steps, classes=self.classes, **known)
 
     def _with_holes_of(self, name: str, form: Form) -> Tensor:
         """The data of a modality, with a value that its form takes where a datum is missing.
@@ -257,6 +279,7 @@ class Batch:
             if observed is None:
                 return data
             both = Batch({**data.data, **dict.fromkeys(data.drawn)}, observed, data.labels)
+            both.classes = data.classes
             for name, mask in data.observed.items():
                 both.observed[name] = both.observed[name] & mask  # what was missing before holds zeros, and stays so
             for name, mask in data.steps.items():
@@ -272,6 +295,7 @@ class Batch:
         """The rows of several batches, one below the other; a modality that some do not hold is missing there."""
         parts = list(batches)
         first = parts[0]
+        classes = joined_classes([part.classes for part in parts if part.labels is not None])
         data, observed = {}, {}
         for name, example in {name: value for part in parts for name, value in part.data.items()}.items():
             data[name] = torch.cat(
@@ -284,7 +308,7 @@ class Batch:
                 [part.observed.get(name, example.new_zeros(len(part), dtype=torch.bool)) for part in parts]
             )
         complete = all(part.complete and len(part.names) == len(data) for part in parts)
-        labels = None if first.labels is None else torch.cat([part.labels for part in parts])  # type: ignore[misc]
+        labels = _labels([part.in_classes(classes) for part in parts])
         conforms_to = first.conforms_to if complete else None  # zeros stand in the new holes
         absent = tuple(dict.fromkeys(name for part in parts for name in part.absent if name not in data))
         return Batch.trusted(
@@ -293,8 +317,26 @@ class Batch:
             labels,
             steps=_steps(parts, data),
             absent=absent,
+            classes=classes,
             conforms_to=conforms_to,
         )
+
+
+def _labels(parts: Sequence[Batch]) -> Tensor | None:
+    """The labels of several batches, one below the other; unknown where a batch has none."""
+    given = [part.labels for part in parts if part.labels is not None]
+    if not given:
+        return None
+    example = given[0]
+    unknown = torch.nan if any(labels.is_floating_point() for labels in given) else -1
+    return torch.cat(
+        [
+            example.new_full((len(part), *example.shape[1:]), unknown, dtype=torch.result_type(example, unknown))
+            if part.labels is None
+            else part.labels
+            for part in parts
+        ]
+    )
 
 
 def _steps(parts: Sequence[Batch], data: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -311,16 +353,38 @@ def _steps(parts: Sequence[Batch], data: Mapping[str, Tensor]) -> dict[str, Tens
     return {name: torch.cat([of(part, name) for part in parts]) for name in names}
 
 
-def _tensor(name: str, value: Any) -> Tensor:
+def _tensor(name: str, value: Any) -> tuple[Tensor, Tensor | None]:
+    """Data as a tensor, and where its own mask says that it is present."""
     if not isinstance(name, str):
         raise TypeError(f"data: modality names are strings, got {name!r}.")
-    try:
-        tensor = torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name}: expected a tensor or a numeric array, got {type(value).__name__}.") from error
+    tensor, there = as_tensor(name, value)
     if tensor.ndim == 0:
         raise ValueError(f"{name}: expected rows of data, got a single number; add a batch dimension.")
-    return tensor
+    return tensor, there
+
+
+def _and_there(name: str, mask: Tensor | None, there: Tensor | None) -> Tensor | None:
+    """A mask of rows or of steps without the rows that the data's own mask hides.
+
+    Raises:
+        ValueError: for an observed row that is hidden in part.
+    """
+    if there is None:
+        return mask
+    elements = there.reshape(len(there), -1)
+    rows = elements.any(1)
+    partly = rows & ~elements.all(1)
+    if mask is not None:
+        rows = rows.to(mask.device)
+        partly = partly.to(mask.device) & (mask.any(1) if mask.ndim == 2 else mask)
+    if bool(partly.any()):
+        raise ValueError(
+            f"{name}: row {int(partly.nonzero()[0])} is masked in part ({int(partly.sum())} such rows); a datum is "
+            f"present or missing as a whole. Fill in the values, or mask the whole row."
+        )
+    if mask is None:
+        return rows
+    return mask & (rows[:, None] if mask.ndim == 2 else rows)
 
 
 def _masks(observed: Mapping[str, Any], tensors: Mapping[str, Tensor], size: int) -> dict[str, Tensor | None]:
@@ -328,7 +392,9 @@ def _masks(observed: Mapping[str, Any], tensors: Mapping[str, Tensor], size: int
         raise TypeError(f"observed: expected a dict of boolean masks, got {type(observed).__name__}.")
     masks: dict[str, Tensor | None] = dict.fromkeys(tensors)
     for name, value in observed.items():
-        mask = torch.as_tensor(value)
+        if value is None:  # observed throughout, as if the name were left out
+            continue
+        mask, _ = as_tensor(f"observed, the mask of {name!r}", value)
         if name not in tensors:
             if not mask.any():  # a modality that is wholly missing may be masked and left out of the data
                 continue

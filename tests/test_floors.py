@@ -14,6 +14,8 @@ FLOORS = [
     "files",
     "arguments",
     "choices",
+    "casting",
+    "labels",
     "free_memory",
     "subsets",
     "modality",
@@ -37,7 +39,19 @@ FLOORS = [
     "testing",
     "cli",
 ]
-GROUND = {"files", "arguments", "choices", "subsets", "modality", "batch", "sources", "streamed", "latents"}
+GROUND = {
+    "files",
+    "arguments",
+    "choices",
+    "casting",
+    "labels",
+    "subsets",
+    "modality",
+    "batch",
+    "sources",
+    "streamed",
+    "latents",
+}
 
 
 def room(path: Path) -> str:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mmvae.batch import Batch
+from mmvae.casting import narrowed
 from mmvae.distributions import point_mass
 from mmvae.latents import Latents, check_latents
 from mmvae.models.multimodal import MultimodalModel
@@ -212,7 +213,7 @@ class EncoderInputs:
             what = "real numbers" if takes_real else "whole numbers (token ids)"
             hint = "; convert, for images with x.float() / 255." if takes_real else "."
             raise TypeError(f"{name}: its encoder takes {what}, got {data.dtype}{hint}")
-        return data.to(self._dtype)
+        return narrowed(name, data, self._dtype)
 
 
 def _spread(output: EncoderOutput, rows: Tensor, size: int) -> EncoderOutput:

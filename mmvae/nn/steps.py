@@ -12,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mmvae.casting import narrowed
+
 
 class Steps(nn.Module, ABC):
     """The steps of a modality: from a datum to a sequence of vectors, and back; without weights.
@@ -195,13 +197,14 @@ class CodeSteps(Steps):
             )
         if data.ndim != 2 or data.shape[1] == 0:
             raise ValueError(f"{name}: expected sequences of codes [N, T], got {tuple(data.shape)}.")
+        data = data.long()  # a narrow type may not hold the number it is compared with
         outside = (data < 0) | (data >= self.width)
         if bool(outside.any()):
             raise ValueError(
                 f"{name}: CodeSteps({self.width}) takes codes 0 to {self.width - 1}, got {data[outside][0].item()} "
                 f"({int(outside.sum())} such values)."
             )
-        return data.long()
+        return data
 
     def extra_repr(self) -> str:
         """How it prints."""
@@ -238,4 +241,4 @@ def _real(name: str, kind: str, data: Tensor) -> Tensor:
         raise TypeError(
             f"{name}: {kind} takes real numbers, got {data.dtype}; convert, for images with x.float() / 255."
         )
-    return data.to(torch.float32)
+    return narrowed(name, data, torch.float32)
