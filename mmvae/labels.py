@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from mmvae.casting import as_tensor
@@ -82,6 +82,30 @@ def class_numbers(labels: Tensor | None) -> Int64[Tensor, "N"] | None:
     return numbers if bool((numbers >= 0).any()) else None
 
 
+def known_labels(labels: Tensor | None) -> tuple[Tensor, Bool[Tensor, "N"]] | None:
+    """Return labels for classifiers to be compared with, and in which rows they are known, on the CPU.
+
+    Args:
+        labels: Classes as :func:`class_numbers` takes them, or several labels a row, ``[N, C]``, of which NaN and
+            negative ones are unknown.
+
+    Returns:
+        int64 ``[N]``, or the labels ``[N, C]``, and a mask ``[N]``; ``None`` for labels that are neither, and where
+        none is known.
+    """
+    if labels is None or labels.is_complex() or labels.ndim not in (1, 2):
+        return None
+    if labels.ndim == 2:
+        labels = labels.detach().cpu()
+        known = (labels >= 0).all(1)  # which NaN is not
+    else:
+        numbers = class_numbers(labels)
+        if numbers is None:
+            return None
+        labels, known = numbers, numbers >= 0
+    return (labels, known) if bool(known.any()) else None
+
+
 def renumbered(labels: Tensor, classes: Classes, target: Classes) -> Tensor:
     """Return the numbers of named classes in another numbering; those it lacks become -1."""
     place = {name: number for number, name in enumerate(target)}
@@ -121,17 +145,19 @@ def _names(value: Any) -> tuple[Classes, np.ndarray] | None:
         codes = value.cat.codes if hasattr(value, "cat") else value.codes
         return tuple(categories), np.array(codes, dtype=np.int64)
     if isinstance(value, np.ma.MaskedArray) and value.dtype.kind in "USO":
-        value = np.where(np.ma.getmaskarray(value), None, np.ma.getdata(value).astype(object))
+        names = np.ma.getdata(value).astype(object)
+        names[np.ma.getmaskarray(value)] = None
+        value = names
     items = value.tolist() if hasattr(value, "tolist") else value
     if not isinstance(items, list | tuple) or not any(isinstance(each, str | bytes) for each in items):
         return None
-    names = [each.decode() if isinstance(each, bytes) else None if _is_unknown(each) else each for each in items]
-    odd = next((each for each in names if not isinstance(each, str | None)), None)
+    given = [each.decode() if isinstance(each, bytes) else None if _is_unknown(each) else each for each in items]
+    odd = next((each for each in given if not isinstance(each, str | None)), None)
     if odd is not None:
         raise TypeError(f"labels: some are names and others are not ({odd!r}); give all of them in one form.")
-    classes = tuple(sorted({each for each in names if each is not None}))
+    classes = tuple(sorted({each for each in given if each is not None}))
     place = {name: number for number, name in enumerate(classes)}
-    return classes, np.array([UNKNOWN if each is None else place[each] for each in names], dtype=np.int64)
+    return classes, np.array([UNKNOWN if each is None else place[each] for each in given], dtype=np.int64)
 
 
 def _without_unknown(value: Any) -> tuple[Any, Tensor | None]:

@@ -108,6 +108,8 @@ class MultimodalClassifier(MultimodalModel):
     def loss(self, batch: Batch | Mapping[str, Any], observed: Mapping[str, Any] | None = None) -> Loss:
         """The training loss of a batch with labels.
 
+        Rows without a known label (``None``, NaN or below 0) take part in the regularisers alone.
+
         Args:
             batch: N data points, with labels.
             observed: ``{name: bool [N]}``, beside the data or in the batch.
@@ -119,8 +121,8 @@ class MultimodalClassifier(MultimodalModel):
         Raises:
             ValueError: for data or labels that do not fit.
         """
-        given = batch.labels if isinstance(batch, Batch) else None
-        labels = checked_labels(given, self.task, self.num_classes)  # before they are moved
+        given, classes = (batch.labels, batch.classes) if isinstance(batch, Batch) else (None, None)
+        labels = checked_labels(given, self.task, self.num_classes, classes)  # before they are moved
         batch = self.prepare(batch, observed)
         labels = labels.to(batch.device)
         encodings = self.encode(batch)

@@ -16,7 +16,7 @@ from mmvae.models.classifier import MultimodalClassifier
 from mmvae.models.cmpt import CMPT
 from mmvae.nn.tokens import Frozen, TokenEncoder, ViT
 from mmvae.nn.tokens.own import OwnEncoder
-from mmvae.plotting.inputs import class_labels, distinct_rows, evaluating, require, spread
+from mmvae.plotting.inputs import distinct_rows, evaluating, require, shown_labels, spread
 from mmvae.sources import Data
 
 CLASS_TOKEN = "class token"
@@ -62,7 +62,7 @@ class AttentionMaps:
         """
         require(model, MultimodalClassifier, "has no token encoders; this plot needs a classifier, such as CMPT")
         pool = spread(data, _POOL)
-        batch = model.prepare(pool[distinct_rows(class_labels(pool), pool.size, rows).tolist()])
+        batch = model.prepare(pool[distinct_rows(shown_labels(pool), pool.size, rows).tolist()])
         own = {name: encoder for name in batch.names if (encoder := own_encoder(model.encoder(name))) is not None}
         if not own:
             kinds = ", ".join(model.encoder(name).name for name in batch.names)

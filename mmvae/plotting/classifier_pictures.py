@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmvae.evaluation.classification import classification_scores
+from mmvae.labels import Classes
 from mmvae.models.classifier import MultimodalClassifier
 from mmvae.plotting.attention import AttentionMaps, own_encoder
 from mmvae.plotting.attention_picture import attention_maps
@@ -14,7 +15,7 @@ from mmvae.plotting.confusion import ConfusionMatrix, Predictions, confusion_mat
 from mmvae.plotting.inputs import spread
 from mmvae.plotting.metric_names import metric_name
 from mmvae.plotting.page import Page, number
-from mmvae.plotting.pictures import Picture
+from mmvae.plotting.pictures import Drawing, Picture
 from mmvae.sources import Data
 from mmvae.subsets import label
 
@@ -39,14 +40,17 @@ def write_classification(page: Page, found: Predictions) -> None:
     page.table(["given", *(metric_name(metric).name for metric in metrics)], rows, caption)
 
 
-def classification_pictures(found: Predictions) -> Iterator[Picture]:
+def classification_pictures(found: Predictions, classes: Classes | None = None) -> Iterator[Drawing]:
     """Which classes are taken for which; nothing where data have several labels, or more classes than can be shown."""
     logits, labels = next(iter(found.values()))
-    if labels.ndim != 1 or logits.shape[1] > _MOST_CLASSES:
-        return
-    arrays = ConfusionMatrix.of_predictions(found)
+    if labels.ndim == 1 and logits.shape[1] <= _MOST_CLASSES:
+        yield Drawing("confusion matrices", lambda: _confusion(found, classes))
+
+
+def _confusion(found: Predictions, classes: Classes | None) -> Picture:
+    arrays = ConfusionMatrix.of_predictions(found, classes)
     right = "; ".join(f"{label(s)} {a:.1%}" for s, a in zip(arrays.subsets, arrays.accuracy, strict=True))
-    yield Picture(
+    return Picture(
         "confusion_matrix",
         confusion_matrix(arrays),
         f"Confusion matrices given each subset. Predicted rightly: {right}.",
@@ -56,16 +60,20 @@ def classification_pictures(found: Predictions) -> Iterator[Picture]:
     )
 
 
-def attention_pictures(model: Any, data: Data, render: Render | None) -> Iterator[Picture]:
+def attention_pictures(model: Any, data: Data, render: Render | None) -> Iterator[Drawing]:
     """Where the encoders look, if some are of the library's own."""
     if not isinstance(model, MultimodalClassifier):
         return
     names = [name for name in spread(data, 1).names if name in model.names]
     if not any(own_encoder(model.encoder(name)) for name in names):
         return
+    yield Drawing("attention maps", lambda: _attention(model, data, render))
+
+
+def _attention(model: MultimodalClassifier, data: Data, render: Render | None) -> Picture:
     arrays = AttentionMaps.of(model, data)
     lookers = "; ".join(f"{name}: {', '.join(each)}" for name, each in arrays.weights.items())
-    yield Picture(
+    return Picture(
         "attention_maps",
         attention_maps(arrays, render),
         f"Attention maps over the tokens of a few data points. Who looks: {lookers}.",

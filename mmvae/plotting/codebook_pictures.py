@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from mmvae.plotting.code_usage import CodeUsage, code_usage
 from mmvae.plotting.counts import modalities
 from mmvae.plotting.page import Page
-from mmvae.plotting.pictures import Picture
+from mmvae.plotting.pictures import Drawing, Picture
 
 
 def write_codebook(page: Page, arrays: CodeUsage) -> None:
@@ -31,10 +31,14 @@ def write_codebook(page: Page, arrays: CodeUsage) -> None:
     )
 
 
-def codebook_pictures(arrays: CodeUsage) -> Iterator[Picture]:
+def codebook_pictures(arrays: CodeUsage) -> Iterator[Drawing]:
     """How often each code is used, by whom."""
+    yield Drawing("use of the codes", lambda: _usage(arrays))
+
+
+def _usage(arrays: CodeUsage) -> Picture:
     owned = "; ".join(f"{count}: {share:.0%}" for count, share in enumerate(arrays.owned, 1))
-    yield Picture(
+    return Picture(
         "code_usage",
         code_usage(arrays),
         f"Bars of the use of each code by {', '.join(arrays.names)}. Shares of the codes in use by number of owners: "

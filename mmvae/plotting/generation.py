@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from mmvae.evaluation.abilities import Generates, Samples
 from mmvae.inference import infer
 from mmvae.plotting.cells import Cells, Render, blank
-from mmvae.plotting.inputs import chosen_subsets, class_labels, distinct_rows, evaluating, inferable, require, spread
+from mmvae.plotting.inputs import chosen_subsets, distinct_rows, evaluating, inferable, require, shown_labels, spread
 from mmvae.plotting.style import INK, MUTED, bare, new_figure, panels, style
 from mmvae.sources import Data
 from mmvae.subsets import Subset, label
@@ -67,7 +67,7 @@ class CrossGeneration:
         """
         require(model, Generates, "does not generate; this plot needs a model with generate()")
         pool = spread(data, _POOL)
-        batch = pool[distinct_rows(class_labels(pool), pool.size, rows).tolist()]
+        batch = pool[distinct_rows(shown_labels(pool), pool.size, rows).tolist()]
         chosen = chosen_subsets(model, batch, subsets)
         generated, inferred = {}, {}
         for subset in chosen:

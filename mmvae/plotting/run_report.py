@@ -8,7 +8,6 @@ from typing import Any, Protocol, runtime_checkable
 
 from mmvae.evaluation import Evaluation
 from mmvae.evaluation.abilities import Generates, Predicts
-from mmvae.evaluation.results import Unavailable
 from mmvae.nn.codebook.dimensions import HasCodebook
 from mmvae.plotting.cells import Render
 from mmvae.plotting.classifier_pictures import attention_pictures, classification_pictures, write_classification
@@ -108,48 +107,51 @@ def report(
     facts = provenance(model)
     page = Page(title or f"{kind} on {names}", f"{kind}, {_size_of(model)}. Written {facts['Written']}.")
 
+    is_point = is_deterministic(model, spread(data, 1))  # which looks at the data: what does not fit is an error
     page.section("Overview")
-    page.tiles(_key_figures(model, metrics, evaluation))
+    with page.attempt("key figures"):
+        page.tiles(_key_figures(model, metrics, evaluation))
     own = [f"{kind}, as it runs here. {model.note}."] if isinstance(model, Noted) else []
     page.notes(dict.fromkeys([*notes, *own, *(data.notes if isinstance(data, Described) else ())]))
-    write_data(page, model, data)
+    with page.attempt("data"):
+        write_data(page, model, data)
     if token_encoders(model):
         page.section("Encoders")
-        write_encoders(page, model, seconds_per_step(metrics, training))
+        with page.attempt("encoders"):
+            write_encoders(page, model, seconds_per_step(metrics, training))
     if metrics:
         page.section("Training")
         show(page, folder, training_pictures(metrics))
-        write_epochs(page, metrics, training)
+        with page.attempt("table of epochs"):
+            write_epochs(page, metrics, training)
     if evaluation is not None:
         page.section("Evaluation")
         show(page, folder, evaluation_pictures(evaluation))
         show(page, folder, transfer_pictures({type(model).__name__: evaluation}))
         show(page, folder, gap_pictures(evaluation))
-        write_scores(page, evaluation)
+        with page.attempt("scores"):
+            write_scores(page, evaluation)
         page.notes(evaluation.notes if isinstance(evaluation, Evaluation) else ())
     if isinstance(model, Predicts):
         _classification(page, folder, model, data, evaluation, render)
     if isinstance(model, HasCodebook):
         page.section("Codebook")
-        usage = CodeUsage.of(model, data)
-        show(page, folder, codebook_pictures(usage))
-        write_codebook(page, usage)
-    if is_deterministic(model, spread(data, 1)):
+        with page.attempt("codebook"):
+            usage = CodeUsage.of(model, data)
+            show(page, folder, codebook_pictures(usage))
+            write_codebook(page, usage)
+    if is_point:
         page.section("Latents")
-        show(page, folder, latent_pictures(model, data))
+        with page.attempt("latents"):
+            show(page, folder, latent_pictures(model, data))
     else:
         page.section("Posterior")
         show(page, folder, posterior_pictures(model, data))
-    refined = list(refinement_pictures(model, data)) if isinstance(model, RefinesItself) else []
-    if refined:
-        page.section("Refinement")
-        show(page, folder, refined)
+    if isinstance(model, RefinesItself):
+        _refinement(page, folder, model, data)
     if isinstance(model, Generates):
         page.section("Generation")
-        try:
-            show(page, folder, generation_pictures(model, data, render))
-        except ValueError as reason:  # a model may have been built without its decoders
-            page.paragraph(f"Left out. {reason}")
+        show(page, folder, generation_pictures(model, data, render))
     page.section("Configuration")
     write_configuration(page, configuration)
     page.section("Reproduction")
@@ -179,14 +181,21 @@ def _classification(
     if batch.labels is None:
         page.paragraph("The data looked at has no labels.")
     else:
-        found = predictions(model, batch)
-        try:
+        with page.attempt("predictions"):
+            found = predictions(model, batch)
             if not any(row["metric"] == "f1_macro" for row in rows_of(evaluation or ())):  # these are above, already
                 write_classification(page, found)
-            show(page, folder, classification_pictures(found))
-        except Unavailable as reason:
-            page.paragraph(f"Left out, since {reason}.")
-    show(page, folder, attention_pictures(model, data, render))
+            show(page, folder, classification_pictures(found, batch.classes))
+    with page.attempt("attention maps"):
+        show(page, folder, attention_pictures(model, data, render))
+
+
+def _refinement(page: Page, folder: Path, model: Any, data: Data) -> None:
+    """What refinement does, if there is data to show it on."""
+    drawings = list(refinement_pictures(model, data))
+    if drawings:
+        page.section("Refinement")
+        show(page, folder, drawings)
 
 
 def _size_of(model: Any) -> str:

@@ -70,5 +70,6 @@ class CheckedOnce:
             batch.labels,
             steps={name: batch.steps[name] for name in names if name in batch.steps},
             drawn=batch.drawn,
+            classes=batch.classes,
             conforms_to=self._model.forms,
         )
