@@ -152,10 +152,10 @@ def _as_array(name: str, value: Any) -> np.ndarray:
 def _from_numpy(name: str, array: np.ndarray) -> Tensor:
     """The array as a tensor, which shares its memory where PyTorch can."""
     array = np.asarray(array)
-    kind = array.dtype.kind
-    if kind == "O":
+    if array.dtype.kind == "O":
         array = _from_objects(name, array)
-    elif array.dtype.name.startswith(("bfloat16", "float8")):  # of ml_dtypes, as JAX has them
+    kind = array.dtype.kind
+    if array.dtype.name.startswith(("bfloat16", "float8")):  # of ml_dtypes, as JAX has them
         array = array.astype(np.float32)
     elif kind not in "biufc":
         advice = {"M": "count days or seconds instead", "m": "divide by a unit of time", "V": "pass a column for each"}
