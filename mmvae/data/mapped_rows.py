@@ -12,7 +12,7 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from mmvae.casting import as_tensor
-from mmvae.data.arrays import map_npy
+from mmvae.data.reading import map_npy
 from mmvae.data.rows import as_floats
 
 

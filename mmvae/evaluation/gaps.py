@@ -16,11 +16,10 @@ from mmvae.evaluation.context import Context, is_point_mass
 from mmvae.evaluation.importance import diagnostics, mean_row
 from mmvae.evaluation.pareto import effective_sample_size, pareto_k
 from mmvae.evaluation.results import Row, Unavailable, make_row, mean_and_error
-from mmvae.objectives.traces import log_likelihoods
 from mmvae.refinement import Bound, Gaussian, Gradient, Refinable
 from mmvae.refinement.amortized import RefinesItself
+from mmvae.refinement.balanced_noise import balanced_noise
 from mmvae.refinement.bound import draws_at_a_time
-from mmvae.refinement.noise import balanced_noise
 from mmvae.subsets import label
 
 _MOST_ROWS = 64
@@ -136,10 +135,10 @@ def _own_refinement(
 
 def _log_weights(model: Refinable, batch: Batch, q: Gaussian, num_samples: int) -> Float[Tensor, "K N"]:
     """log p(x, z_k) - log q(z_k), z_k drawn from q, in nats."""
-    proposal, prior = q.distribution, model.prior()
+    proposal, prior = q.distribution, model.prior(batch.context)
 
     def weigh(z: Tensor) -> Tensor:
-        log_p = sum(log_likelihoods(model, batch, z).values(), start=prior.log_prob(z))
+        log_p = sum(model.score(batch, z).values(), start=prior.log_prob(z))
         return log_p - proposal.log_prob(z)
 
     return torch.cat([weigh(z) for z in proposal.sample((num_samples,)).split(draws_at_a_time(len(q.loc)))])

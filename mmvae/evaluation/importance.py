@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from mmvae.evaluation.abilities import Weighs
+from mmvae.abilities import Weighs
 from mmvae.evaluation.context import Context
 from mmvae.evaluation.pareto import effective_sample_size, pareto_k, pareto_k_threshold
 from mmvae.evaluation.results import Row, Unavailable, make_row, mean_and_error

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Float
 from torch import Tensor
 
+from mmvae.storage import read_json, write_json, write_text
 from mmvae.subsets import label
-from mmvae.training.storage import read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -2,6 +2,7 @@
 
 from mmvae.objectives.alignment import AlignedELBO
 from mmvae.objectives.base import Loss, Objective
+from mmvae.objectives.elbo import ELBO
 from mmvae.objectives.mixture_elbo import MixtureELBO
 from mmvae.objectives.schedules import LinearWarmup
 from mmvae.objectives.stratified import StratifiedDReG, StratifiedELBO, StratifiedIWAE
@@ -9,6 +10,7 @@ from mmvae.objectives.subset_elbo import SubsetELBO
 from mmvae.objectives.total_correlation import TotalCorrelation
 
 __all__ = [
+    "ELBO",
     "AlignedELBO",
     "LinearWarmup",
     "Loss",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mmvae.batch import Batch
-from mmvae.nn.processes import together
+from mmvae.collectives import together
 from mmvae.training.captured import (
     CapturedSteps,
     CudaGraphs,
@@ -141,6 +141,11 @@ class Engine:
     def is_main(self) -> bool:
         """Whether this is the process that writes and shows."""
         return self.rank == 0
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimiser of the model that is set up, without what wraps it."""
+        return self._optimizer.optimizer
 
     def setup(self, model: Any, make_optimizer: MakeOptimizer | None, schedule: Schedule | None = None) -> None:
         """Moves a model to the device and makes its optimiser, by default AdamW (Adam where nothing decays).

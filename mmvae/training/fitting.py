@@ -14,14 +14,15 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from mmvae.nn.mode import mode
+from mmvae.modes import mode
 from mmvae.sources import Data, InBlocks, InMemory, Placeable, Source, as_source
-from mmvae.streamed import Streamed, as_stream
+from mmvae.streams import Streamed, as_stream
 from mmvae.training.checked import CheckedOnce, sound
 from mmvae.training.checkpoint import Checkpoints
 from mmvae.training.display import Display
 from mmvae.training.engine import Engine, MakeOptimizer
 from mmvae.training.feed import Feed, RowFeed, split
+from mmvae.training.fingerprint import data_in_words, optimizer_in_words, schedule_in_words
 from mmvae.training.folder import existing_run, start_run
 from mmvae.training.journal import Journal
 from mmvae.training.learning_rate import Schedule
@@ -173,16 +174,19 @@ def fit(
             stack.enter_context(environment())
         parts = _parts(data, observed, labels, validation, seed, model)
         engine = Engine(device, settings)
+        engine.setup(model, optimizer, schedule)
         folder = None if out is None else Path(out)
         state = None
         if folder is not None:
-            training = {**settings.fixed(), "devices": engine.world, **_sizes(*parts)}
+            training = {**settings.fixed(), "devices": engine.world, **_sizes(*parts), **_facts(*parts)}
+            training["optimizer"] = optimizer_in_words(engine.optimizer)
+            if schedule is not None:
+                training["schedule_factors"] = schedule_in_words(schedule)
             state = existing_run(folder, model, training, resume)
             engine.barrier()
             if engine.is_main and state is None:
                 start_run(folder, model, training)
             engine.barrier()
-        engine.setup(model, optimizer, schedule)
         checkpoints = Checkpoints(folder)
         loop = Loop(model, engine, *_feeds(*parts, engine, settings, model), settings, checkpoints)
         journal = Journal(folder if engine.is_main else None, [] if state is None else state["rows"])
@@ -247,6 +251,19 @@ def _sizes(part: _Part, validation: _Part | None) -> dict[str, Any]:
     sizes: dict[str, Any] = {"rows": len(part), "validation_rows": 0 if validation is None else len(validation)}
     blocks = part.source.blocks if isinstance(part, _Chosen) and isinstance(part.source, InBlocks) else None
     return sizes if blocks is None else {**sizes, "blocks": asdict(blocks)}
+
+
+def _facts(part: _Part, validation: _Part | None) -> dict[str, Any]:
+    """What tells data from other data of the same size; nothing of a stream."""
+    facts: dict[str, Any] = {}
+    for prefix, each in (("", part), ("validation_", validation)):
+        if isinstance(each, _Chosen) and (
+            not prefix or not isinstance(part, _Chosen) or each.source is not part.source
+        ):
+            words = data_in_words(each.source)
+            labels = words.pop("", None)
+            facts |= {f"{prefix}data": words} | ({} if labels is None else {f"{prefix}labels": labels})
+    return facts
 
 
 def _feeds(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmvae.nn.mode import mode
+from mmvae.modes import mode
 from mmvae.training.alike import alike
 from mmvae.training.checkpoint import Checkpoints, State
 from mmvae.training.display import Display

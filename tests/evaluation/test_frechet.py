@@ -11,8 +11,7 @@ from torch import nn
 
 from mmvae import Batch
 from mmvae.evaluation import evaluate, frechet_distance
-from mmvae.evaluation.frechet import feature_distance
-from mmvae.evaluation.inception import Inception
+from mmvae.evaluation.frechet import Inception, feature_distance
 
 
 def random_covariance(size: int, rank: int, seed: int) -> torch.Tensor:

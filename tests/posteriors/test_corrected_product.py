@@ -55,14 +55,22 @@ def test_by_hand() -> None:
     torch.testing.assert_close(found.variance, torch.tensor([[1 / 6]]))
 
 
-def test_posteriors_wider_than_the_prior_count_as_wide_as_it() -> None:
-    """Of which the exact formula would make a negative precision; one by itself stays as it is."""
+def test_the_result_is_never_wider_than_the_widest_expert() -> None:
+    """Where the exact formula would give a negative precision; one expert by itself stays as it is."""
     loc, scale = torch.full((3, 2, 1), 0.5), torch.full((3, 2, 1), 2.0)
     found = CorrectedProduct().fuse(Experts(("a", "b", "c"), loc, scale, None, dist.Normal))
-    torch.testing.assert_close(found.variance, torch.ones(2, 1))
+    torch.testing.assert_close(found.variance, torch.full((2, 1), 4.0))
     torch.testing.assert_close(found.mean, torch.full((2, 1), 1.5))
     alone = CorrectedProduct().fuse(Experts(("a",), loc[:1], scale[:1], None, dist.Normal))
     torch.testing.assert_close(alone.variance, torch.full((2, 1), 4.0))
+
+
+def test_an_expert_like_the_prior_adds_nothing() -> None:
+    """N(3, 4) beside N(0, 1), which says nothing: the product over the prior is N(3, 4) again."""
+    loc, scale = torch.tensor([[[3.0]], [[0.0]]]), torch.tensor([[[2.0]], [[1.0]]])
+    found = CorrectedProduct().fuse(Experts(("a", "b"), loc, scale, None, dist.Normal))
+    torch.testing.assert_close(found.mean, torch.tensor([[3.0]]))
+    torch.testing.assert_close(found.variance, torch.tensor([[4.0]]))
 
 
 def test_gradients_pass_through() -> None:

@@ -10,20 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmvae import Batch, Latents, Modality, models
+from mmvae import Latents, Modality, models
 from mmvae.distributions import product_of_gaussians
 from mmvae.likelihoods import Likelihood
 from mmvae.models import MultimodalVAE
 from mmvae.objectives import SubsetELBO
-from mmvae.posteriors import Experts, JointPosterior, UnimodalExperts
+from mmvae.posteriors import Experts, Fusion, JointPosterior
 from mmvae.testing import LikelihoodContract, ModelContract, PosteriorContract
 
 
-class Tempered(JointPosterior):
+class Tempered(Fusion):
     """A product of experts with half a prior among them."""
-
-    def forward(self, batch: Batch, experts: UnimodalExperts) -> Any:
-        return self.fuse(experts(batch))
 
     def fuse(self, experts: Experts, members: Tensor | None = None) -> Any:
         loc, scale = product_of_gaussians(
