@@ -11,7 +11,7 @@ from torch import Tensor
 from mmvae.abilities import Predicts
 from mmvae.evaluation.context import Context, Inferred
 from mmvae.evaluation.registry import METRICS
-from mmvae.evaluation.results import OBSERVED, OtherKind, Row, Unavailable, make_row, mean_and_error
+from mmvae.evaluation.results import OBSERVED, OtherKind, Row, Unavailable, make_row, mean_and_error, share_error
 from mmvae.labels import known_labels
 from mmvae.subsets import label
 
@@ -102,7 +102,8 @@ def _each(context: Context) -> Iterator[tuple[str, Inferred]]:
 
 def _of_classes(predicted: Int64[Tensor, "n"], truth: Int64[Tensor, "n"]) -> dict[str, Score]:
     occurring = torch.cat([predicted, truth]).unique()
-    scores = {"accuracy": mean_and_error((predicted == truth).double())}
+    accuracy, error = mean_and_error((predicted == truth).double())
+    scores = {"accuracy": (accuracy, error or share_error(accuracy, len(truth)))}
     return scores | {"f1_macro": _f1_macro(predicted[:, None] == occurring, truth[:, None] == occurring)}
 
 

@@ -18,6 +18,9 @@ from mmvae.subsets import label
 
 __all__ = ["code_agreement", "code_divergence", "code_information", "code_purity", "codebook"]
 
+_TRUSTED = 4
+"""Data (or steps) for each code in use, from which on codes that say nothing about classes have little information."""
+
 
 def codebook(context: Context) -> Iterator[Row]:
     """How a model with a codebook uses it, each modality inferred from by itself.
@@ -158,7 +161,9 @@ def _meanings(codes: Mapping[str, Tensor], classes: Mapping[str, Tensor], size: 
     parts = {name: (codes[name], classes[name]) for name in codes} | ({"": together} if len(codes) > 1 else {})
     for metric, measure in (("codebook_nmi", code_information), ("codebook_purity", code_purity)):
         for target, (found, kinds) in parts.items():
-            yield make_row(metric, measure(found, kinds), target=target, n=len(found))
+            many = len(found) < _TRUSTED * len(found.unique())
+            note = f"fewer than {_TRUSTED} data for each code in use: high even if codes say nothing" if many else None
+            yield make_row(metric, measure(found, kinds), target=target, n=len(found), note=note)
     if len(codes) > 1:
         divergence = code_divergence(codes, classes, size)
         if divergence == divergence:

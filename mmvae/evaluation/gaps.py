@@ -102,7 +102,8 @@ def _gaps(context: Context, model: Refinable, subset: tuple[str, ...], rows: Int
     context.reseed("gaps", "weights", subset)
     weights = _log_weights(model, batch, best, context.num_samples).double()
     likelihood = weights.logsumexp(0) - math.log(context.num_samples)
-    extras = diagnostics(effective_sample_size(weights), pareto_k(weights), context.num_samples)
+    found = effective_sample_size(weights).cpu(), pareto_k(weights).cpu()
+    extras = diagnostics(context, "approximation_gap", subset, *found)
     yield mean_row("approximation_gap", (likelihood - optimum).cpu(), subset, **extras)
 
     if isinstance(model, RefinesItself) and set(subset) == set(model.names):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmvae.evaluation.context import Context, Inferred, mean_over_steps
 from mmvae.evaluation.linear_probe import fit_logistic, labels_for_probe
-from mmvae.evaluation.results import Row, Unavailable, make_row
+from mmvae.evaluation.results import Row, Unavailable, make_row, share_error
 
 _VALIDATION = 0.2
 """The share of the training data on which a head's settings are chosen."""
@@ -56,13 +56,12 @@ class Transfer:
     def rows(self) -> Iterator[Row]:
         """Rows of an evaluation: ``transfer`` by pair; ``transfer_mean`` and ``transfer_ratio``, means over pairs."""
         for (source, target), value in self.accuracy.items():
-            error = math.sqrt(value * (1 - value) / self.n[target])
             yield make_row(
                 "transfer",
                 value,
                 (source,),
                 target,
-                stderr=error,
+                stderr=share_error(value, self.n[target]),
                 n=self.n[target],
                 n_train=self.n_train[source],
                 majority=self.majority[target],

@@ -3,6 +3,7 @@
 from mmvae.objectives.alignment import AlignedELBO
 from mmvae.objectives.base import Loss, Objective
 from mmvae.objectives.elbo import ELBO
+from mmvae.objectives.judging import Judge
 from mmvae.objectives.mixture_elbo import MixtureELBO
 from mmvae.objectives.schedules import LinearWarmup
 from mmvae.objectives.stratified import StratifiedDReG, StratifiedELBO, StratifiedIWAE
@@ -12,6 +13,7 @@ from mmvae.objectives.total_correlation import TotalCorrelation
 __all__ = [
     "ELBO",
     "AlignedELBO",
+    "Judge",
     "LinearWarmup",
     "Loss",
     "MixtureELBO",

@@ -211,13 +211,17 @@ class ModelContract(InferenceContract):
         for generated, shape in (
             (model.generate(latents), (6,)),
             (model.generate(latents, num_samples=2), (2, 6)),
-            (model.sample(4, self.make_covariates()), (4,)),
+            (self._sampled(model, 4), (4,)),
         ):
             assert tuple(generated) == model.names
             for name, value in generated.items():
                 assert value.shape == (*shape, *data[name].shape[1:])
                 assert value.dtype == data[name].dtype
                 assert value.isfinite().all()
+
+    def _sampled(self, model: Any, num_samples: int) -> dict[str, Tensor]:
+        known = self.make_covariates()
+        return model.sample(num_samples, covariates=known) if known else model.sample(num_samples)
 
     # Bounds.
 
@@ -287,7 +291,7 @@ class ModelContract(InferenceContract):
             model.elbo(data)
             model.log_likelihood(data, num_samples=2)
             model.generate(latents)
-            model.sample(2, self.make_covariates())
+            self._sampled(model, 2)
             states.append(torch.rand(()))
         assert states[0] != states[1]
         assert [part.training for part in model.modules()] == modes

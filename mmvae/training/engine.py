@@ -280,9 +280,9 @@ class Engine:
         torch.distributed.all_gather_object(values, value)
         return values
 
-    def agreed(self, wish: bool) -> bool:
-        """The wish of the main process, which all processes follow."""
-        return wish if self.world == 1 else bool(self._fabric.broadcast(wish))
+    def agreed(self, value: Any) -> Any:
+        """The value of the main process, which all processes follow."""
+        return value if self.world == 1 else self._fabric.broadcast(value)
 
     @contextlib.contextmanager
     def losses_named(self, advice: str) -> Iterator[None]:

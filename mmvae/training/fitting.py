@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mmvae.modes import mode
+from mmvae.objectives import Judge
 from mmvae.sources import Data, InBlocks, InMemory, Placeable, Source, as_source
 from mmvae.streams import Streamed, as_stream
 from mmvae.training.checked import CheckedOnce, sound
@@ -24,15 +25,17 @@ from mmvae.training.engine import Engine, MakeOptimizer
 from mmvae.training.feed import Feed, RowFeed, split
 from mmvae.training.fingerprint import data_in_words, optimizer_in_words, schedule_in_words
 from mmvae.training.folder import existing_run, start_run
-from mmvae.training.journal import Journal
+from mmvae.training.journal import MetricsFile, TensorBoard
 from mmvae.training.learning_rate import Schedule
 from mmvae.training.loop import Loop
+from mmvae.training.plan import judge_of, settled_after
 from mmvae.training.randomness import derived_seed, randomness_kept, seed_generators
 from mmvae.training.run import Run
 from mmvae.training.settings import Acceleration, MatmulPrecision, Precision, Settings
 from mmvae.training.stream_feed import StreamFeed
 from mmvae.training.switches import Interrupts, environment, validated_distributions
 from mmvae.training.switches import matmul_precision as switched_matmul_precision
+from mmvae.training.watchers import Watchers, checked_watchers
 
 _NOISE = 0
 _SHARE_OF_GPU_MEMORY = 0.5
@@ -54,6 +57,7 @@ def fit(
     max_grad_norm: float | None = None,
     validation: Data | Streamed | DataLoader[Any] | float | None = None,
     patience: int | None = None,
+    select: str | Judge | None = None,
     restore_best: bool = True,
     seed: int = 0,
     out: str | Path | None = None,
@@ -65,6 +69,7 @@ def fit(
     acceleration: Acceleration = "auto",
     validate_args: bool = False,
     checkpoint_seconds: float = 600.0,
+    watch: Sequence[Any] = (),
     progress: bool = True,
 ) -> Run:
     """Trains a model.
@@ -75,8 +80,10 @@ def fit(
     With another number of processes, and as many rows a step in all, it continues on the same data with other draws.
 
     **Which weights.** With ``validation``, the model and ``model.safetensors`` hold the weights of the epoch of the
-    best validation score, otherwise the latest. The score is the ELBO; of classifiers the task's loss; of models that
-    have neither, their loss. The checkpoint always has the latest.
+    best validation score, otherwise the latest; the checkpoint always has the latest. The objective says what the
+    score is (:meth:`mmvae.objectives.Objective.judged_by`): the ELBO, or the loss where modality weights or beta lead
+    training elsewhere. Classifiers are judged by the loss of their task, other models by their loss. ``select`` names
+    another term.
 
     **Ctrl-C** is granted after the current step: a checkpoint is written, the model gets its weights as above, and
     ``KeyboardInterrupt`` is raised, so that a script stops; catch it to go on with the model as it is. A second
@@ -107,8 +114,10 @@ def fit(
         validation: other data, or the fraction of the data to hold out (chosen by the seed; not of a stream); looked
             at after each epoch, always with the same random draws.
         patience: stop when the validation score has not improved for this many epochs.
-        restore_best: with validation, keep the weights of its best score. The ELBO is in honest nats: where weights
-            of modalities or of the KL lead training elsewhere, ``False`` keeps the latest weights instead.
+        select: Term that validation compares: ``"loss"``, ``"elbo"``, ``"alignment"`` or another term of the loss, the
+            name of a modality (its log-likelihood), or a :class:`mmvae.objectives.Judge`, which also says whether
+            higher is better. The loss in validation is the one at the end of all schedules of its weights.
+        restore_best: with validation, keep the weights of its best score; ``False`` keeps the latest weights.
         seed: of the order of the data and of all draws.
         out: folder of the run.
         resume: continue the run in ``out``, if there is one.
@@ -125,6 +134,9 @@ def fit(
             loss with :func:`torch.compile`; ``"none"`` does neither. See the page "Fast training".
         validate_args: let Pyro check the arguments of all distributions; slower.
         checkpoint_seconds: write a checkpoint at least this often, besides the one after each epoch.
+        watch: Watchers, objects with methods ``begin(run)``, ``epoch(rows, model)`` and ``end(run)``, each optional;
+            see :class:`mmvae.training.Watcher` and the page "Watchers". ``epoch`` may return ``"stop"``. With several
+            processes, the main one calls them.
         progress: show a bar, or a line for each epoch where the output is no terminal.
 
     Returns:
@@ -133,6 +145,7 @@ def fit(
     Raises:
         ValueError: for data that does not fit the model, settings out of their range, or a folder that holds another
             run, or the same and ``resume`` is not set; with ``acceleration="graph"``, if steps cannot be captured.
+        TypeError: for a watcher without any of the three methods.
         FloatingPointError: if the loss is no longer finite; names the epoch, the step and the term at fault. The last
             good checkpoint is kept.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
@@ -166,6 +179,10 @@ def fit(
     )
     if patience is not None and validation is None:
         raise ValueError("patience: early stopping looks at validation data; pass validation=, a fraction or data.")
+    if select is not None and validation is None:
+        raise ValueError("select: it names what validation compares; pass validation=, a fraction or data.")
+    judge = None if validation is None else judge_of(model, select)
+    watch = checked_watchers(watch)
     if resume and out is None:
         raise ValueError("resume: there is nothing to resume from without the folder of the run; pass out=.")
     with contextlib.ExitStack() as stack:
@@ -182,28 +199,39 @@ def fit(
             training["optimizer"] = optimizer_in_words(engine.optimizer)
             if schedule is not None:
                 training["schedule_factors"] = schedule_in_words(schedule)
+            training |= {} if judge is None else {"judge": asdict(judge)}
             state = existing_run(folder, model, training, resume)
             engine.barrier()
             if engine.is_main and state is None:
                 start_run(folder, model, training)
             engine.barrier()
         checkpoints = Checkpoints(folder)
-        loop = Loop(model, engine, *_feeds(*parts, engine, settings, model), settings, checkpoints)
-        journal = Journal(folder if engine.is_main else None, [] if state is None else state["rows"])
-        stack.callback(journal.close)
-        display = stack.enter_context(Display(progress and engine.is_main, epochs, loop.steps))
+        feeds = _feeds(*parts, engine, settings, model)
+        loop = Loop(model, engine, *feeds, settings, checkpoints, judge, settled_after(model))
+        display = Display(epochs, loop.steps) if progress and engine.is_main else None
+        say = _nothing if display is None else display.say
+        files = [] if folder is None else [MetricsFile(folder), TensorBoard(folder)]
+        shown = [] if display is None else [display]
+        kept = f"Training is kept in the last checkpoint: {checkpoints}."
+        watchers = Watchers([*files, *shown, *watch] if engine.is_main else [], engine.agreed, kept)
         stack.enter_context(validated_distributions(validate_args))
         stack.enter_context(switched_matmul_precision(matmul_precision))
-        engine.accelerate(display.say)
+        engine.accelerate(say)
         stack.enter_context(mode(model, training=True))
         seed_generators(derived_seed(seed, _NOISE, engine.rank))
         if state is not None:
             loop.resume(state)
+        if select is not None:
+            loop.require_term()  # now, before an epoch of training
         advice = f"The last checkpoint: {checkpoints}. Start the script again, with resume=True, to go on from it."
         with engine.losses_named(advice):
-            loop.run(journal, display, stack.enter_context(Interrupts()))
+            run = loop.run(watchers, stack.enter_context(Interrupts()), say)
             engine.barrier()  # all that was written is there, for every process, when fit returns
-    return Run(model, folder, loop.rows, loop.best_epoch)
+    return run
+
+
+def _nothing(text: str) -> None:
+    """Takes a line for the user where none is shown."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,18 +12,19 @@ import torch
 from torch import Tensor
 
 from mmvae.modes import mode
+from mmvae.objectives.judging import Judge
 from mmvae.training.alike import alike
 from mmvae.training.checkpoint import Checkpoints, State
-from mmvae.training.display import Display
 from mmvae.training.engine import Engine
 from mmvae.training.feed import Feed
-from mmvae.training.journal import Journal, Row, metrics_row
+from mmvae.training.journal import Row, metrics_row
 from mmvae.training.means import Means, mean_of
 from mmvae.training.randomness import derived_seed, random_state, randomness_kept, seed_generators, set_random_state
-from mmvae.training.run import score
+from mmvae.training.run import Run, score
 from mmvae.training.saving import set_tensors, tensors_of, write_weights
 from mmvae.training.settings import Settings
 from mmvae.training.switches import Interrupts
+from mmvae.training.watchers import Progress, Watchers
 
 _STEPS_BETWEEN_CHECKS = 50
 """How often the loop waits for the device, to see whether the loss is still finite."""
@@ -51,6 +54,8 @@ class Loop:
         validation: its feed, or ``None``.
         settings: of the run.
         checkpoints: where to keep them.
+        judge: What validation compares; by default the term that suits those which are recorded.
+        settled_after: Number of epochs after which no weight of the loss changes any more.
     """
 
     def __init__(
@@ -61,6 +66,8 @@ class Loop:
         validation: Feed | None,
         settings: Settings,
         checkpoints: Checkpoints,
+        judge: Judge | None = None,
+        settled_after: float = 0.0,
     ) -> None:
         self.model = model
         self.rows: list[Row] = []
@@ -69,6 +76,7 @@ class Loop:
         self._validation = validation
         self._settings = settings
         self._checkpoints = checkpoints
+        self._judge, self._settled_after = judge, settled_after
         self._epoch = 0  # how many were completed
         self._step = 0  # how many of the next epoch were completed
         self._seconds = 0.0  # spent on them
@@ -111,43 +119,69 @@ class Loop:
         turn = derived_seed(self._settings.seed, _OTHER_PROCESSES, self._epoch * self.steps + self._step)
         seed_generators(derived_seed(turn, self._engine.world, rank))
 
-    def run(self, journal: Journal, display: Display, interrupts: Interrupts) -> None:
-        """Trains until all epochs are done or validation no longer improves.
+    def run(self, watchers: Watchers, interrupts: Interrupts, say: Callable[[str], None]) -> Run:
+        """Trains until all epochs are done, validation no longer improves, or a watcher wants to stop.
 
         However it ends, the model holds the best weights, if there was a validation.
 
         Args:
-            journal: takes the rows of each epoch.
-            display: shows how far it is.
+            watchers: follow the run.
             interrupts: says when Ctrl-C was pressed.
+            say: takes a line for the user.
+
+        Returns:
+            The run.
 
         Raises:
             FloatingPointError: if the loss or a weight is no longer finite.
             KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
         """
-        try:
-            if self._epoch == self._step == 0:
-                self._write_checkpoint()  # now, so that a folder that cannot be written is known at once
-            while self._epoch < self._settings.epochs and not self._is_exhausted():
-                self._train(display, interrupts)
-                rows = self._close_epoch(interrupts)
-                journal.add(rows)
-                self._write_checkpoint()
-                self._write_weights()
-                display.epoch(rows)
-                interrupts.grant()
-        except KeyboardInterrupt:
-            self._stop(display)
-            raise
-        finally:
-            if self._best is not None and self._settings.restore_best:
-                set_tensors(self.model, self._best.tensors)
+        with watchers.over(self._report):
+            try:
+                if self._epoch == self._step == 0:
+                    self._write_checkpoint()  # now, so that a folder that cannot be written is known at once
+                self._epochs(watchers, interrupts, say)
+            except KeyboardInterrupt:
+                self._stop(say)
+                raise
+            finally:
+                if self._best is not None and self._settings.restore_best:
+                    set_tensors(self.model, self._best.tensors)
+        return self._report()
+
+    def require_term(self) -> None:
+        """Raises a ``ValueError`` unless validation records the term of the judge; looks at its first batch."""
+        if self._validation is None or self._judge is None:
+            return
+        with self._evaluating(self._validation, self._epoch):
+            batch = next(self._validation.in_order(), None)
+            if batch is None:  # with fewer rows than processes
+                return
+            loss, terms = self._engine.evaluate(batch)
+        self._judge.score({name: float(value) for name, value in {"loss": loss, **terms}.items()})
+
+    def _report(self) -> Run:
+        """The run as it is now; what is done to its rows does not change those of the loop."""
+        return Run(self.model, self._checkpoints.folder, [dict(row) for row in self.rows], self.best_epoch)
+
+    def _epochs(self, watchers: Watchers, interrupts: Interrupts, say: Callable[[str], None]) -> None:
+        """The epochs that are left."""
+        while self._epoch < self._settings.epochs and not self._is_exhausted():
+            self._train(watchers, interrupts)
+            rows = self._close_epoch(interrupts)
+            self._write_checkpoint()  # before watchers look, so that an epoch is kept whatever they do
+            self._write_weights()
+            stopping = watchers.epoch(rows, self.model)
+            if stopping is not None:
+                say(f"stopped after {self._epoch} epochs by the watcher {stopping}")
+                return
+            interrupts.grant()
 
     def _is_exhausted(self) -> bool:
         patience = self._settings.patience
         return patience is not None and self._best is not None and self._epoch - self._best.epoch >= patience
 
-    def _train(self, display: Display, interrupts: Interrupts) -> None:
+    def _train(self, watchers: Watchers, interrupts: Interrupts) -> None:
         """The steps of an epoch that are left of it."""
         started = time.perf_counter() - self._seconds
         batches = self._feed.shuffled(self._epoch, self._step)
@@ -166,10 +200,10 @@ class Loop:
             is_check = self._step % _STEPS_BETWEEN_CHECKS == 0 or self._step == self._feed.steps
             if is_check:
                 self._require_finite(self._means, "step")
-                display.figures(self._means.result())
             if (is_check or self._engine.world == 1) and self._is_checkpoint_due():
                 self._write_checkpoint()
-            display.step(self._epoch, self._step)
+            means = self._means.result() if is_check else None
+            watchers.step(Progress(self._epoch, self._step, None, means))
             interrupts.grant()
 
     def _close_epoch(self, interrupts: Interrupts) -> list[Row]:
@@ -182,24 +216,24 @@ class Loop:
         if self._validation is not None:
             rows.append(self._validate(self._validation, number, interrupts))
         self._settled = False
-        if self._validation is not None and (self._best is None or score(rows[-1]) > self._best.score):
-            tensors = {name: value.clone() for name, value in tensors_of(self.model).items()}
-            self._best = _Best(number, score(rows[-1]), tensors)
+        if self._validation is not None:
+            self._keep_best(number, score(rows[-1], self._judge))
         self.rows.extend(rows)
         self._epoch, self._step, self._seconds, self._means = number, 0, 0.0, Means()
         self._settled = True
         return rows
 
-    def _validate(self, feed: Feed, number: int, interrupts: Interrupts) -> Row:
-        """A row of means over the validation data.
+    def _keep_best(self, number: int, score: float) -> None:
+        """Keeps the weights of an epoch if its score is the highest so far."""
+        if self._best is None or score > self._best.score:
+            tensors = {name: value.clone() for name, value in tensors_of(self.model).items()}
+            self._best = _Best(number, score, tensors)
 
-        The draws are the same after every epoch, and training goes on as if there had been no validation.
-        """
+    def _validate(self, feed: Feed, number: int, interrupts: Interrupts) -> Row:
+        """A row of means over the validation data."""
         started = time.perf_counter()
         means = Means()
-        seed = derived_seed(self._settings.seed, _VALIDATION, self._engine.rank)
-        with mode(self.model, training=False), randomness_kept(), feed.undisturbed():
-            seed_generators(seed)
+        with self._evaluating(feed, number):
             for step, batch in enumerate(feed.in_order()):
                 means.add(step, batch.size, *self._engine.evaluate(batch))
                 interrupts.grant()
@@ -207,10 +241,28 @@ class Loop:
         result = mean_of(self._engine.gather(means.totals()))
         return metrics_row(number, "validation", result, time.perf_counter() - started)
 
+    @contextlib.contextmanager
+    def _evaluating(self, feed: Feed, number: int) -> Iterator[None]:
+        """The model as validation looks at it; training then goes on as if there had been no validation.
+
+        The draws are the same after every epoch. The weights of the loss are those at the end of their schedules,
+        since in a warm-up early epochs would look best.
+        """
+        with mode(self.model, training=False), randomness_kept(), feed.undisturbed():
+            seed_generators(derived_seed(self._settings.seed, _VALIDATION, self._engine.rank))
+            self._fill_epoch(max(self._epochs_before + number, self._settled_after))
+            try:
+                yield
+            finally:
+                self._set_epoch(number)
+
     def _set_epoch(self, epochs: float) -> None:
         """Tells the schedules of weights how many epochs this run has trained for."""
+        self._fill_epoch(self._epochs_before + epochs)
+
+    def _fill_epoch(self, value: float) -> None:
         with torch.no_grad():
-            self.model.epoch.fill_(self._epochs_before + epochs)
+            self.model.epoch.fill_(value)
 
     # What is written.
 
@@ -249,7 +301,7 @@ class Loop:
             tensors = tensors_of(self.model) if best is None else best.tensors
             write_weights(self._checkpoints.folder, tensors)
 
-    def _stop(self, display: Display) -> None:
+    def _stop(self, say: Callable[[str], None]) -> None:
         """Leaves a checkpoint after Ctrl-C.
 
         In the middle of a step, or with several processes (which Ctrl-C stops at different steps), that is the last
@@ -262,8 +314,8 @@ class Loop:
                 self._write_checkpoint()
             self._write_weights()
         except FloatingPointError as error:
-            display.say(f"no checkpoint was written: {error}")
-        display.say(
+            say(f"no checkpoint was written: {error}")
+        say(
             f"interrupted after {self._epoch} epochs and {self._step} steps; call fit again with resume=True to go on "
             f"from {self._checkpoints}"
         )

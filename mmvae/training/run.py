@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmvae.objectives.judging import Judge, usual_judge
 from mmvae.training.journal import METRICS_FILE, Row, read_metrics
-from mmvae.training.saving import load
+from mmvae.training.saving import load, read_configuration
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +22,7 @@ class Run:
         metrics: a row for each epoch and split: ``epoch`` (from 1), ``split`` ("train" or "validation"), ``loss``, one
             entry for each term of the loss (nats, mean per datum), ``seconds``.
         best_epoch: with validation, the epoch of the best score, whose weights the model holds unless it was told not
-            to restore them.
+            to restore them. What is compared is the choice of ``fit(select=)``.
     """
 
     model: Any = field(repr=False)
@@ -44,18 +46,31 @@ class Run:
         folder = Path(path)
         model = load(folder, model)
         rows = read_metrics(folder / METRICS_FILE)
-        return cls(model, folder, rows, best_epoch(rows))
+        return cls(model, folder, rows, best_epoch(rows, read_configuration(folder).get("training", {})))
 
 
-def score(row: Row) -> float:
-    """What validation compares, higher is better: the ELBO; of a classifier the negative loss of its task.
+def score(row: Row, judge: Judge | None) -> float:
+    """What validation compares, higher is better.
 
-    A model that has neither is judged by its loss.
+    Args:
+        row: Metrics of a validation.
+        judge: Names the term; by default the one that suits the recorded terms.
     """
-    return row["elbo"] if "elbo" in row else -row["task"] if "task" in row else -row["loss"]
+    return (judge or usual_judge(row)).score(row)
 
 
-def best_epoch(rows: list[Row]) -> int | None:
-    """The first epoch of the highest validation ELBO, ``None`` without validation."""
+def best_epoch(rows: list[Row], training: Mapping[str, Any]) -> int | None:
+    """The first epoch of the highest score in validation, ``None`` without validation.
+
+    Args:
+        rows: Metrics of the run.
+        training: Settings of the run, as in ``config.json``, which name the judge.
+    """
+    judge = judge_in(training)
     validated = [row for row in rows if row["split"] == "validation"]
-    return max(validated, key=score)["epoch"] if validated else None
+    return max(validated, key=lambda row: score(row, judge))["epoch"] if validated else None
+
+
+def judge_in(training: Mapping[str, Any]) -> Judge | None:
+    """The judge that the settings of a run name, ``None`` where the recorded terms decide."""
+    return Judge(**training["judge"]) if "judge" in training else None

@@ -113,7 +113,7 @@ def test_classes_that_training_lacks_and_single_classes_are_noted(data: dict[str
     rows, notes = rows_of(model, train, Batch(data, labels=torch.zeros(60)), ["linear_probe", "retrieval"])
     assert "labels: the data has a single class; scores of telling classes apart mean little." in notes
     assert "retrieval: left out, since the data is of a single class, of which every answer is right." in notes
-    assert {row["metric"] for row in rows} == {"linear_probe", "linear_probe_all"}
+    assert {row["metric"] for row in rows} == {"linear_probe", "linear_probe_all", "linear_probe_protocol"}
 
 
 def test_judges_given_by_hand_are_checked_against_the_labels(data: dict[str, torch.Tensor]) -> None:

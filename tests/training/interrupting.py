@@ -12,6 +12,9 @@ class Interrupting:
     def __init__(self, inner, calls, at_once):
         self.inner, self.calls, self.at_once = inner, calls, at_once
 
+    def __getattr__(self, name):
+        return getattr(self.inner, name)  # what judges it, and where its schedules end
+
     def __call__(self, model, batch):
         self.calls -= 1
         if self.calls == 0:

@@ -144,6 +144,8 @@ class TestCovariatesOfJMVAE(_Conditional):
 
 
 class TestCovariatesOfIterativeVAE(_Conditional):
-    kind = "IterativeVAE"
-    options = {"covariates": COVARIATES, "trunk_width": 4, "hidden": 8, "refinement_hidden": 8, "num_steps": 2}
+    kind, options = (
+        "IterativeVAE",
+        {"covariates": COVARIATES, "trunk_width": 4, "hidden": 8, "refinement_hidden": 8, "num_steps": 2},
+    )
     trains_on_incomplete_data = False
