@@ -107,7 +107,7 @@ def aggregate_calibration(arrays: AggregateCalibration, ax: Axes | None = None) 
             name = f"furthest: dimension {worst}"
             ax.plot(ordered, shares, color=PALETTE[6], linewidth=1.8, zorder=3, label=name)
         ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="prior: share below", ylabel="aggregate posterior: share below")
-        ax.set_title(label(arrays.subset))
+        ax.set_title(label(arrays.subset), parse_math=False)
         ax.plot([], [], color=MUTED, linewidth=0.7, label=f"{int(leaving.sum())} of {len(leaving)} leave the band")
         ax.legend(loc="upper center", bbox_to_anchor=(0.46, -0.14), ncols=2)
         ax.set_aspect("equal")

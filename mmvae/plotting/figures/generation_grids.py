@@ -17,11 +17,11 @@ from mmvae.inference import infer
 from mmvae.plotting.figures.cells import Cells, Render, blank
 from mmvae.plotting.figures.inputs import (
     chosen_subsets,
-    class_labels,
     distinct_rows,
     evaluating,
     inferable,
     require,
+    shown_labels,
     spread,
 )
 from mmvae.plotting.figures.style import INK, MUTED, bare, new_figure, panels, style
@@ -75,7 +75,7 @@ class CrossGeneration:
         """
         require(model, Generates, "does not generate; this plot needs a model with generate()")
         pool = spread(data, _POOL)
-        batch = pool[distinct_rows(class_labels(pool), pool.size, rows).tolist()]
+        batch = pool[distinct_rows(shown_labels(pool), pool.size, rows).tolist()]
         chosen = chosen_subsets(model, batch, subsets)
         generated, inferred = {}, {}
         for subset in chosen:
