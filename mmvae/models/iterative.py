@@ -9,10 +9,12 @@ import torch
 from torch.distributions import Distribution
 
 from mmvae.batch import Batch
+from mmvae.choices import check_choice
 from mmvae.modality import Modality
 from mmvae.models.base import MultimodalVAE, Weights
 from mmvae.models.networks import checked_names, make_encoders, make_likelihoods
-from mmvae.objectives.schedules import Weight, weight_at
+from mmvae.objectives import Stage
+from mmvae.objectives.schedules import LinearWarmup, Weight, weight_at
 from mmvae.posteriors import CorrectedProduct, JointEncoder, JointNetwork, JointPosterior, JointProduct, Product
 from mmvae.refinement import Bound, Gaussian, RefinedELBO, RefinementNetwork
 from mmvae.refinement.amortized import Path, shared_noise, unroll
@@ -65,6 +67,9 @@ class IterativeVAE(MultimodalVAE):
         hidden: width of the joint encoder's layer over all branches.
         refinement_hidden: width of the refinement network.
         refinement_layers: its highway layers.
+        students: When the students learn: ``"along"`` with all other parts, or ``"after"`` them, in a second stage.
+            ``fit`` then trains the stages ``"joint"``, in which all other parts learn without alignment, and
+            ``"students"``, in which these are aligned to a teacher that no longer moves.
         weights: of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
         frozen: parts that are not trained, among ``"decoders"``, ``"joint_posterior"``, ``"refinement"`` and
             ``"experts"`` (the students); likelihoods and prior go with the decoders.
@@ -101,10 +106,12 @@ class IterativeVAE(MultimodalVAE):
         hidden: int = 512,
         refinement_hidden: int = 256,
         refinement_layers: int = 2,
+        students: Literal["along", "after"] = "along",
         weights: Weights = None,
         frozen: Sequence[str] = (),
     ) -> None:
         checked_names(modalities, latent_dim)
+        check_choice("students", students, ("along", "after"))
         if between not in _BETWEEN:
             raise ValueError(f'between: expected "product" or "corrected", got {between!r}.')
         initial = _initial_posterior(base, modalities, latent_dim, trunk_width, hidden, _BETWEEN[between]())
@@ -127,7 +134,7 @@ class IterativeVAE(MultimodalVAE):
             ),
             weights=weights,
         )
-        self.num_steps = num_steps
+        self.num_steps, self.students = num_steps, students
         self.refinement = RefinementNetwork(
             initial.num_features,
             latent_dim,
@@ -153,7 +160,7 @@ class IterativeVAE(MultimodalVAE):
         """
         source = vae.joint_posterior
         frozen = ["decoders", "joint_posterior"]
-        beta = float(weight_at(vae.objective.beta, vae.epoch))  # type: ignore[attr-defined]  # where a schedule ended
+        beta = float(weight_at(vae.objective.beta, vae.epoch))  # where a schedule ended
         given: dict[str, Any] = {"weights": dict(vae.weights), "beta": beta}
         if isinstance(vae, IterativeVAE):
             given = {**vae.arguments, **given}
@@ -168,6 +175,7 @@ class IterativeVAE(MultimodalVAE):
                 f"which refinement could start; take JMVAE, MVAE, MVTCAE or another IterativeVAE."
             )
         given.pop("latent_dim", None)
+        given["students"] = "along"  # this is the second stage
         model = cls(vae.modalities, vae.latent_dim, **{**given, "frozen": frozen, **options})
         for name in [name for part in frozen for name in _FREEZABLE[part]]:
             if name == "joint_posterior" and isinstance(model.joint_posterior, JointProduct):
@@ -176,6 +184,22 @@ class IterativeVAE(MultimodalVAE):
             else:
                 getattr(model, name).load_state_dict(getattr(vae, name).state_dict())
         return model.to(vae.device)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """None, or two: ``"joint"`` and ``"students"``."""
+        if self.students == "along":
+            return ()
+        joint = [name for part in _FREEZABLE if part != "experts" for name in _FREEZABLE[part]]
+        settings = self.objective.arguments
+        beta = self.objective.beta
+        settled = (
+            beta.end if isinstance(beta, LinearWarmup) else beta
+        )  # the teacher is refined as at the end of "joint"
+        return (
+            Stage("joint", joint, RefinedELBO(**{**settings, "alpha": 0.0})),
+            Stage("students", ["experts"], RefinedELBO(**{**settings, "beta": settled})),
+        )
 
     def posterior(self, batch: Batch) -> Distribution:
         """The refined posterior where a row has every modality, that of the students where not."""

@@ -5,6 +5,7 @@ from mmvae.objectives.base import Loss, Objective
 from mmvae.objectives.judging import Judge
 from mmvae.objectives.mixture_elbo import MixtureELBO
 from mmvae.objectives.schedules import LinearWarmup
+from mmvae.objectives.stages import Stage
 from mmvae.objectives.stratified import StratifiedDReG, StratifiedELBO, StratifiedIWAE
 from mmvae.objectives.subset_elbo import SubsetELBO
 from mmvae.objectives.total_correlation import TotalCorrelation
@@ -16,6 +17,7 @@ __all__ = [
     "Loss",
     "MixtureELBO",
     "Objective",
+    "Stage",
     "StratifiedDReG",
     "StratifiedELBO",
     "StratifiedIWAE",
