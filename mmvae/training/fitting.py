@@ -28,7 +28,7 @@ from mmvae.training.folder import existing_run, start_run
 from mmvae.training.journal import MetricsFile, TensorBoard
 from mmvae.training.learning_rate import Schedule
 from mmvae.training.loop import Loop
-from mmvae.training.plan import judge_of, settled_after
+from mmvae.training.plan import Planned, epochs_of, plan, settings_of
 from mmvae.training.randomness import derived_seed, randomness_kept, seed_generators
 from mmvae.training.run import Run
 from mmvae.training.settings import Acceleration, MatmulPrecision, Precision, Settings
@@ -49,7 +49,7 @@ def fit(
     labels: Any = None,
     observed: Mapping[str, Any] | None = None,
     covariates: Mapping[str, Any] | None = None,
-    epochs: int,
+    epochs: int | Mapping[str, int],
     batch_size: int = 128,
     lr: float = 1e-3,
     weight_decay: float = 0.0,
@@ -103,7 +103,8 @@ def fit(
         observed: ``{name: bool [N]}``, beside data in memory: what is missing.
         covariates: ``{name: numbers [N]}``, beside data in memory, for a model that has some. Other data for
             validation brings its own: pass a :class:`~mmvae.Batch`.
-        epochs: how often to go through the data, in all; a run that is resumed does what is left of them.
+        epochs: how often to go through the data, in all; a run that is resumed does what is left of them. Of a model
+            with stages, how often in each, or ``{stage: epochs}``; 0 skips a stage.
         batch_size: rows of a step, on each device, so that a step sees ``batch_size`` times the number of devices; a
             ``DataLoader`` has its own.
         lr: learning rate.
@@ -163,8 +164,9 @@ def fit(
         >>> [(row["epoch"], row["split"]) for row in run.metrics]
         [(1, 'train'), (1, 'validation'), (2, 'train'), (2, 'validation')]
     """
+    stages = plan(model, epochs, select)
     settings = Settings(
-        epochs=epochs,
+        epochs=epochs_of(stages),
         batch_size=batch_size,
         lr=lr,
         weight_decay=weight_decay,
@@ -184,7 +186,6 @@ def fit(
         raise ValueError("patience: early stopping looks at validation data; pass validation=, a fraction or data.")
     if select is not None and validation is None:
         raise ValueError("select: it names what validation compares; pass validation=, a fraction or data.")
-    judge = None if validation is None else judge_of(model, select)
     watch = checked_watchers(watch)
     if resume and out is None:
         raise ValueError("resume: there is nothing to resume from without the folder of the run; pass out=.")
@@ -194,24 +195,24 @@ def fit(
             stack.enter_context(environment())
         parts = _parts(data, observed, labels, covariates, validation, seed, model)
         engine = Engine(device, settings)
-        engine.setup(model, optimizer, schedule)
         folder = None if out is None else Path(out)
         state = None
         if folder is not None:
             training = {**settings.fixed(), "devices": engine.world, **_sizes(*parts), **_facts(*parts)}
-            training["optimizer"] = optimizer_in_words(engine.optimizer)
+            training["optimizer"] = optimizer_in_words(engine.new_optimizer(model, optimizer))
             if schedule is not None:
                 training["schedule_factors"] = schedule_in_words(schedule)
-            training |= {} if judge is None else {"judge": asdict(judge)}
+            training |= settings_of(stages, validation is not None)
             state = existing_run(folder, model, training, resume)
             engine.barrier()
             if engine.is_main and state is None:
                 start_run(folder, model, training)
             engine.barrier()
+        model.to(engine.device)
         checkpoints = Checkpoints(folder)
         feeds = _feeds(*parts, engine, settings, model)
-        loop = Loop(model, engine, *feeds, settings, checkpoints, judge, settled_after(model))
-        display = Display(epochs, loop.steps) if progress and engine.is_main else None
+        all_epochs = sum(stage.epochs for stage in stages)
+        display = Display(all_epochs, feeds[0].steps) if progress and engine.is_main else None
         say = _nothing if display is None else display.say
         files = [] if folder is None else [MetricsFile(folder), TensorBoard(folder)]
         shown = [] if display is None else [display]
@@ -219,13 +220,16 @@ def fit(
         watchers = Watchers([*files, *shown, *watch] if engine.is_main else [], engine.agreed, kept)
         stack.enter_context(validated_distributions(validate_args))
         stack.enter_context(switched_matmul_precision(matmul_precision))
-        engine.accelerate(say)
         stack.enter_context(mode(model, training=True))
         seed_generators(derived_seed(seed, _NOISE, engine.rank))
-        if state is not None:
-            loop.resume(state)
-        if select is not None:
-            loop.require_term()  # now, before an epoch of training
+
+        def set_up(stage: Planned) -> None:
+            engine.setup(model, optimizer, schedule, stage.objective)
+            engine.accelerate(say)
+
+        loop = Loop(model, engine, set_up, stages, *feeds, settings, checkpoints)
+        stack.callback(loop.thaw)
+        loop.start(state)
         advice = f"The last checkpoint: {checkpoints}. Start the script again, with resume=True, to go on from it."
         with engine.losses_named(advice):
             run = loop.run(watchers, stack.enter_context(Interrupts()), say)

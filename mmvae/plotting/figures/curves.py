@@ -13,12 +13,12 @@ from matplotlib.ticker import MaxNLocator
 
 from mmvae.plotting.figures.style import INK, PALETTE, axes_or_new, new_figure, panels, style, tidy
 from mmvae.plotting.words import describe_term
-from mmvae.training.journal import read_metrics
+from mmvae.training.journal import TEXTS, read_metrics
 
 Metrics = Sequence[Mapping[str, Any]] | str | Path
 """Rows of a run's metrics, or the path of a ``metrics.csv``."""
 
-_NOT_CURVES = ("epoch", "split", "seconds")
+_NOT_CURVES = ("epoch", *TEXTS, "seconds")
 _DASHES = {"train": "-", "validation": "--"}
 
 
