@@ -15,8 +15,8 @@ class CorrectedProduct(JointPosterior):
     """q(z | x_S) ∝ Π_{m in S} q_m(z | x_m) / p(z)^(|S| - 1), with a standard normal prior.
 
     Posteriors of single modalities contain the prior, so a plain product counts it |S| times and is too sure. Dividing
-    it out is exact where the modalities are independent given z and each q_m is the true posterior. Where posteriors are
-    wider than the prior, the product is no wider than the widest of them.
+    it out is exact where the modalities are independent given z and each q_m is the true posterior. Where posteriors
+    are wider than the prior, the product is at most as wide as the widest of them.
 
     Source: see :func:`~mmvae.distributions.corrected_product_of_gaussians`.
     """
