@@ -86,7 +86,7 @@ class MoLT(FrozenEncoderClassifier):
         cca_on: latents ``"post"`` (after the attention), ``"pre"`` (the projections), or ``"both"`` (their mean).
         cca_norm: ``"nuclear"``, ``"frobenius"`` or ``"squared"``, see :func:`~mmvae.nn.cca_loss`.
         cca_top_k: count the largest so many correlations alone, by default all d.
-        cca_ridge: r, added to the diagonals of the covariances.
+        cca_ridge: r; that many times the mean variance of a side is added to the diagonal of its covariance.
 
     Raises:
         ValueError: for another number of modalities than two, or settings out of their range.

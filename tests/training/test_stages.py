@@ -12,7 +12,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmvae.storage import read_state, read_tensors
 from training.conftest import make_data, make_model
 from training.conftest import weights as copied_weights
 from training.test_processes import start
@@ -20,6 +19,7 @@ from training.test_processes import start
 import mmvae
 from mmvae import models
 from mmvae.objectives import AlignedELBO, Judge, LinearWarmup, Loss, Stage
+from mmvae.storage import read_state, read_tensors
 from mmvae.training import Run, fit, warmup_cosine
 from mmvae.training.checkpoint import Checkpoints
 from mmvae.training.loop import Loop
