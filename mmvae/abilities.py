@@ -5,12 +5,13 @@ Every model infers (:class:`Infers`); the other abilities are what some families
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from mmvae.covariates import Covariates
 from mmvae.latents import Latents
 from mmvae.modality import Modality
 from mmvae.subsets import Subset
@@ -61,16 +62,21 @@ class Weighs(Protocol):
 class HasPrior(Protocol):
     """A model with a prior over its latent."""
 
-    def prior(self) -> Distribution:
-        """p(z), of batch shape ``[]`` and event shape ``[D]``."""
+    @property
+    def prior(self) -> Callable[..., Distribution]:
+        """Gives p(z), of batch shape ``[]`` and event shape ``[D]``; or p(z | c), given encoded covariates."""
+
+    @property
+    def covariates(self) -> Covariates:
+        """What the model knows of every row."""
 
 
 @runtime_checkable
 class Samples(Protocol):
     """A model that makes data from draws of its prior."""
 
-    def sample(self, num_samples: int) -> dict[str, Tensor]:
-        """Data of every modality, ``{name: [num_samples, *shape]}``."""
+    def sample(self, num_samples: int, covariates: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
+        """Data of every modality, ``{name: [num_samples, *shape]}``, given covariates if the model has some."""
 
 
 @runtime_checkable

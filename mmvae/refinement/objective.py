@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -146,7 +146,7 @@ class RefinedELBO(Objective):
         if not isinstance(model, nn.Module):
             return super().judged_by(model)
         learning = {id(each) for each in model.parameters() if each.requires_grad}
-        students = {id(each) for each in model.experts.parameters()}
+        students = {id(each) for each in cast(nn.Module, model.experts).parameters()}
         return Judge("alignment", "lower") if learning <= students else super().judged_by(model)
 
     def capture_obstacle(self, batch: Batch) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from mmvae.batch import Batch
 from mmvae.collectives import together
+from mmvae.objectives import Loss
 from mmvae.training.captured import (
     CapturedSteps,
     CudaGraphs,
@@ -78,14 +79,18 @@ class _InnerModule(nn.Module):
 
 
 class _LossModule(nn.Module):
-    """The loss of a model as a forward pass, which is what distributed engines wrap."""
+    """The loss of a model, or that of a stage of its training, as a forward pass, which distributed engines wrap."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, objective: Callable[[Any, Batch], Loss] | None) -> None:
         super().__init__()
         self.model = model
+        self.objective = objective
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = self.model.loss(batch)
+        if self.objective is None:
+            loss = self.model.loss(batch)
+        else:
+            loss = self.objective(self.model, self.model.prepare(batch))
         return loss.total, {name: term.detach() for name, term in loss.terms.items()}
 
 
@@ -142,31 +147,30 @@ class Engine:
         """Whether this is the process that writes and shows."""
         return self.rank == 0
 
-    @property
-    def optimizer(self) -> Optimizer:
-        """The optimiser of the model that is set up, without what wraps it."""
-        return self._optimizer.optimizer
-
-    def setup(self, model: Any, make_optimizer: MakeOptimizer | None, schedule: Schedule | None = None) -> None:
+    def setup(
+        self,
+        model: Any,
+        make_optimizer: MakeOptimizer | None,
+        schedule: Schedule | None = None,
+        objective: Callable[[Any, Batch], Loss] | None = None,
+    ) -> None:
         """Moves a model to the device and makes its optimiser, by default AdamW (Adam where nothing decays).
+
+        Call it again for each stage of a training: the optimiser is a fresh one, of what then requires gradients.
 
         Args:
             model: to train.
             make_optimizer: makes another optimiser from the parameters.
             schedule: of the learning rate.
+            objective: Loss to minimise in the place of the model's own, given the model and a batch that conforms.
 
         Raises:
             ValueError: if no parameter requires a gradient.
         """
         model.to(self.device)
-        inner = list(model.inner_parameters()) if isinstance(model, HasInnerSteps) else []
-        ids = {id(parameter) for parameter in inner}
-        parameters = [each for each in model.parameters() if each.requires_grad and id(each) not in ids]
-        if not parameters:
-            raise ValueError("the model has no parameter that requires a gradient: there is nothing to train.")
-        tokens = {id(each) for each in model.token_parameters()} if isinstance(model, HasTokens) else set()
-        optimizer = make_optimizer(parameters) if make_optimizer else self._default_optimizer(parameters, tokens)
-        self._plain = _LossModule(model)
+        optimizer = self.new_optimizer(model, make_optimizer)
+        inner = _inner_parameters(model)
+        self._plain = _LossModule(model, objective)
         loss = torch.compile(self._plain) if self._settings.acceleration == "compile" else self._plain
         self._module, self._optimizer = self._fabric.setup(loss, optimizer)
         self._schedule = schedule
@@ -174,9 +178,27 @@ class Engine:
         self._parts = None
         if isinstance(model, HasParts):
             self._parts = [[each for each in part if each.requires_grad] for part in model.gradient_parts()]
+        self._inner_module = self._inner_optimizer = self._captured = None
         if inner:
             inner_optimizer = torch.optim.Adam(inner, model.inner_lr, fused=self.device.type in ("cpu", "cuda"))
             self._inner_module, self._inner_optimizer = self._fabric.setup(_InnerModule(model), inner_optimizer)
+
+    def new_optimizer(self, model: Any, make_optimizer: MakeOptimizer | None) -> Optimizer:
+        """An optimiser of the parameters of a model that require a gradient, but for those of its inner steps.
+
+        Args:
+            model: Model to train.
+            make_optimizer: Makes another optimiser than the default from the parameters.
+
+        Raises:
+            ValueError: If no parameter requires a gradient.
+        """
+        inner = {id(parameter) for parameter in _inner_parameters(model)}
+        parameters = [each for each in model.parameters() if each.requires_grad and id(each) not in inner]
+        if not parameters:
+            raise ValueError("the model has no parameter that requires a gradient: there is nothing to train.")
+        tokens = {id(each) for each in model.token_parameters()} if isinstance(model, HasTokens) else set()
+        return make_optimizer(parameters) if make_optimizer else self._default_optimizer(parameters, tokens)
 
     def accelerate(self, say: Callable[[str], None], recorder: Recorder | None = None) -> None:
         """Captures the steps of the model that is set up, where that was asked for and can be.
@@ -193,6 +215,8 @@ class Engine:
             return
         if recorder is None:
             obstacle = standing_obstacle(self.device, self.world, self._settings.precision)
+            if obstacle is None and cast(_LossModule, self._plain).objective is not None:
+                obstacle = "the model is trained in stages"
             if obstacle is None:
                 recorder = CudaGraphs()
             elif wish == "graph":
@@ -361,3 +385,9 @@ def _accelerator(device: str | torch.device, devices: int) -> tuple[str, int | l
             raise ValueError(f'device: with devices={devices} name no single GPU; use "cuda", not {device!r}.')
         return "cuda", [chosen.index]
     return chosen.type, devices
+
+
+def _inner_parameters(model: Any) -> list[nn.Parameter]:
+    """The parameters of a model that inner steps fit, as far as they learn."""
+    inner = model.inner_parameters() if isinstance(model, HasInnerSteps) else []
+    return [each for each in inner if each.requires_grad]

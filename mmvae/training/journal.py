@@ -11,15 +11,22 @@ from typing import Any, Protocol, runtime_checkable
 from mmvae.storage import write_text
 
 Row = dict[str, Any]
-"""``epoch`` (from 1), ``split`` ("train" or "validation"), ``loss``, one entry for each term, ``seconds``."""
+"""``epoch`` (from 1), ``split`` ("train" or "validation"), ``loss``, one entry for each term, ``seconds``.
+
+Of a model with stages also ``stage``, the name; epochs are counted through all stages.
+"""
+
+TEXTS = ("split", "stage")
+"""Columns of words; all others are numbers."""
 
 METRICS_FILE = "metrics.csv"
 TENSORBOARD_FOLDER = "tensorboard"
 
 
-def metrics_row(epoch: int, split: str, means: Mapping[str, float], seconds: float) -> Row:
+def metrics_row(epoch: int, split: str, stage: str | None, means: Mapping[str, float], seconds: float) -> Row:
     """A row of metrics from the means of an epoch, the loss among them."""
-    return {"epoch": epoch, "split": split, **means, "seconds": round(seconds, 3)}
+    staged = {} if stage is None else {"stage": stage}
+    return {"epoch": epoch, "split": split, **staged, **means, "seconds": round(seconds, 3)}
 
 
 @runtime_checkable
@@ -90,7 +97,7 @@ class TensorBoard:
     def _add(self, rows: Sequence[Row]) -> None:
         for row in rows:
             for name, value in row.items():
-                if name not in ("epoch", "split"):
+                if name not in ("epoch", *TEXTS):
                     self._board.add_scalar(f"{name}/{row['split']}", value, row["epoch"])
         self._board.flush()
 
@@ -110,5 +117,6 @@ def read_metrics(path: Path) -> list[Row]:
 
 
 def _parsed(row: Mapping[str, str]) -> Row:
-    numbers = {name: float(value) for name, value in row.items() if name not in ("epoch", "split") and value != ""}
-    return {"epoch": int(row["epoch"]), "split": row["split"], **numbers}
+    stage = {"stage": row["stage"]} if "stage" in row else {}
+    numbers = {name: float(value) for name, value in row.items() if name not in ("epoch", *TEXTS) and value != ""}
+    return {"epoch": int(row["epoch"]), "split": row["split"], **stage, **numbers}

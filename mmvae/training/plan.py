@@ -1,11 +1,49 @@
-"""What a training run will do: what its validation compares."""
+"""The plan of a training run: its stages, and for each of them how many epochs, what learns, and what judges it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from mmvae.objectives import Judge
+from mmvae.objectives import Judge, Stage
 from mmvae.objectives.judging import judge_named
+from mmvae.training.freezing import learning
+
+Epochs = int | Mapping[str, int]
+"""How often to go through the data: in all (in each stage, where a model has stages), or by stage."""
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """A stage of a run. A model without stages has a single one, in which all parts learn for ``model.loss``.
+
+    Attributes:
+        name: Name of the stage, ``None`` for a model without stages.
+        learns: Names of the parts that learn, ``None`` for all.
+        objective: The loss to minimise, ``None`` for that of the model.
+        epochs: How often to go through the data.
+        judge: What validation compares, ``None`` where the recorded terms decide.
+        is_judge_chosen: Whether the user or the model named the term, which may not be recorded.
+        settled_after: Number of epochs after which no weight of the loss changes any more.
+    """
+
+    name: str | None
+    learns: tuple[str, ...] | None
+    objective: Any
+    epochs: int
+    judge: Judge | None
+    is_judge_chosen: bool
+    settled_after: float
+
+
+@runtime_checkable
+class HasStages(Protocol):
+    """A model that may be trained in stages; all of the library may be."""
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages in order; empty for a single one in which everything learns."""
 
 
 @runtime_checkable
@@ -25,34 +63,79 @@ class Judged(Protocol):
         """What validation compares."""
 
 
-def judge_of(model: Any, select: str | Judge | None) -> Judge | None:
-    """What validation compares, ``None`` where the recorded terms decide.
+def plan(model: Any, epochs: Epochs, select: str | Judge | None) -> tuple[Planned, ...]:
+    """The stages of a run, in order.
 
     Args:
         model: To train.
-        select: What the user asks for.
+        epochs: A number, or one for each stage.
+        select: What validation compares in every stage; by default what stages and objectives say.
 
     Raises:
-        ValueError: For a term whose good end is not known.
-        TypeError: For something that is neither a name nor a judge.
+        ValueError: For epochs of unknown or missing stages, a part that the model does not have, stages of one name, or
+            a term whose good end is not known; for a stage in which all parts are frozen.
+        TypeError: For a choice of validation that is neither a name nor a judge.
     """
-    if isinstance(select, Judge):
-        return select
-    if isinstance(select, str):
-        return judge_named(select, model.names)
-    if select is not None:
-        raise TypeError(f"select: expected the name of a term, or a Judge, got {select!r}.")
-    objective = _objective(model)
-    return None if objective is None else objective.judged_by(model)
+    stages = model.stages if isinstance(model, HasStages) else ()
+    counts = _counts(epochs, [stage.name for stage in stages])
+    return tuple(_planned(model, *each, select) for each in zip(stages or [None], counts, strict=True))
 
 
-def settled_after(model: Any) -> float:
-    """Number of epochs after which no weight of a model's loss changes any more."""
-    objective = _objective(model)
-    return 0.0 if objective is None else objective.settled_after
+def epochs_of(stages: Sequence[Planned]) -> Epochs:
+    """The epochs of a plan, by name where there are stages."""
+    return stages[0].epochs if stages[0].name is None else {str(stage.name): stage.epochs for stage in stages}
 
 
-def _objective(model: Any) -> Judged | None:
-    """The objective of a model, if it has one that says what judges it."""
-    objective = model.objective if isinstance(model, HasObjective) else None
-    return objective if isinstance(objective, Judged) else None
+def settings_of(stages: Sequence[Planned], is_validated: bool) -> dict[str, Any]:
+    """What of a plan may not change when a run is resumed, as JSON."""
+
+    def judge(stage: Planned) -> dict[str, Any]:
+        return {"judge": asdict(stage.judge)} if is_validated and stage.judge is not None else {}
+
+    if stages[0].name is None:
+        return judge(stages[0])
+    return {"stages": {str(stage.name): {"learns": list(stage.learns or ()), **judge(stage)} for stage in stages}}
+
+
+def _planned(model: Any, stage: Stage | None, epochs: int, select: str | Judge | None) -> Planned:
+    """A stage of a model, or all of the training of one without stages."""
+    if stage is None:
+        name, learns, objective, chosen = None, None, None, select
+        scored = model.objective if isinstance(model, HasObjective) else None
+    else:
+        name, learns, objective = stage.name, tuple(stage.learns), stage.objective
+        scored, chosen = objective, stage.judged_by if select is None else select
+    judge = _chosen_judge(chosen, model)
+    with learning(model, learns):  # an objective looks at what learns
+        if stage is not None and epochs and not any(each.requires_grad for each in model.parameters()):
+            raise ValueError(
+                f"stage {name!r}: nothing learns, as all of {', '.join(learns or ())} is frozen; skip it by 0."
+            )
+        if judge is None and isinstance(scored, Judged):
+            judge = scored.judged_by(model)
+    settled_after = scored.settled_after if isinstance(scored, Judged) else 0.0
+    return Planned(name, learns, objective, epochs, judge, chosen is not None, settled_after)
+
+
+def _chosen_judge(chosen: str | Judge | None, model: Any) -> Judge | None:
+    if chosen is None or isinstance(chosen, Judge):
+        return chosen
+    if not isinstance(chosen, str):
+        raise TypeError(f"select: expected the name of a term, or a Judge, got {chosen!r}.")
+    return judge_named(chosen, model.names)
+
+
+def _counts(epochs: Epochs, names: Sequence[str]) -> list[int]:
+    """How many epochs each stage has."""
+    if len(set(names)) < len(names):
+        raise ValueError(f"stages: two of them have the same name; got {', '.join(map(repr, names))}.")
+    if not isinstance(epochs, Mapping):
+        return [epochs] * max(1, len(names))
+    if not names:
+        raise ValueError("epochs: this model has no stages; pass a number, such as epochs=30.")
+    wrong = [f"there is no stage {name!r}" for name in epochs if name not in names]
+    wrong += [f"stage {name!r} is missing" for name in names if name not in epochs]
+    if wrong:
+        expected = ", ".join(f"{name!r}: ..." for name in names)
+        raise ValueError(f"epochs: {' and '.join(wrong)}. Pass a number, or epochs={{{expected}}}.")
+    return [epochs[name] for name in names]
