@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmvae.modes import mode
 from mmvae.training.alike import alike
-from mmvae.training.checkpoint import Checkpoints, State
+from mmvae.training.checkpoint import Checkpoints, Position, State
 from mmvae.training.display import Display
 from mmvae.training.engine import Engine
 from mmvae.training.feed import Feed
@@ -19,7 +19,7 @@ from mmvae.training.journal import Journal, Row, metrics_row
 from mmvae.training.means import Means, mean_of
 from mmvae.training.randomness import derived_seed, random_state, randomness_kept, seed_generators, set_random_state
 from mmvae.training.run import score
-from mmvae.training.saving import set_tensors, tensors_of, write_weights
+from mmvae.training.saving import set_tensors, tensors_of, weights_position, write_weights
 from mmvae.training.settings import Settings
 from mmvae.training.switches import Interrupts
 
@@ -102,6 +102,7 @@ class Loop:
         self._best = None if state["best"] is None else _Best(**state["best"])
         means, random, sources = state["means"], state["random"], state["sources"]
         self._feed.restore(sources[rank % len(sources)])
+        self._repair_weights()
         if len(random) == self._engine.world:
             self._means = Means.restore(means[rank], self._engine.device)
             set_random_state(random[rank])
@@ -234,6 +235,7 @@ class Loop:
             "epochs_before": self._epochs_before,
             "rows": self.rows,
             "best": None if self._best is None else vars(self._best),
+            "keeps_best": self._settings.restore_best,
             "means": self._engine.gather(self._means.state()),
             "random": self._engine.gather(random_state()),
             "sources": self._engine.gather(self._feed.state()),
@@ -247,7 +249,20 @@ class Loop:
         if self._checkpoints.folder is not None and self._engine.is_main:
             best = self._best if self._settings.restore_best else None
             tensors = tensors_of(self.model) if best is None else best.tensors
-            write_weights(self._checkpoints.folder, tensors)
+            write_weights(self._checkpoints.folder, tensors, self._checkpoints.description, self._position)
+
+    def _repair_weights(self) -> None:
+        """Writes the weights for use if a kill kept the run from it after its last checkpoint."""
+        if self._checkpoints.folder is None or not self._engine.is_main:
+            return
+        written = weights_position(self._checkpoints.folder)
+        if written is not None and written < self._position:
+            self._write_weights()
+
+    @property
+    def _position(self) -> Position:
+        """How far the run has come."""
+        return self._epoch, self._step
 
     def _stop(self, display: Display) -> None:
         """Leaves a checkpoint after Ctrl-C.
