@@ -125,6 +125,7 @@ class Loop:
         Raises:
             FloatingPointError: if the loss or a weight is no longer finite.
             KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
+            SystemExit: On SIGTERM, after a checkpoint was written.
         """
         try:
             if self._epoch == self._step == 0:
@@ -137,7 +138,7 @@ class Loop:
                 self._write_weights()
                 display.epoch(rows)
                 interrupts.grant()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             self._stop(display)
             raise
         finally:
@@ -265,9 +266,9 @@ class Loop:
         return self._epoch, self._step
 
     def _stop(self, display: Display) -> None:
-        """Leaves a checkpoint after Ctrl-C.
+        """Leaves a checkpoint after Ctrl-C or SIGTERM.
 
-        In the middle of a step, or with several processes (which Ctrl-C stops at different steps), that is the last
+        In the middle of a step, or with several processes (which a signal stops at different steps), that is the last
         one that was written.
         """
         if self._checkpoints.folder is None:
