@@ -59,7 +59,6 @@ class TensorFile:
 
     Attributes:
         metadata: Texts by name, without the digest and the seal.
-        shapes: Shape of each tensor by name.
         is_sealed: Whether it has a digest; files of other programs, and those that format 1 wrote, have none.
 
     Raises:
@@ -73,7 +72,6 @@ class TensorFile:
             self._content = path.read_bytes()
             head = _head(self._content, len(self._content))
         self.metadata, self._digest = head.metadata, head.digest
-        self.shapes = head.shapes
         self.is_sealed = head.digest is not None
 
     def tensors(self, sealed: bool = True) -> dict[str, Tensor]:
@@ -177,7 +175,6 @@ class _Head(NamedTuple):
 
     metadata: dict[str, str]
     digest: str | None
-    shapes: dict[str, tuple[int, ...]]
 
 
 _LENGTH = 8
@@ -194,12 +191,12 @@ def _head(content: bytes, size: int) -> _Head:
     if size < _LENGTH or length > size - _LENGTH:
         raise ValueError("it is shorter than it says")
     header = json.loads(content[_LENGTH : _LENGTH + length].decode("utf-8"))
-    metadata = dict(header.pop("__metadata__", {}))
-    shapes = {name: tuple(tensor["shape"]) for name, tensor in header.items()}
+    metadata = dict(header.get("__metadata__", {}))
     seal = metadata.pop(_SEAL, None)
     if (seal is None) != (_DIGEST not in metadata) or seal not in (None, _seal_of(metadata)):
         raise ValueError("its metadata does not fit the seal that it bears")
-    return _Head(metadata, metadata.pop(_DIGEST, None), shapes)
+    found = metadata.pop(_DIGEST, None)
+    return _Head(metadata, found)
 
 
 def _digest_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:

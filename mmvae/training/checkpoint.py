@@ -62,7 +62,10 @@ class Checkpoints:
         """
         if self.folder is None or not (self.folder / CHECKPOINT_FILE).exists():
             return None
-        return position_in(read_metadata(self.folder / CHECKPOINT_FILE))
+        metadata = read_metadata(self.folder / CHECKPOINT_FILE)
+        if metadata is None:
+            raise ValueError(f"{self.folder / CHECKPOINT_FILE} is damaged: it has no digest.")
+        return position_in(metadata)
 
     def __str__(self) -> str:
         return "none, as no folder was given (out=)" if self.folder is None else str(self.folder / CHECKPOINT_FILE)

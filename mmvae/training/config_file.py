@@ -22,7 +22,7 @@ BELONGS_TO = "description"
 
 def write_configuration(folder: Path, model: Description, training: Mapping[str, Any] | None = None) -> None:
     """Write ``config.json``: the description of a model and, for a run, the settings of its training."""
-    configuration: dict[str, Any] = {"format": FORMAT, "mmvae": mmvae.__version__, "model": model}
+    configuration: dict[str, Any] = {"format": FORMAT, "mmvae": mmvae.__version__, "model": _for_people(model)}
     if training is not None:
         configuration["training"] = dict(training)
     write_json(folder / CONFIG_FILE, configuration)
@@ -44,19 +44,37 @@ def read_configuration(folder: Path) -> dict[str, Any]:
     damaged = f"{path} is damaged: it does not describe a model"
     if not isinstance(configuration, dict) or not {"format", "mmvae", "model"} <= set(configuration):
         raise ValueError(f"{damaged}. Restore it from a copy.")
-    if configuration["format"] == 1:
-        try:
-            configuration["model"] = from_format_1(configuration["model"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{damaged} ({error!r}). Restore it from a copy.") from error
-    elif configuration["format"] != FORMAT:
+    if configuration["format"] not in (1, FORMAT):
         raise ValueError(
             f"{path} has format {configuration['format']}, written by mmvae {configuration['mmvae']}; this is mmvae "
             f"{mmvae.__version__}, which reads formats 1 to {FORMAT}. Install that version of mmvae."
         )
     if not isinstance(configuration["model"], dict) or "arguments" not in configuration["model"]:
         raise ValueError(f"{damaged}. Restore it from a copy.")
+    described = from_format_1 if configuration["format"] == 1 else _for_us
+    try:
+        configuration["model"] = described(configuration["model"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{damaged} ({error!r}). Restore it from a copy.") from error
     return configuration
+
+
+def _for_people(model: Description) -> Description:
+    """A description whose modalities stand in a list of their own, as plain mappings, if they are the library's."""
+    modalities = model["arguments"].get("modalities")
+    if not isinstance(modalities, list) or any(each.get("class") != "Modality" for each in modalities):
+        return model
+    rest = {name: value for name, value in model["arguments"].items() if name != "modalities"}
+    return {**model, "arguments": rest, "modalities": [each["arguments"] for each in modalities]}
+
+
+def _for_us(model: Description) -> Description:
+    """The inverse of :func:`_for_people`."""
+    if "modalities" not in model:
+        return model
+    modalities = [{"class": "Modality", "arguments": dict(each)} for each in model["modalities"]]
+    arguments = {"modalities": modalities, **model["arguments"]}
+    return {**{name: value for name, value in model.items() if name != "modalities"}, "arguments": arguments}
 
 
 def difference_from(configuration: Mapping[str, Any], description: Any) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ import mmvae
 from mmvae.multimodal import MultimodalModel
 from mmvae.storage import TensorFile, read_metadata, write_tensors
 from mmvae.training.bounded import TooLarge, no_larger_than
-from mmvae.training.checkpoint import CHECKPOINT_FILE, Checkpoints, Position, State, in_words, position_in, weights_in
+from mmvae.training.checkpoint import CHECKPOINT_FILE, Checkpoints, Position, in_words, position_in, weights_in
 from mmvae.training.config_file import (
     BELONGS_TO,
     CONFIG_FILE,
@@ -101,7 +101,7 @@ def load(path: str | Path, model: Any = None) -> Any:
         found = difference_from(configuration, describe(model))
         if found:
             raise ValueError(f"{folder} holds another model than the one given: {found}.")
-    set_tensors(model, weights.tensors(), weights.path)
+    set_tensors(model, weights.tensors, weights.path)
     return model
 
 
@@ -172,7 +172,7 @@ def set_tensors(model: nn.Module, tensors: Mapping[str, Tensor], path: Path | No
         ValueError: if names, shapes or types differ; the message has the first.
     """
     own = tensors_of(model)
-    found = _other_shapes({name: tensor.shape for name, tensor in tensors.items()}, own)
+    found = _other_shapes(tensors, own)
     types = ((name, tensors[name].dtype, own[name].dtype) for name in own if not found)
     found = found or next(
         (f"{name} is {one} there and {other} here" for name, one, other in types if one != other), None
@@ -184,54 +184,33 @@ def set_tensors(model: nn.Module, tensors: Mapping[str, Tensor], path: Path | No
             value.copy_(tensors[name])
 
 
-def _other_shapes(shapes: Mapping[str, Sequence[int]], own: Mapping[str, Tensor]) -> str | None:
+def _other_shapes(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str | None:
     """Where the names or shapes of saved weights and those of a model differ first, as a clause."""
-    for name in dict.fromkeys([*own, *shapes]):
-        if name not in shapes:
+    for name in dict.fromkeys([*own, *saved]):
+        if name not in saved:
             return f"{name} is missing there"
         if name not in own:
             return f"{name} is missing here"
-        if tuple(shapes[name]) != tuple(own[name].shape):
-            return f"{name} has shape {tuple(shapes[name])} there and {tuple(own[name].shape)} here"
+        if saved[name].shape != own[name].shape:
+            return f"{name} has shape {tuple(saved[name].shape)} there and {tuple(own[name].shape)} here"
     return None
 
 
-class _Weights:
-    """The weights of a folder for use, which are read when they are needed.
+class _Weights(NamedTuple):
+    """The weights of a folder for use.
 
-    Args:
-        file: File of the weights.
-        sealed: Whether it must have a digest.
+    Attributes:
+        path: File that they come from.
+        tensors: Weights and buffers by name, verified.
+        belongs_to: Digest of the description that they were written for; ``None`` in format 1.
     """
 
-    def __init__(self, file: TensorFile, sealed: bool) -> None:
-        self._file, self._sealed = file, sealed
-        self.path, self.shapes = file.path, file.shapes
-        self.belongs_to = file.metadata.get(BELONGS_TO)
-
-    def tensors(self) -> Mapping[str, Tensor]:
-        """The tensors by name."""
-        return self._file.tensors(self._sealed)
+    path: Path
+    tensors: Mapping[str, Tensor]
+    belongs_to: str | None
 
 
-class _WeightsOfCheckpoint:
-    """The weights of a checkpoint for use.
-
-    Args:
-        path: Of the checkpoint.
-        state: That is in it.
-    """
-
-    def __init__(self, path: Path, state: State) -> None:
-        self.path, self._tensors, self.belongs_to = path, weights_in(state), state[BELONGS_TO]
-        self.shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
-
-    def tensors(self) -> Mapping[str, Tensor]:
-        """The tensors by name."""
-        return self._tensors
-
-
-def _weights_of(folder: Path, configuration: Mapping[str, Any]) -> _Weights | _WeightsOfCheckpoint:
+def _weights_of(folder: Path, configuration: Mapping[str, Any]) -> _Weights:
     """The weights of a folder: from the checkpoint of its run where a kill kept them from their own file."""
     path, checkpoints = folder / MODEL_FILE, Checkpoints(folder)
     sealed = configuration["format"] != 1
@@ -246,13 +225,13 @@ def _weights_of(folder: Path, configuration: Mapping[str, Any]) -> _Weights | _W
         warnings.warn(f"{error} The weights are those of {path}, which may be older.", stacklevel=3)
         state = None
     if state is not None:
-        return _WeightsOfCheckpoint(folder / CHECKPOINT_FILE, state)
+        return _Weights(folder / CHECKPOINT_FILE, weights_in(state), state[BELONGS_TO])
     if file is None:
         raise FileNotFoundError(f"{folder} holds no weights yet: its run was stopped before the first checkpoint.")
-    return _Weights(file, sealed)
+    return _Weights(path, file.tensors(sealed), file.metadata.get(BELONGS_TO))
 
 
-def _rebuilt(configuration: Mapping[str, Any], path: Path, weights: _Weights | _WeightsOfCheckpoint) -> Any:
+def _rebuilt(configuration: Mapping[str, Any], path: Path, weights: _Weights) -> Any:
     """The model that a configuration describes, with fresh weights of the shapes of the saved ones.
 
     Args:
@@ -269,7 +248,7 @@ def _rebuilt(configuration: Mapping[str, Any], path: Path, weights: _Weights | _
     try:
         if weights.belongs_to not in (None, description_digest(configuration)):
             raise ValueError(f"{weights.path.name} was written for another description")
-        with no_larger_than(weights.shapes.values()):
+        with no_larger_than(tensor.shape for tensor in weights.tensors.values()):
             _require_fit(configuration, weights)
             with torch.random.fork_rng():  # its fresh weights are thrown away: no draws of the caller's
                 return _built(configuration)
@@ -286,7 +265,7 @@ def _rebuilt(configuration: Mapping[str, Any], path: Path, weights: _Weights | _
         ) from error
 
 
-def _require_fit(configuration: Mapping[str, Any], weights: _Weights | _WeightsOfCheckpoint) -> None:
+def _require_fit(configuration: Mapping[str, Any], weights: _Weights) -> None:
     """Refuse a description of a model of other weights, before memory is taken for it."""
     try:
         with validated_distributions(False), torch.device("meta"):
@@ -295,7 +274,7 @@ def _require_fit(configuration: Mapping[str, Any], weights: _Weights | _WeightsO
         raise
     except Exception:  # some constructors look at values; what is really wrong shows when it is built for good
         return
-    found = _other_shapes(weights.shapes, tensors_of(model))
+    found = _other_shapes(weights.tensors, tensors_of(model))
     if found:
         raise ValueError(f"{weights.path.name} holds other weights than those of that model: {found}")
 
