@@ -47,7 +47,8 @@ def reading(path: Path | str, what: str = "", advice: str = "Restore it from a c
             raise
         cause = next(iter(str(error).splitlines()), "")
         place = f"{what}: {path}" if what else f"{path}"
-        raise ValueError(f"{place} is damaged, perhaps cut off ({type(error).__name__}: {cause}). {advice}") from error
+        reason = f"{type(error).__name__}: {cause}"
+        raise ValueError(f"{place} is damaged, or not what was expected ({reason}). {advice}") from error
 
 
 @contextlib.contextmanager

@@ -69,7 +69,7 @@ def test_a_file_that_is_no_state(tmp_path):
     with pytest.raises(ValueError, match=r"its state is incomplete"):
         read_state(tmp_path / "file")
     (tmp_path / "text").write_text("{")
-    with pytest.raises(ValueError, match=r"text is damaged, perhaps cut off \(JSONDecodeError"):
+    with pytest.raises(ValueError, match=r"text is damaged, or not what was expected \(JSONDecodeError"):
         read_json(tmp_path / "text")
 
 
@@ -115,7 +115,7 @@ def test_a_file_that_was_cut_off_names_itself(tmp_path, size):
     path = tmp_path / "file"
     write_tensors(path, {"x": torch.arange(5.0)})
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(ValueError, match=rf"{path} is damaged, perhaps cut off"):
+    with pytest.raises(ValueError, match=rf"{path} is damaged, or not what was expected"):
         read_tensors(path)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmvae.files import reading
 from mmvae.storage import write_text
 
 Row = dict[str, Any]
@@ -76,11 +77,11 @@ def read_metrics(path: Path) -> list[Row]:
         FileNotFoundError: if there is none.
         ValueError: if it is damaged.
     """
-    with open(path, newline="", encoding="utf-8") as file:
-        try:
-            return [_parsed(row) for row in csv.DictReader(file)]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is damaged: it is no table of metrics ({error}).") from error
+    with (
+        reading(path, advice="Expected a table of metrics; resume the run to have it written anew."),
+        open(path, newline="", encoding="utf-8") as file,
+    ):
+        return [_parsed(row) for row in csv.DictReader(file, strict=True)]
 
 
 def _parsed(row: Mapping[str, str]) -> Row:
