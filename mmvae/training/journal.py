@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from mmvae.literal import as_cell, from_cell
 from mmvae.storage import write_text
 
 Row = dict[str, Any]
@@ -54,7 +55,7 @@ class MetricsFile:
         names = dict.fromkeys(name for row in self._rows for name in row if name != "seconds")
         text = io.StringIO()
         writer = csv.DictWriter(text, [*names, "seconds"], restval="", lineterminator="\n")
-        writer.writeheader()
+        writer.writerow({name: as_cell(name) for name in writer.fieldnames})
         writer.writerows(self._rows)
         write_text(self._folder / METRICS_FILE, text.getvalue())
 
@@ -110,5 +111,7 @@ def read_metrics(path: Path) -> list[Row]:
 
 
 def _parsed(row: Mapping[str, str]) -> Row:
-    numbers = {name: float(value) for name, value in row.items() if name not in ("epoch", "split") and value != ""}
+    numbers = {
+        from_cell(name): float(value) for name, value in row.items() if name not in ("epoch", "split") and value != ""
+    }
     return {"epoch": int(row["epoch"]), "split": row["split"], **numbers}
