@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Float
 from torch import Tensor
 
+from mmvae.literal import as_cell, without_markup
 from mmvae.storage import read_json, write_json, write_text
 from mmvae.subsets import label
 
@@ -153,7 +154,7 @@ class Evaluation:
         """The rows as a table for the terminal (``rich.print(evaluation.table())``), the notes below it."""
         from rich.table import Table
 
-        table = Table(caption="\n".join(self.notes) or None, caption_justify="left")
+        table = Table(caption=without_markup("\n".join(self.notes)) or None, caption_justify="left")
         for heading in ("metric", "given", "target"):
             table.add_column(heading, overflow="fold")
         for heading in ("value", "stderr", "n"):  # a number that is cut is no number
@@ -162,7 +163,7 @@ class Evaluation:
         for row in self.rows:
             extras = [f"{key} {_shown(row[key])}" for key in row if key not in (*KEYS, "stderr", "n")]
             cells = [_shown(row.get(key, "")) for key in (*KEYS, "stderr", "n")]
-            table.add_row(*cells, ", ".join(extras))
+            table.add_row(*map(without_markup, (*cells, ", ".join(extras))))
         return table
 
     def __rich__(self) -> Table:
@@ -203,11 +204,11 @@ def members(given: str | Iterable[str]) -> frozenset[str]:
 
 
 def as_csv(columns: Sequence[str], rows: Iterable[Row]) -> str:
-    """Rows as comma-separated values under a heading; what a row lacks is left empty."""
+    """Rows as comma-separated values under a heading; what a row lacks is left empty, and no text is a formula."""
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer.writerow({column: as_cell(column) for column in columns})
+    writer.writerows({column: as_cell(value) for column, value in row.items()} for row in rows)
     return file.getvalue()
 
 

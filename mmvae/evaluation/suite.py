@@ -184,7 +184,10 @@ def _metrics(metrics: Sequence[str | Metric] | None) -> dict[str, Metric]:
     chosen: dict[str, Metric] = {}
     for metric in [name for name in METRICS if name not in COSTLY] if metrics is None else metrics:
         if callable(metric):
-            chosen[getattr(metric, "__name__", type(metric).__name__)] = metric
+            name = getattr(metric, "__name__", type(metric).__name__)
+            if {**METRICS, **chosen}.get(name, metric) is not metric:
+                raise ValueError(f"metrics: two metrics are called {name!r}; rename the function of your own.")
+            chosen[name] = metric
         elif metric in METRICS:
             if metric in _JUDGED:
                 chosen.setdefault("classifier_accuracy", classifier_accuracy)
