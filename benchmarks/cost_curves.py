@@ -256,7 +256,7 @@ def throughput(preset: Preset) -> str:
 
 def draw(found: dict[str, tuple[str, list[Point]]], path: Path) -> None:
     """A panel for each curve: time and, dashed, multiplications in relation to the first point."""
-    from mmvae.plotting.style import new_figure, panels, tidy, to_png
+    from mmvae.plotting.figures.style import new_figure, panels, tidy, to_png
 
     figure = new_figure(10.0, 6.4)
     for ax, (heading, (axis, points)) in zip(panels(figure, len(found), 3), found.items(), strict=False):

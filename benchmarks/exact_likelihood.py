@@ -23,9 +23,9 @@ from results import conditions, table, write_section
 from torch import Tensor
 
 from mmvae import models
-from mmvae.models.base import MultimodalVAE
 from mmvae.testing import LinearGaussian, exact_model
 from mmvae.testing.exact_models import Kind
+from mmvae.vaes.base import MultimodalVAE
 
 Estimator = Callable[[dict[str, Tensor], int], float]
 """From one datum and a number of samples to log p(x), in nats."""

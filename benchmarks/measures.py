@@ -16,9 +16,9 @@ from torch import nn
 
 import mmvae
 from mmvae import Batch
-from mmvae.models.base import MultimodalVAE
 from mmvae.subsets import powerset
 from mmvae.training.settings import Acceleration
+from mmvae.vaes.base import MultimodalVAE
 
 
 @dataclass(frozen=True)

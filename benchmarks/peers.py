@@ -32,9 +32,9 @@ from torch import Tensor, nn
 
 import mmvae
 from mmvae import likelihoods
-from mmvae.models.base import MultimodalVAE
-from mmvae.nn.mnist_svhn_text import TextEncoder
+from mmvae.networks.mnist_svhn_text import TextEncoder
 from mmvae.posteriors import JointEncoder
+from mmvae.vaes.base import MultimodalVAE
 
 for _name in ("multivae", "pythae"):
     logging.getLogger(_name).setLevel(logging.WARNING)
@@ -121,7 +121,7 @@ def _counterpart(ours: MultimodalVAE) -> nn.Module:
         case mmvae.models.MVAE():
             return MVAE(MVAEConfig(**common, k=0, warmup=0, beta=objective.beta), encoders, decoders)
         case mmvae.models.MMVAE():
-            laplace = ours.prior.family is mmvae.distributions.mixture.dist.Laplace
+            laplace = ours.prior.family is mmvae.distributions.mixture_of_experts.dist.Laplace
             config = MMVAEConfig(
                 **common,
                 K=objective.num_samples,

@@ -10,8 +10,8 @@ import torch
 from protocol import IMAGE_SCALE, RECIPES, Case
 
 from mmvae import Batch, Modality, data, likelihoods
-from mmvae.models.base import MultimodalVAE
-from mmvae.nn.conv import ConvDecoder, ConvEncoder
+from mmvae.networks.conv import ConvDecoder, ConvEncoder
+from mmvae.vaes.base import MultimodalVAE
 
 SHAPE = (3, 28, 28)
 

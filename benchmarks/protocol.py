@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from mmvae import Batch, Modality, likelihoods, models
-from mmvae.models.base import MultimodalVAE
-from mmvae.nn.mnist_svhn_text import (
+from mmvae.networks.mnist_svhn_text import (
     ALPHABET_SIZE,
     TEXT_LENGTH,
     MNISTDecoder,
@@ -21,6 +20,7 @@ from mmvae.nn.mnist_svhn_text import (
     TextDecoder,
     TextEncoder,
 )
+from mmvae.vaes.base import MultimodalVAE
 
 LATENT_DIM = 20
 IMAGE_SCALE = 0.75

@@ -23,7 +23,7 @@ from torch import Tensor
 
 import mmvae
 from mmvae import Batch, models, nn
-from mmvae.nn.tokens import TokenEncoder
+from mmvae.classifiers.tokens import TokenEncoder
 
 Size = Literal["tiny", "small", "ViT-B"]
 """An encoder as the tables call it."""

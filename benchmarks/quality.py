@@ -14,8 +14,8 @@ from torch import nn
 
 import mmvae
 from mmvae.evaluation.results import members
-from mmvae.models.base import MultimodalVAE
 from mmvae.subsets import powerset
+from mmvae.vaes.base import MultimodalVAE
 
 Scores = dict[str, float]
 

@@ -23,7 +23,7 @@ import tyro
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mmvae.data.rendered import rendered_digits
+from mmvae.data.digits.rendered import rendered_digits
 
 
 @dataclass(frozen=True)

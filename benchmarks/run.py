@@ -28,7 +28,7 @@ from timing import Timing, alternate
 from torch import nn
 
 from mmvae.evaluation import train_classifiers
-from mmvae.training.storage import read_json, write_json
+from mmvae.storage import read_json, write_json
 
 CASES: tuple[Case, ...] = ("MVAE", "MMVAE K=1", "MoPoE", "JMVAE", "MVTCAE")
 TITLE = "Beside MultiVae"

@@ -26,8 +26,8 @@ from mmvae import Modality, likelihoods, models, nn
 from mmvae.data import ALPHABET, MultimodalDataset, mnist_svhn_text, mnist_usps_text
 from mmvae.evaluation import Evaluation, across_seeds, paired_differences, train_classifiers
 from mmvae.models import MultimodalVAE
+from mmvae.storage import write_text
 from mmvae.subsets import label, powerset
-from mmvae.training.storage import write_text
 
 LATENT_DIM = 20
 SCALE = 0.75

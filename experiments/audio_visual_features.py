@@ -29,7 +29,7 @@ from mmvae import Latents, models
 from mmvae.data import ClipFeatures, SourceNotFound, ave, avvp, vggsound_avel
 from mmvae.evaluation import Evaluation, Labelled, Row, StepHead, make_row, transfer_matrix
 from mmvae.models import DCID, FCID
-from mmvae.training.storage import write_text
+from mmvae.storage import write_text
 
 FINE = ("audio", "video")
 SHARES = (0.875, 0.77, 0.66, 0.56, 0.5, 0.25)

@@ -30,7 +30,7 @@ from rich.console import Console
 import mmvae
 from mmvae.evaluation import Evaluation, make_row
 from mmvae.models import MultimodalModel
-from mmvae.training.storage import write_text
+from mmvae.storage import write_text
 
 
 @dataclass(frozen=True)

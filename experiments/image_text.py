@@ -41,12 +41,12 @@ from mmvae.data import (
 from mmvae.data.missingness import RATES
 from mmvae.evaluation import OBSERVED, Evaluation, Row, classification_scores, make_row
 from mmvae.models import MultimodalClassifier
+from mmvae.modes import mode
 from mmvae.nn import encoder_facts
-from mmvae.nn.mode import mode
 from mmvae.sources import Source
+from mmvae.storage import write_text
 from mmvae.subsets import label, powerset
 from mmvae.training import warmup_cosine, warmup_polynomial
-from mmvae.training.storage import write_text
 
 NAMES = ("image", "text")
 DataSet = Literal["mm_imdb", "food101", "hateful_memes", "snli_ve"]

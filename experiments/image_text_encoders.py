@@ -14,7 +14,7 @@ from torch import nn
 import mmvae
 from mmvae import models
 from mmvae.data import CaptionVocabulary, ImageText, MultimodalDataset, Tokenizer
-from mmvae.data.image_files import Normalisation
+from mmvae.data.image_text.image_files import Normalisation
 from mmvae.nn import TextTransformer, TokenEncoder, ViT, huggingface_encoder
 
 Pretraining = Literal["labels", "reconstruction"]

@@ -26,7 +26,7 @@ from torch import Tensor
 
 import mmvae
 from mmvae import Batch, models
-from mmvae.training.storage import write_text
+from mmvae.storage import write_text
 
 
 @dataclass(frozen=True)

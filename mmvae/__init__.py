@@ -5,26 +5,27 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mmvae import distributions, likelihoods, models, nn, objectives, posteriors, refinement
+from mmvae import distributions, likelihoods, models, nn, objectives, posteriors, priors, refinement
 from mmvae.batch import Batch
+from mmvae.codebooks import toc
 from mmvae.exporting import export
 from mmvae.inference import infer
 from mmvae.latents import Latents
+from mmvae.layout import Layout
 from mmvae.modality import Modality
-from mmvae.nn.codebook import toc
 
 if TYPE_CHECKING:
-    from mmvae import data, evaluation, testing, training
-    from mmvae import plotting as plot
+    from mmvae import data, evaluation, plot, testing, training
     from mmvae.evaluation import evaluate
     from mmvae.plotting import report
-    from mmvae.training import fit, load, save
+    from mmvae.training import fit, fit_prior, load, save
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Batch",
     "Latents",
+    "Layout",
     "Modality",
     "data",
     "distributions",
@@ -32,6 +33,7 @@ __all__ = [
     "evaluation",
     "export",
     "fit",
+    "fit_prior",
     "infer",
     "likelihoods",
     "load",
@@ -40,6 +42,7 @@ __all__ = [
     "objectives",
     "plot",
     "posteriors",
+    "priors",
     "refinement",
     "report",
     "save",
@@ -54,8 +57,9 @@ _LATE = {
     "evaluate": "mmvae.evaluation:evaluate",
     "evaluation": "mmvae.evaluation",
     "fit": "mmvae.training:fit",
+    "fit_prior": "mmvae.training:fit_prior",
     "load": "mmvae.training:load",
-    "plot": "mmvae.plotting",
+    "plot": "mmvae.plot",
     "report": "mmvae.plotting:report",
     "save": "mmvae.training:save",
     "testing": "mmvae.testing",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
@@ -37,12 +37,16 @@ class Batch:
             missing.
         labels: anything with N rows that belongs to the data points (classes, targets); models do not look at it
             unless they are classifiers.
+        covariates: ``{name: numbers [N]}``, what is known of every row and never inferred; one number stands for all
+            rows.
 
     Attributes:
         data: ``{name: tensor [N, *shape]}``, holes filled with zeros.
         observed: ``{name: bool tensor [N]}``, one entry for each name in ``data``.
         steps: ``{name: bool tensor [N, T]}``, one entry for each modality that was given with a mask of its steps.
         labels: tensor ``[N, ...]``, or ``None``.
+        covariates: ``{name: tensor [N]}``.
+        context: the covariates as networks read them, ``[N, C]``, once a model has encoded them; otherwise ``None``.
         size: N.
         complete: whether every modality in ``data`` is observed in every row.
         drawn: the modalities that were given as ``None``.
@@ -54,13 +58,26 @@ class Batch:
         TypeError: if something is no tensor or array.
     """
 
-    __slots__ = ("absent", "complete", "conforms_to", "data", "drawn", "labels", "observed", "size", "steps")
+    __slots__ = (
+        "absent",
+        "complete",
+        "conforms_to",
+        "context",
+        "covariates",
+        "data",
+        "drawn",
+        "labels",
+        "observed",
+        "size",
+        "steps",
+    )
 
     def __init__(
         self,
         data: Mapping[str, Any],
         observed: Mapping[str, Any] | None = None,
         labels: Any = None,
+        covariates: Mapping[str, Any] | None = None,
     ) -> None:
         if not isinstance(data, Mapping):
             raise TypeError(f"data: expected a dict from modality names to tensors, got {type(data).__name__}.")
@@ -90,6 +107,11 @@ class Batch:
         self.labels: Tensor | None = None if labels is None else torch.as_tensor(labels)
         if self.labels is not None and len(self.labels) != self.size:
             raise ValueError(f"labels: expected {self.size} rows as in the data, got {len(self.labels)}.")
+        device = next(iter(self.data.values())).device
+        self.covariates: dict[str, Tensor] = {
+            name: _covariate(name, value, self.size).to(device) for name, value in (covariates or {}).items()
+        }
+        self.context: Tensor | None = None
         self.complete: bool = all(bool(mask.all()) for mask in self.observed.values())
         self.conforms_to: object | None = None
 
@@ -103,6 +125,8 @@ class Batch:
         steps: dict[str, Tensor] | None = None,
         drawn: tuple[str, ...] = (),
         absent: tuple[str, ...] = (),
+        covariates: dict[str, Tensor] | None = None,
+        context: Tensor | None = None,
         conforms_to: object | None = None,
     ) -> Batch:
         """A batch of tensors that are known to be sound, without looking at them (no device is waited for).
@@ -122,8 +146,38 @@ class Batch:
         batch.labels = labels
         batch.drawn = drawn
         batch.absent = absent
+        batch.covariates = covariates or {}
+        batch.context = context
         batch.conforms_to = conforms_to
         return batch
+
+    def derive(
+        self,
+        data: dict[str, Tensor],
+        observed: dict[str, Tensor] | None,
+        *,
+        steps: dict[str, Tensor] | None = None,
+        conforms_to: object | None = None,
+    ) -> Batch:
+        """Other data of the same rows, known to be sound; labels and covariates stay.
+
+        Args:
+            data: ``{name: tensor [N, *shape]}``.
+            observed: ``{name: bool [N]}``; ``None`` states that nothing is missing.
+            steps: ``{name: bool [N, T]}``.
+            conforms_to: the forms of the model that the data conforms to.
+        """
+        return Batch.trusted(
+            data,
+            observed,
+            self.labels,
+            steps=steps,
+            drawn=self.drawn,
+            absent=self.absent,
+            covariates=self.covariates,
+            context=self.context,
+            conforms_to=conforms_to,
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -146,10 +200,7 @@ class Batch:
     def __getitem__(self, rows: Tensor | slice | Sequence[int]) -> Batch:
         """The chosen rows, of every modality."""
         index: Any = rows if isinstance(rows, slice | Tensor) else torch.as_tensor(rows)
-        observed = None if self.complete else {name: mask[index] for name, mask in self.observed.items()}
-        labels = None if self.labels is None else self.labels[index]
-        data = {name: value[index] for name, value in self.data.items()}
-        return self._like(data, observed, labels, {name: mask[index] for name, mask in self.steps.items()})
+        return self.map(lambda value: value[index])
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch on another device (itself, if it lies there already)."""
@@ -160,11 +211,24 @@ class Batch:
         def move(value: Tensor) -> Tensor:
             return value.to(device, non_blocking=non_blocking)
 
-        return self._like(
-            {name: move(value) for name, value in self.data.items()},
-            None if self.complete else {name: move(mask) for name, mask in self.observed.items()},
-            None if self.labels is None else move(self.labels),
-            {name: move(mask) for name, mask in self.steps.items()},
+        return self.map(move)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with every tensor changed alike: other rows of it, or another device.
+
+        Args:
+            change: From a tensor ``[N, ...]`` to another one.
+        """
+        return Batch.trusted(
+            {name: change(value) for name, value in self.data.items()},
+            None if self.complete else {name: change(mask) for name, mask in self.observed.items()},
+            None if self.labels is None else change(self.labels),
+            steps={name: change(mask) for name, mask in self.steps.items()},
+            drawn=self.drawn,
+            absent=self.absent,
+            covariates={name: change(value) for name, value in self.covariates.items()},
+            context=None if self.context is None else change(self.context),
+            conforms_to=self.conforms_to,
         )
 
     def restrict(self, subset: Subset) -> Batch:
@@ -183,7 +247,8 @@ class Batch:
         members = canonical(names, self.names)
         observed = None if self.complete else {name: self.observed[name] for name in members}
         steps = {name: mask for name, mask in self.steps.items() if name in members}
-        batch = self._like({name: self.data[name] for name in members}, observed, self.labels, steps)
+        data = {name: self.data[name] for name in members}
+        batch = self.derive(data, observed, steps=steps, conforms_to=self.conforms_to)
         if observed is not None:
             batch.complete = bool((_counts(observed) == len(members)).all())
         return batch
@@ -215,29 +280,18 @@ class Batch:
         if not self.complete:
             _counts(self.observed)
         known = cast("Mapping[str, Form]", dict(forms.items()))
-        return Batch.trusted(
+        batch = self.derive(
             {
                 name: known[name].conform(name, self._with_holes_of(name, known[name]))
                 for name in shapes
                 if name in self.data
             },
             None if self.complete else {name: self.observed[name] for name in shapes if name in self.data},
-            self.labels,
             steps={name: self.steps[name] for name in shapes if name in self.steps},
-            drawn=self.drawn,
             conforms_to=forms,
         )
-
-    def _like(
-        self,
-        data: dict[str, Tensor],
-        observed: dict[str, Tensor] | None,
-        labels: Tensor | None,
-        steps: dict[str, Tensor],
-    ) -> Batch:
-        """Other tensors, of which is known what is known of these."""
-        known: dict[str, Any] = {"drawn": self.drawn, "absent": self.absent, "conforms_to": self.conforms_to}
-        return Batch.trusted(data, observed, labels, steps=steps, **known)
+        batch.absent = ()
+        return batch
 
     def _with_holes_of(self, name: str, form: Form) -> Tensor:
         """The data of a modality, with a value that its form takes where a datum is missing.
@@ -251,12 +305,17 @@ class Batch:
         return torch.where(observed, value, torch.as_tensor(form.hole, dtype=value.dtype, device=value.device))
 
     @staticmethod
-    def of(data: Batch | Mapping[str, Any], observed: Mapping[str, Any] | None = None) -> Batch:
-        """``data`` as a batch, in which whatever is masked there, or here, is missing."""
+    def of(
+        data: Batch | Mapping[str, Any],
+        observed: Mapping[str, Any] | None = None,
+        covariates: Mapping[str, Any] | None = None,
+    ) -> Batch:
+        """``data`` as a batch, in which whatever is masked there, or here, is missing; covariates given here win."""
         if isinstance(data, Batch):
-            if observed is None:
+            if observed is None and covariates is None:
                 return data
-            both = Batch({**data.data, **dict.fromkeys(data.drawn)}, observed, data.labels)
+            known = {**data.covariates, **(covariates or {})}
+            both = Batch({**data.data, **dict.fromkeys(data.drawn)}, observed, data.labels, known)
             for name, mask in data.observed.items():
                 both.observed[name] = both.observed[name] & mask  # what was missing before holds zeros, and stays so
             for name, mask in data.steps.items():
@@ -265,7 +324,7 @@ class Batch:
             both.complete = both.complete and data.complete
             both.absent = tuple(dict.fromkeys((*data.absent, *both.absent)))
             return both
-        return Batch(data, observed)
+        return Batch(data, observed, covariates=covariates)
 
     @staticmethod
     def cat(batches: Iterable[Batch]) -> Batch:
@@ -293,6 +352,8 @@ class Batch:
             labels,
             steps=_steps(parts, data),
             absent=absent,
+            covariates={name: torch.cat([part.covariates[name] for part in parts]) for name in first.covariates},
+            context=None if first.context is None else torch.cat([part.context for part in parts]),  # type: ignore[misc]
             conforms_to=conforms_to,
         )
 
@@ -320,6 +381,27 @@ def _tensor(name: str, value: Any) -> Tensor:
         raise TypeError(f"{name}: expected a tensor or a numeric array, got {type(value).__name__}.") from error
     if tensor.ndim == 0:
         raise ValueError(f"{name}: expected rows of data, got a single number; add a batch dimension.")
+    return tensor
+
+
+def _covariate(name: str, value: Any, size: int) -> Tensor:
+    """A covariate of every row, ``[N]``."""
+    try:
+        tensor = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"covariates: {name!r} must be numbers, got {type(value).__name__}.") from error
+    if tensor.ndim == 0:
+        tensor = tensor.expand(size)
+    if tensor.shape != (size,):
+        raise ValueError(
+            f"covariates: {name!r} must have one number for each of the {size} rows, got shape {tuple(tensor.shape)}."
+        )
+    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        row = int((~tensor.isfinite()).nonzero()[0])
+        raise ValueError(
+            f"covariates: {name!r} is {float(tensor[row])} in row {row}; covariates are known for every row. Fill "
+            f"the value in, or leave the row out."
+        )
     return tensor
 
 

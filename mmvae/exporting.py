@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from mmvae.abilities import Predicts
 from mmvae.batch import Batch
 from mmvae.files import write_whole
-from mmvae.models import IterativeVAE, MultimodalClassifier
-from mmvae.models.multimodal import MultimodalModel
+from mmvae.multimodal import MultimodalModel
 from mmvae.subsets import Subset
+from mmvae.vaes import IterativeVAE
 
 _EXAMPLE_ROWS = 3
 """Of zeros, by which a program is traced, and which its file holds: data does not go in. One would be a constant."""
@@ -118,7 +119,7 @@ class _EncoderPath(nn.Module):
         found = {"mean": latents.mean}
         if latents.codes is not None:
             found["codes"] = latents.codes
-        elif isinstance(self.model, MultimodalClassifier):
+        elif isinstance(self.model, Predicts):
             found["logits"] = self.model.predict(latents)
         elif not isinstance(latents.distribution, dist.Delta):
             found["scale"] = latents.scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
@@ -12,9 +13,9 @@ from torch import nn
 from mmvae.batch import Batch
 from mmvae.distributions import concatenate
 from mmvae.latents import Latents
-from mmvae.nn.mode import mode
+from mmvae.modes import mode
 from mmvae.refinement import Refinable, Refine, Refiner, chosen_refiner
-from mmvae.sources import Data, as_source, consecutive
+from mmvae.sources import Data, Source, as_source, consecutive
 from mmvae.subsets import Subset, canonical
 
 _BATCH, _REFINED_BATCH = 1024, 256
@@ -40,6 +41,7 @@ def infer(
     refine: Refine | None = None,
     steps: int | None = None,
     observed: Mapping[str, Any] | None = None,
+    covariates: Mapping[str, Any] | None = None,
     batch_size: int | None = None,
     progress: bool | None = None,
 ) -> Latents:
@@ -59,6 +61,7 @@ def infer(
             :mod:`mmvae.refinement` with other settings, or ``None`` for the posterior of the model as it is.
         steps: of refinement; by default 100, as many as in training, or 200 draws.
         observed: ``{name: bool [N]}``, beside the data or in the batch.
+        covariates: ``{name: numbers [N]}``, beside the data or in the batch.
         batch_size: rows at a time, by default 1024, or 256 where they are refined; does not change the answer.
         progress: show a bar; by default only for long work.
 
@@ -84,7 +87,10 @@ def infer(
         each = functools.partial(_refined, model, subset, chosen_refiner(refine, steps))
     size = batch_size or (_BATCH if refine is None else _REFINED_BATCH)
     with torch.no_grad(), mode(cast(nn.Module, model), training=False):
-        parts = [each(batch) for batch in _batches(data, observed, size, progress, refine is not None)]
+        parts = [
+            each(batch)
+            for batch in _batches(as_source(data, observed, covariates=covariates), size, progress, refine is not None)
+        ]
     return _joined(parts)
 
 
@@ -94,8 +100,10 @@ def _refined(model: Any, subset: Subset, refiner: Refiner, batch: Batch) -> Late
     members = None if subset is None else canonical(subset, model.names)
     given = model.prepare(batch).restrict(members)
     if given.drawn:  # what the program is to draw counts as missing here
-        given = Batch.trusted(given.data, None if given.complete else given.observed, conforms_to=given.conforms_to)
-    return refiner(model, given)
+        given = given.derive(given.data, None if given.complete else given.observed, conforms_to=given.conforms_to)
+        given.drawn = ()
+    refined = refiner(model, given)
+    return dataclasses.replace(refined, layout=model.layout, covariates=given.covariates)
 
 
 def _joined(parts: Sequence[Latents]) -> Latents:
@@ -107,11 +115,11 @@ def _joined(parts: Sequence[Latents]) -> Latents:
     diagnostics = {name: torch.cat([part.diagnostics[name] for part in parts]) for name in first.diagnostics}
     codes = None if first.codes is None else torch.cat([part.codes for part in parts])  # type: ignore[misc]
     distribution = concatenate([part.distribution for part in parts])
-    return Latents(distribution, first.subset, trace, diagnostics, codes)
+    covariates = {name: torch.cat([part.covariates[name] for part in parts]) for name in first.covariates}
+    return Latents(distribution, first.subset, trace, diagnostics, codes, first.layout, covariates)
 
 
-def _batches(data: Any, observed: Any, batch_size: int, progress: bool | None, is_long: bool) -> Iterator[Batch]:
-    source = as_source(data, observed)
+def _batches(source: Source, batch_size: int, progress: bool | None, is_long: bool) -> Iterator[Batch]:
     starts = range(0, len(source), batch_size)
     shown: Any = starts
     if progress or (progress is None and len(starts) >= (_LONG_REFINEMENT if is_long else _LONG_WORK)):

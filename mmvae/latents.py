@@ -9,6 +9,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.distributions import Distribution
 
+from mmvae.distributions import mean_of, select_columns, variance_of
+from mmvae.layout import Layout
+
 
 @dataclass(frozen=True, eq=False)
 class Latents:
@@ -25,6 +28,8 @@ class Latents:
             models with a codebook.
         codes: of models with a codebook, which of its vectors the latents are, ``[N]`` or ``[N, T]``, -1 at steps that
             are not there; otherwise ``None``.
+        layout: Columns of the latent, shared and private; ``None`` where all are shared.
+        covariates: ``{name: tensor [N]}``, what is known of each row; they stay with the latents for generation.
     """
 
     distribution: Distribution
@@ -32,16 +37,33 @@ class Latents:
     elbo_trace: Float[Tensor, "steps N"] | None = None
     diagnostics: Mapping[str, Float[Tensor, "N *D"]] = field(default_factory=dict)
     codes: Int64[Tensor, "N *T"] | None = None
+    layout: Layout | None = None
+    covariates: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def mean(self) -> Float[Tensor, "N *T D"]:
         """The posterior mean of each data point."""
-        return self.distribution.mean
+        return mean_of(self.distribution)
 
     @property
     def scale(self) -> Float[Tensor, "N *T D"]:
         """The posterior standard deviation of each data point, per latent dimension."""
-        return self.distribution.variance.sqrt()
+        return variance_of(self.distribution).sqrt()
+
+    @property
+    def shared(self) -> Latents:
+        """The latents that all modalities share; the whole, of a model without private latents."""
+        return self if self.layout is None or self.layout.is_shared else self._of_columns(self.layout.columns())
+
+    @property
+    def private(self) -> dict[str, Latents]:
+        """The private latents by modality; empty, of a model without them."""
+        if self.layout is None:
+            return {}
+        return {name: self._of_columns(self.layout.columns(name)) for name in self.layout.private}
+
+    def _of_columns(self, columns: slice) -> Latents:
+        return Latents(select_columns(self.distribution, columns), self.subset, covariates=self.covariates)
 
     def sample(self, num_samples: int | None = None) -> Float[Tensor, "*K N *T D"]:
         """Draws from the posterior: ``[num_samples, N, D]``, or one draw ``[N, D]`` without a number."""

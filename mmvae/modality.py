@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
+
+from mmvae.arguments import Remembers
 
 EncoderSpec = nn.Module | Callable[[], nn.Module]
 DecoderSpec = Callable[[int], nn.Module]
@@ -28,7 +31,7 @@ def check_name(name: object) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Modality:
+class Modality(Remembers):
     """One kind of data a model sees, and how it is read and written.
 
     A modality is a description: models copy the networks they are given, so the same modality can be handed to
@@ -69,6 +72,7 @@ class Modality:
         if any(size < 1 for size in shape):
             raise ValueError(f"{self.name}: every size of shape must be at least 1, got {shape}.")
         object.__setattr__(self, "shape", tuple(map(int, shape)))
+        self.arguments["shape"] = self.shape
         if isinstance(self.likelihood, type) and issubclass(self.likelihood, nn.Module):
             raise TypeError(
                 f"{self.name}: likelihood is the class {self.likelihood.__name__}; make one of it, such as "
@@ -103,3 +107,23 @@ class Modality:
         for length in self.shape:
             size *= length
         return size
+
+
+def checked_modality_names(parts: Mapping[str, Any], what: str) -> tuple[str, ...]:
+    """The keys of a dict by modality.
+
+    Args:
+        parts: ``{name: anything}``.
+        what: the argument is called, for messages.
+
+    Raises:
+        ValueError: for an empty dict, or a name that is reserved.
+        TypeError: for something that is no dict, or a name that is no string.
+    """
+    if not isinstance(parts, Mapping):
+        raise TypeError(f"{what}: expected a dict by modality, got {type(parts).__name__}.")
+    if not parts:
+        raise ValueError(f"{what}: at least one modality is needed.")
+    for name in parts:
+        check_name(name)
+    return tuple(parts)

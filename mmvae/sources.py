@@ -124,7 +124,12 @@ class FromDataset:
         return collate([self.dataset[row] for row in rows.tolist()])
 
 
-def as_source(data: Data, observed: Mapping[str, Any] | None = None, labels: Any = None) -> Source:
+def as_source(
+    data: Data,
+    observed: Mapping[str, Any] | None = None,
+    labels: Any = None,
+    covariates: Mapping[str, Any] | None = None,
+) -> Source:
     """Anything that holds multimodal data, as a source of batches.
 
     Args:
@@ -133,15 +138,16 @@ def as_source(data: Data, observed: Mapping[str, Any] | None = None, labels: Any
             :class:`FromDataset`).
         observed: ``{name: bool [N]}``, for data in memory.
         labels: ``[N, ...]``, for data in memory.
+        covariates: ``{name: numbers [N]}``, for data in memory.
 
     Raises:
         TypeError: for something else, or a mask or labels beside a dataset, which has its own.
     """
     if isinstance(data, Batch | Mapping):
-        batch = Batch.of(data, observed)
-        return InMemory(batch if labels is None else Batch(batch.data, batch.masks, labels))
-    if observed is not None or labels is not None:
-        raise TypeError("observed and labels go with tensors; a dataset must yield its own, item by item.")
+        batch = Batch.of(data, observed, covariates)
+        return InMemory(batch if labels is None else Batch(batch.data, batch.masks, labels, batch.covariates))
+    if not (observed is None and labels is None and covariates is None):
+        raise TypeError("observed, labels and covariates go with tensors; a dataset must yield its own, item by item.")
     if isinstance(data, Source):
         return data
     if isinstance(data, Dataset) and hasattr(data, "__len__") and not isinstance(data, IterableDataset):

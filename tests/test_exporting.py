@@ -11,8 +11,8 @@ from typing import Any
 import jaxtyping
 import pytest
 import torch
-from models.codebooks import MAKERS
-from models.codebooks import make_data as make_codebook_data
+from codebooks.makers import MAKERS
+from codebooks.makers import make_data as make_codebook_data
 from objectives.parts import make
 from torch import Tensor
 

@@ -19,8 +19,8 @@ from torch import Tensor
 import mmvae
 from mmvae import Batch
 from mmvae.data import Missingness, Noisy, add_noise, mask_tokens
+from mmvae.storage import read_json, read_tensors, write_json, write_tensors
 from mmvae.subsets import label, powerset
-from mmvae.training.storage import read_json, read_tensors, write_json, write_tensors
 
 RATES = (0.5, 0.7, 0.9)
 CURVE = tuple(step / 10 for step in range(11))

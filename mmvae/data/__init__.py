@@ -1,36 +1,35 @@
 """Data: readers, pairing by label, missingness tables, noise, datasets that hand out whole batches, rendered digits."""
 
-from mmvae.data.clip_features import ClipFeatures
-from mmvae.data.cub_files import cub_captions
-from mmvae.data.cub_task import cub, cub_vocabulary
-from mmvae.data.cub_words import CaptionVocabulary
+from mmvae.data.birds.cub_files import cub_captions
+from mmvae.data.birds.cub_task import cub, cub_vocabulary
+from mmvae.data.birds.cub_words import CaptionVocabulary
+from mmvae.data.clips.ave import ave
+from mmvae.data.clips.avvp import avvp
+from mmvae.data.clips.clip_features import ClipFeatures
+from mmvae.data.clips.vggsound_avel import vggsound_avel
 from mmvae.data.dataset import MultimodalDataset
-from mmvae.data.digits import mnist_svhn_text, mnist_usps_text, polymnist_or_form
-from mmvae.data.image_files import ImageFiles
-from mmvae.data.image_text import ImageText
+from mmvae.data.digits.digit_files import mnist, svhn, svhn_sample, usps
+from mmvae.data.digits.digit_tasks import mnist_svhn_text, mnist_usps_text, polymnist_or_form
+from mmvae.data.digits.digit_words import ALPHABET, DigitWords, decode, encode
+from mmvae.data.digits.polymnist import polymnist, polymnist_form
+from mmvae.data.digits.rendered import rendered_digits
+from mmvae.data.image_text.food101 import food101
+from mmvae.data.image_text.hateful_memes import hateful_memes
+from mmvae.data.image_text.image_files import ImageFiles
+from mmvae.data.image_text.mm_imdb import mm_imdb
+from mmvae.data.image_text.pictures_with_texts import ImageText
+from mmvae.data.image_text.snli_ve import snli_ve
+from mmvae.data.image_text.tokenizer import Tokenizer
 from mmvae.data.images import LabelledImages, SourceNotFound, data_root
-from mmvae.data.mapped_folder import mapped
+from mmvae.data.mapped_folders import mapped, write_mapped
 from mmvae.data.mapped_rows import MappedRows
-from mmvae.data.mapped_writer import write_mapped
 from mmvae.data.missingness import Missingness
 from mmvae.data.noise import Noisy, add_noise, feature_statistics, mask_features, mask_tokens
-from mmvae.data.overlay import polymnist, polymnist_form
 from mmvae.data.paired_sequences import PairedSequences, paired_sequences
 from mmvae.data.pairing import pair_by_label, pair_images
-from mmvae.data.read_ave import ave
-from mmvae.data.read_avvp import avvp
-from mmvae.data.read_food101 import food101
-from mmvae.data.read_hateful_memes import hateful_memes
-from mmvae.data.read_mm_imdb import mm_imdb
-from mmvae.data.read_snli_ve import snli_ve
-from mmvae.data.read_vggsound_avel import vggsound_avel
-from mmvae.data.readers import mnist, svhn, svhn_sample, usps
-from mmvae.data.rendered import rendered_digits
 from mmvae.data.rows import Rows, Sampler
-from mmvae.data.text import ALPHABET, DigitWords, decode, encode
-from mmvae.data.tokenizer import Tokenizer
 from mmvae.sources import Blocks
-from mmvae.streamed import Streamed
+from mmvae.streams import Streamed
 
 __all__ = [
     "ALPHABET",

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from mmvae.data.streams import stream
+from mmvae.seeds import stream
 
 DATA_VARIABLE = "MMVAE_DATA"
 """The environment variable that names the folder of data sets."""

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-from mmvae.data.arrays import map_npy
+from mmvae.data.reading import map_npy
 from mmvae.data.rows import as_floats
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from mmvae.batch import Batch
-from mmvae.data.streams import derive_seed, stream
+from mmvae.seeds import derive_seed, stream
 from mmvae.sources import Data, InBlocks, as_source, is_uniform
 
 Noise = Callable[..., Tensor]
@@ -170,7 +170,9 @@ class Noisy:
         }
         nothing = torch.zeros(clean.size, dtype=torch.bool)
         observed = {**clean.masks, **dict.fromkeys(clean.absent, nothing)}
-        return Batch(noisy, observed, clean.labels)  # which puts zeros where a datum, or a step of it, is missing
+        return Batch(
+            noisy, observed, clean.labels, clean.covariates
+        )  # which puts zeros where a datum, or a step of it, is missing
 
 
 def _chosen(shape: Collection[int], share: float, seed: int, rows: Int64[Tensor, "N"] | None) -> Bool[Tensor, "N T"]:

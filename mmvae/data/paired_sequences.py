@@ -12,8 +12,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from mmvae.batch import Batch
-from mmvae.data.splits import Split, checked_split
-from mmvae.data.streams import stream
+from mmvae.data.reading import Split, checked_split
+from mmvae.seeds import stream
 
 WIDTHS: Mapping[str, int] = MappingProxyType({"audio": 32, "video": 48, "text": 24})
 """The modalities of :func:`paired_sequences` and the widths of their features."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmvae.data.dataset import MultimodalDataset
 from mmvae.data.images import LabelledImages
 from mmvae.data.rows import Rows, Sampler
-from mmvae.data.streams import derive_seed, stream
+from mmvae.seeds import derive_seed, stream
 
 
 def pair_by_label(

@@ -1,19 +1,31 @@
-"""Evaluation: how good inference and generation are, for every subset of the modalities."""
+"""Evaluation: how good inference and generation are, for every subset of the modalities.
 
-from mmvae.evaluation.classification import classification_scores
-from mmvae.evaluation.classifiers import Classifier, train_classifiers
-from mmvae.evaluation.codebook import code_agreement, code_divergence, code_information, code_purity
+Metrics of classifiers and codebooks live with them, and join the others when they are loaded.
+"""
+
+from typing import Any
+
+from mmvae.evaluation.across_seeds import across_seeds, paired_differences
 from mmvae.evaluation.comparison import Comparison, compare
 from mmvae.evaluation.context import Context
 from mmvae.evaluation.frechet import frechet_distance
+from mmvae.evaluation.judges import Classifier, train_classifiers
 from mmvae.evaluation.pareto import effective_sample_size, pareto_k
-from mmvae.evaluation.ranking import expected_average_precision, expected_recall
+from mmvae.evaluation.registry import METRICS, Metric
 from mmvae.evaluation.results import OBSERVED, Evaluation, OtherKind, Row, Unavailable, make_row
-from mmvae.evaluation.retrieval import retrieve, retrieve_in_episodes
-from mmvae.evaluation.seeds import across_seeds, paired_differences
-from mmvae.evaluation.suite import COSTLY, METRICS, Metric, evaluate
-from mmvae.evaluation.transfer import Transfer, transfer_matrix
-from mmvae.evaluation.transfer_heads import Head, Labelled, LogisticHead, StepHead, flattened, pooled
+from mmvae.evaluation.retrieval import expected_average_precision, expected_recall, retrieve, retrieve_in_episodes
+from mmvae.evaluation.suite import COSTLY, evaluate
+from mmvae.evaluation.transfer import (
+    Head,
+    Labelled,
+    LogisticHead,
+    StepHead,
+    Transfer,
+    flattened,
+    pooled,
+    transfer_matrix,
+)
+from mmvae.families import load
 
 __all__ = [
     "COSTLY",
@@ -54,3 +66,13 @@ __all__ = [
     "train_classifiers",
     "transfer_matrix",
 ]
+
+load("metrics")
+
+
+def __getattr__(name: str) -> Any:
+    """Public functions beside the metrics of families, such as ``classification_scores``."""
+    for module in load("metrics"):
+        if name in module.__all__:
+            return getattr(module, name)
+    raise AttributeError(f"module 'mmvae.evaluation' has no attribute {name!r}")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmvae.evaluation.context import Context
 from mmvae.evaluation.results import Row, make_row
-from mmvae.nn.cca import canonical_correlations
+from mmvae.networks.cca import canonical_correlations
 
 _RIDGE = 1e-3
 _TRUSTED = 4

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import torch
 
 from mmvae.evaluation.context import Context
 from mmvae.evaluation.generation import generator_of, no_judges, prior_of, readings, real_readings
-from mmvae.evaluation.results import Row, Unavailable, make_row
+from mmvae.evaluation.results import Row, Unavailable, make_row, share_error
 
 
 def coherence(context: Context) -> Iterator[Row]:
@@ -74,5 +73,4 @@ def _classified(context: Context) -> tuple[str, ...]:
 
 def _share(metric: str, hits: torch.Tensor, subset: tuple[str, ...], target: str, **extras: str) -> Row:
     share = float(hits.double().mean())
-    error = math.sqrt(share * (1 - share) / len(hits))
-    return make_row(metric, share, subset, target, stderr=error, n=len(hits), **extras)
+    return make_row(metric, share, subset, target, stderr=share_error(share, len(hits)), n=len(hits), **extras)

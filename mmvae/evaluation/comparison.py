@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmvae.evaluation.results import Evaluation, Row, as_csv, members
-from mmvae.training.storage import write_text
+from mmvae.storage import write_text
 
 if TYPE_CHECKING:
     from rich.table import Table

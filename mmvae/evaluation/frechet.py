@@ -2,17 +2,83 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmvae.evaluation.abilities import Samples
+from mmvae.abilities import Samples
 from mmvae.evaluation.context import Context
 from mmvae.evaluation.generation import generated, generator_of, no_judges, readings, real, real_readings
-from mmvae.evaluation.inception import Inception
 from mmvae.evaluation.results import Row, make_row
+from mmvae.subsets import label
+
+
+class Inception(nn.Module):
+    """Images to the 2048 features of the Inception network that FID is defined by (pytorch-fid's).
+
+    Args:
+        weights: the file that pytorch-fid publishes (``pt_inception-2015-12-05-6726825d.pth``), or the same weights as
+            safetensors. Nothing is downloaded, and no code in the file is run.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file does not hold the weights of this network.
+    """
+
+    def __init__(self, weights: str | Path) -> None:
+        super().__init__()
+        from pytorch_fid import inception
+
+        path = Path(weights)
+        if not path.is_file():
+            raise FileNotFoundError(f"inception_weights: no file {path}.")
+        state = _read(path)
+        # The constructor fetches its weights from the network, and knows no other way.
+        with mock.patch.object(inception, "load_state_dict_from_url", return_value=state):
+            try:
+                self.network: nn.Module = inception.InceptionV3([inception.InceptionV3.BLOCK_INDEX_BY_DIM[2048]])
+            except RuntimeError as error:
+                raise ValueError(f"inception_weights: {path} does not fit pytorch-fid's network: {error}") from error
+        self.network.eval()
+
+    @staticmethod
+    def reads(data: Tensor) -> bool:
+        """Whether data is images ``[N, C, H, W]``, grey or in colour."""
+        return data.ndim == 4 and data.shape[1] in (1, 3) and data.is_floating_point()
+
+    def forward(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N F"]:
+        """2048 features for each image, on the CPU.
+
+        Args:
+            images: in [0, 1]; what lies outside is clipped. Grey ones are repeated in three channels.
+        """
+        device = next(self.network.parameters()).device
+        colour = images.to(device, torch.float32).clamp(0, 1).expand(-1, 3, -1, -1)
+        return self.network(colour)[0].flatten(1).cpu()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise ValueError(
+            f"inception_weights: {path} is damaged, or no file of weights; fetch pytorch-fid's again."
+        ) from error
+    if not isinstance(state, dict):
+        raise ValueError(f"inception_weights: {path} holds no weights by name, but a {type(state).__name__}.")
+    return state
+
 
 _FEW = 2
 
@@ -79,21 +145,22 @@ def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _by_classifiers(context: Context, sources: list[tuple[str, ...] | None]) -> Iterator[Row]:
-    names = [name for name in context.names if name in context.classifiers and len(context.rows((name,))) >= _FEW]
+    metric = "classifier_feature_fd"
+    names = [name for name in context.names if name in context.classifiers and _has_moments(context, metric, name)]
     for subset in context.each("classifier-feature FD", sources):
         found = readings(context, subset)
         for name in names:
             features, truth = found[name].features, real_readings(context, name).features
             if features is None or truth is None:
-                context.note(f"classifier_feature_fd: left out for {name}, whose classifier has no features(x).")
-            elif len(features) >= _FEW:
-                yield _row("classifier_feature_fd", features, truth, subset, name)
+                context.note(f"{metric}: left out for {name}, whose classifier has no features(x).")
+            else:
+                yield from _row(context, metric, features, truth, subset, name)
 
 
 def _inception(context: Context, sources: list[tuple[str, ...] | None]) -> Iterator[Row]:
     assert context.inception_weights is not None
     images = [name for name in context.names if Inception.reads(context.data.data[name])]
-    images = [name for name in images if len(context.rows((name,))) >= _FEW]
+    images = [name for name in images if _has_moments(context, "fid", name)]
     network = Inception(context.inception_weights).to(context.device)
     truth = {name: torch.cat([network(batch[name]) for batch in real(context, name)]) for name in images}
     for subset in context.each("FID", sources):
@@ -102,13 +169,24 @@ def _inception(context: Context, sources: list[tuple[str, ...] | None]) -> Itera
             for name in images:
                 found[name].append(network(batch[name]))
         for name in images:
-            features = torch.cat(found[name])
-            if len(features) >= _FEW:
-                yield _row("fid", features, truth[name], subset, name)
+            yield from _row(context, "fid", torch.cat(found[name]), truth[name], subset, name)
 
 
-def _row(metric: str, features: Tensor, truth: Tensor, subset: tuple[str, ...] | None, target: str) -> Row:
+def _has_moments(context: Context, metric: str, name: str) -> bool:
+    """Whether there are enough real data of a modality for a covariance; if not, that is noted."""
+    enough = len(context.rows((name,))) >= _FEW
+    if not enough:
+        context.note(f"{metric}: left out for {name}, which fewer than {_FEW} rows have.")
+    return enough
+
+
+def _row(
+    context: Context, metric: str, features: Tensor, truth: Tensor, subset: tuple[str, ...] | None, target: str
+) -> Iterator[Row]:
+    if len(features) < _FEW:
+        context.note(f"{metric}: left out for {target} from {label(subset or ())}, which fewer than {_FEW} rows have.")
+        return
     few = min(len(features), len(truth)) <= features.shape[1]
     note = "fewer data than features: the covariance is singular" if few else None
     distance = feature_distance(features, truth)
-    return make_row(metric, distance, subset or (), target, n=len(features), n_real=len(truth), note=note)
+    yield make_row(metric, distance, subset or (), target, n=len(features), n_real=len(truth), note=note)

@@ -16,11 +16,10 @@ from mmvae.evaluation.context import Context, is_point_mass
 from mmvae.evaluation.importance import diagnostics, mean_row
 from mmvae.evaluation.pareto import effective_sample_size, pareto_k
 from mmvae.evaluation.results import Row, Unavailable, make_row, mean_and_error
-from mmvae.objectives.traces import log_likelihoods
 from mmvae.refinement import Bound, Gaussian, Gradient, Refinable
 from mmvae.refinement.amortized import RefinesItself
+from mmvae.refinement.balanced_noise import balanced_noise
 from mmvae.refinement.bound import draws_at_a_time
-from mmvae.refinement.noise import balanced_noise
 from mmvae.subsets import label
 
 _MOST_ROWS = 64
@@ -103,7 +102,8 @@ def _gaps(context: Context, model: Refinable, subset: tuple[str, ...], rows: Int
     context.reseed("gaps", "weights", subset)
     weights = _log_weights(model, batch, best, context.num_samples).double()
     likelihood = weights.logsumexp(0) - math.log(context.num_samples)
-    extras = diagnostics(effective_sample_size(weights), pareto_k(weights), context.num_samples)
+    found = effective_sample_size(weights).cpu(), pareto_k(weights).cpu()
+    extras = diagnostics(context, "approximation_gap", subset, *found)
     yield mean_row("approximation_gap", (likelihood - optimum).cpu(), subset, **extras)
 
     if isinstance(model, RefinesItself) and set(subset) == set(model.names):
@@ -136,10 +136,10 @@ def _own_refinement(
 
 def _log_weights(model: Refinable, batch: Batch, q: Gaussian, num_samples: int) -> Float[Tensor, "K N"]:
     """log p(x, z_k) - log q(z_k), z_k drawn from q, in nats."""
-    proposal, prior = q.distribution, model.prior()
+    proposal, prior = q.distribution, model.prior(batch.context)
 
     def weigh(z: Tensor) -> Tensor:
-        log_p = sum(log_likelihoods(model, batch, z).values(), start=prior.log_prob(z))
+        log_p = sum(model.score(batch, z).values(), start=prior.log_prob(z))
         return log_p - proposal.log_prob(z)
 
     return torch.cat([weigh(z) for z in proposal.sample((num_samples,)).split(draws_at_a_time(len(q.loc)))])

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from mmvae.abilities import Describes, Generates, Samples
 from mmvae.distributions import point_mass
-from mmvae.evaluation.abilities import Describes, Generates, Samples
-from mmvae.evaluation.classifiers import Featured, Reads
 from mmvae.evaluation.context import Context, device_of
+from mmvae.evaluation.judges import Featured, Reads
 from mmvae.evaluation.results import Unavailable
 from mmvae.latents import Latents
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Float
 from torch import Tensor
 
+from mmvae.storage import read_json, write_json, write_text
 from mmvae.subsets import label
-from mmvae.training.storage import read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,6 +24,8 @@ Row = dict[str, Any]
 
 KEYS = ("metric", "given", "target", "value")
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_WORDS = ("metric", "given", "target", "note")
+"""Columns that hold no numbers: a modality may be called "nan"."""
 
 
 OBSERVED = "observed"
@@ -49,7 +51,7 @@ def make_row(
         given: the subset that inference looked at, as names or as a label.
         target: the modality that the number is about.
         **extras: further columns: ``n`` (how many data points), ``stderr`` (standard error), ``note``, ... Those that
-            are ``None`` or not finite are left out.
+            are ``None`` or NaN are left out; an infinite one says something and stays.
     """
     row: Row = {
         "metric": metric,
@@ -58,7 +60,7 @@ def make_row(
         "value": float(value),
     }
     kept = {key: extra for key, extra in extras.items() if extra is not None}
-    return row | {k: v for k, v in kept.items() if isinstance(v, str) or math.isfinite(v)}
+    return row | {k: v for k, v in kept.items() if isinstance(v, str) or not math.isnan(v)}
 
 
 def mean_and_error(values: Float[Tensor, "n"]) -> tuple[float, float]:
@@ -67,6 +69,21 @@ def mean_and_error(values: Float[Tensor, "n"]) -> tuple[float, float]:
     if len(values) < 2:
         return float(values.mean()), math.nan
     return float(values.mean()), float(values.std()) / math.sqrt(len(values))
+
+
+def share_error(share: float, n: int) -> float:
+    """The standard error of a share of n rows.
+
+    A share of 0 or 1 is not certain: its error is computed with two further rows on each side, as in the interval of
+    Agresti and Coull 1998.
+
+    Args:
+        share: between 0 and 1.
+        n: rows, at least 1.
+    """
+    if share in (0.0, 1.0):
+        share, n = (n * share + 2) / (n + 4), n + 4
+    return math.sqrt(share * (1 - share) / n)
 
 
 @dataclass(frozen=True)
@@ -202,7 +219,7 @@ def _encoded(row: Row) -> Row:
 
 
 def _decoded(row: Row) -> Row:
-    return row | {"value": _NON_FINITE.get(row["value"], row["value"])}
+    return {k: _NON_FINITE.get(v, v) if isinstance(v, str) and k not in _WORDS else v for k, v in row.items()}
 
 
 def _shown(cell: Any) -> str:

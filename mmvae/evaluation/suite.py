@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,55 +10,51 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from mmvae.abilities import Describes, Evaluated
 from mmvae.batch import Batch
-from mmvae.evaluation.abilities import Describes, Evaluated
 from mmvae.evaluation.active_units import active_units
 from mmvae.evaluation.canonical import canonical_correlation
-from mmvae.evaluation.classification import classification
-from mmvae.evaluation.classifiers import train_classifiers
-from mmvae.evaluation.codebook import codebook
 from mmvae.evaluation.coherence import classifier_accuracy, coherence, joint_coherence
 from mmvae.evaluation.context import Context, class_labels, device_of, gather, observed_names
 from mmvae.evaluation.cosine import cosine
 from mmvae.evaluation.frechet import frechet
 from mmvae.evaluation.gaps import inference_gaps
 from mmvae.evaluation.importance import conditional_log_likelihood, elbo, log_likelihood
+from mmvae.evaluation.judges import train_classifiers
 from mmvae.evaluation.linear_probe import linear_probe
+from mmvae.evaluation.registry import METRICS, Metric
 from mmvae.evaluation.results import Evaluation, OtherKind, Row, Unavailable
 from mmvae.evaluation.retrieval import retrieval
 from mmvae.evaluation.students import students
 from mmvae.evaluation.transfer import transfer
+from mmvae.families import load
 from mmvae.modality import Modality
-from mmvae.nn.mode import mode
+from mmvae.modes import mode
 from mmvae.sources import Data, Source, as_source
 from mmvae.subsets import Subset, canonical, label, powerset
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-Metric = Callable[[Context], Iterable[Row]]
-"""Gives the rows of one metric (see :func:`mmvae.evaluation.make_row`); raises :class:`Unavailable` where it cannot."""
-
-METRICS: dict[str, Metric] = {
-    "classification": classification,
-    "linear_probe": linear_probe,
-    "cosine": cosine,
-    "canonical_correlation": canonical_correlation,
-    "elbo": elbo,
-    "log_likelihood": log_likelihood,
-    "conditional_log_likelihood": conditional_log_likelihood,
-    "active_units": active_units,
-    "codebook": codebook,
-    "classifier_accuracy": classifier_accuracy,
-    "coherence": coherence,
-    "joint_coherence": joint_coherence,
-    "frechet": frechet,
-    "retrieval": retrieval,
-    "transfer": transfer,
-    "students": students,
-    "inference_gaps": inference_gaps,
-}
-"""The metrics of the library, by name."""
+METRICS.update(
+    {
+        "linear_probe": linear_probe,
+        "cosine": cosine,
+        "canonical_correlation": canonical_correlation,
+        "elbo": elbo,
+        "log_likelihood": log_likelihood,
+        "conditional_log_likelihood": conditional_log_likelihood,
+        "active_units": active_units,
+        "classifier_accuracy": classifier_accuracy,
+        "coherence": coherence,
+        "joint_coherence": joint_coherence,
+        "frechet": frechet,
+        "retrieval": retrieval,
+        "transfer": transfer,
+        "students": students,
+        "inference_gaps": inference_gaps,
+    }
+)
 
 COSTLY = ("retrieval", "transfer", "students", "inference_gaps")
 """Metrics that are computed only where they are asked for by name: they compare all data with all, fit many
@@ -124,6 +120,7 @@ def evaluate(
         >>> evaluation.value("active_units", "a+b") <= 2
         True
     """
+    load("metrics")
     chosen = _metrics(metrics)
     sizes = {"num_samples": num_samples, "max_data": max_data, "likelihood_rows": likelihood_rows}
     for name, size in (sizes | {"batch_size": batch_size}).items():

@@ -2,6 +2,7 @@
 
 from mmvae.objectives.alignment import AlignedELBO
 from mmvae.objectives.base import Loss, Objective
+from mmvae.objectives.elbo import ELBO
 from mmvae.objectives.judging import Judge
 from mmvae.objectives.mixture_elbo import MixtureELBO
 from mmvae.objectives.schedules import LinearWarmup
@@ -11,6 +12,7 @@ from mmvae.objectives.subset_elbo import SubsetELBO
 from mmvae.objectives.total_correlation import TotalCorrelation
 
 __all__ = [
+    "ELBO",
     "AlignedELBO",
     "Judge",
     "LinearWarmup",

@@ -1,44 +1,48 @@
-"""What an objective is given, and what it returns."""
+"""What an objective asks of a model, and what it returns."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from mmvae.arguments import Remembers
 from mmvae.batch import Batch
-from mmvae.distributions.mixture import MixtureOfExperts
-from mmvae.objectives.judging import ELBO, LOSS, Judge
+from mmvae.distributions import MixtureOfExperts
+from mmvae.objectives.judging import BY_ELBO, BY_LOSS, Judge
 from mmvae.objectives.schedules import LinearWarmup, Weight
+from mmvae.posteriors import Experts, JointNetwork, JointPosterior
 
 
 @runtime_checkable
 class Trainable(Protocol):
-    """What an objective may ask of a model; every model of the library offers it."""
+    """A generative model as objectives see it: experts, joint posterior, scores and prior."""
 
     weights: dict[str, float]
     epoch: Tensor
     names: tuple[str, ...]
 
     @property
-    def prior(self) -> Any:
-        """Called without arguments, p(z)."""
+    def experts(self) -> Callable[[Batch], Experts]:
+        """Gives the unimodal posteriors of a batch."""
 
     @property
-    def experts(self) -> Any:
-        """Called on a batch, the unimodal posteriors."""
+    def joint_posterior(self) -> JointPosterior:
+        """Gives q(z | x), from a batch and the experts."""
 
     @property
-    def joint_posterior(self) -> Any:
-        """Called on a batch and the experts, q(z | x)."""
+    def prior(self) -> Callable[[Tensor | None], Distribution]:
+        """Gives p(z), or p(z | c) given encoded covariates."""
 
-    def generative(self, batch: Batch, rows: Mapping[str, Tensor] | None = None) -> Tensor:
-        """The Pyro program of p(z) Π_m p(x_m | z)."""
+    def score(
+        self, batch: Batch, z: Float[Tensor, "*P N D"], rows: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Float[Tensor, "*Q N"]]:
+        """log p(x_m | z) of every modality of the batch by name, in nats; zero where it is missing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +50,16 @@ class Loss:
     """A loss and what it is made of.
 
     Attributes:
-        total: a scalar to call ``backward()`` on, mean per datum.
-        terms: by name, scalars in nats, mean per datum, without modality or KL weights: the expected log-likelihood
-            under each modality's name, ``"kl"`` from the prior, ``"elbo"`` of the joint posterior (or, for
-            importance-weighted objectives, the bound), and what else the objective adds.
+        total: A scalar to call ``backward()`` on, mean per row.
+        terms: Scalars in nats by name, without modality or KL weights: the expected log-likelihood under each
+            modality's name (mean over the rows that have it), ``"kl"`` from the prior, ``"elbo"`` of the joint
+            posterior, and further ones of the objective, each a mean per row of the batch.
+        rows: Number of rows behind a term, by name, where it is not the whole batch.
     """
 
     total: Tensor
     terms: dict[str, Tensor]
+    rows: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Objective(Remembers, ABC):
@@ -83,37 +89,44 @@ class Objective(Remembers, ABC):
         is_plain = all(weight == 1 for weight in (beta, *model.weights.values()))
         parts = [list(part.parameters()) for part in model.children()] if isinstance(model, nn.Module) else []
         is_whole = all(any(each.requires_grad for each in part) for part in parts if part)
-        return ELBO if is_plain and is_whole else LOSS
+        return BY_ELBO if is_plain and is_whole else BY_LOSS
 
     @property
     def settled_after(self) -> float:
         """Number of epochs after which no weight of this objective changes any more; validation uses these weights."""
         return max((each.epochs for each in vars(self).values() if isinstance(each, LinearWarmup)), default=0.0)
 
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """Why training steps on batches like this one cannot be captured as a CUDA graph, in words that end a sentence.
+    def refusal(self, posterior: JointPosterior) -> str | None:
+        """Reason why this objective cannot train with a joint posterior, and what to pair instead; ``None`` if it can.
 
-        ``None`` where they can: Python then looks at no value of a tensor, draws nothing at random itself, and takes
-        nothing from the memory of the CPU.
+        The reason is a whole sentence that follows the names of both.
         """
         return None
 
+    def capture_obstacle(self, batch: Batch) -> str | None:
+        """Reason why steps on batches like this one cannot be captured as a CUDA graph; ``None`` if they can."""
+        return None
 
-def weighted_sum(log_likelihoods: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """Σ_m w_m log p(x_m | z), of the shape of its summands.
 
-    The weights multiply here rather than as ``poutine.scale`` in the program, so that the same trace also gives the
-    honest terms.
+def untrained_experts(posterior: JointPosterior) -> str | None:
+    """Refusal of objectives that train the joint posterior alone, by a posterior with networks of its own."""
+    if isinstance(posterior, JointNetwork):
+        return (
+            "It would train the joint networks alone and leave the unimodal posteriors, from which every other subset "
+            "is inferred, untrained. Pair it with AlignedELBO, TotalCorrelation or SubsetELBO."
+        )
+    return None
+
+
+def check_pair(posterior: JointPosterior, objective: Objective) -> None:
+    """Refuse a posterior and an objective that cannot train together.
+
+    Raises:
+        ValueError: Names both, and says what to pair instead.
     """
-    summands = [log_p if weights[name] == 1 else weights[name] * log_p for name, log_p in log_likelihoods.items()]
-    return sum(summands[1:], start=summands[0])
-
-
-def elbo_terms(log_likelihoods: Mapping[str, Tensor], kl: Tensor) -> dict[str, Tensor]:
-    """The terms of a plain ELBO, averaged over the data: one per modality, ``"kl"`` and ``"elbo"``."""
-    terms = {name: log_p.mean() for name, log_p in log_likelihoods.items()}
-    kl = kl.mean()
-    return {**terms, "kl": kl, "elbo": sum(terms.values(), start=-kl)}
+    reason = objective.refusal(posterior)
+    if reason is not None:
+        raise ValueError(f"{type(posterior).__name__} with {type(objective).__name__}: {reason}")
 
 
 def joint_posterior(model: Trainable, batch: Batch) -> Distribution:
@@ -121,16 +134,37 @@ def joint_posterior(model: Trainable, batch: Batch) -> Distribution:
     return model.joint_posterior(batch, model.experts)
 
 
-def mixture_posterior(model: Trainable, batch: Batch) -> MixtureOfExperts:
-    """:func:`joint_posterior`, for objectives that speak of its components.
+def posterior_and_experts(model: Trainable, batch: Batch) -> tuple[Distribution, Experts]:
+    """q(z | x) and the unimodal posteriors; every encoder runs once."""
+    experts = model.experts(batch)
+    return model.joint_posterior(batch, lambda _: experts), experts
 
-    Raises:
-        TypeError: if the model's joint posterior is no mixture.
+
+def one_draw(posterior: Distribution) -> Float[Tensor, "N D"]:
+    """One draw for each row; of mixtures stratified over the batch."""
+    return posterior.batch_rsample() if isinstance(posterior, MixtureOfExperts) else posterior.rsample()
+
+
+def weighted_sum(log_likelihoods: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Σ_m w_m log p(x_m | z), of the shape of its summands."""
+    summands = [log_p if weights[name] == 1 else weights[name] * log_p for name, log_p in log_likelihoods.items()]
+    return sum(summands[1:], start=summands[0])
+
+
+def make_loss(total: Tensor, batch: Batch, log_likelihoods: Mapping[str, Tensor], kl: Tensor, **others: Tensor) -> Loss:
+    """A loss with the terms that every objective has: modalities, ``"kl"``, ``"elbo"``, and further ones.
+
+    Args:
+        total: Scalar to minimise.
+        batch: N rows.
+        log_likelihoods: E[log p(x_m | z)] of each row, ``{name: [N]}``, zero where it is missing.
+        kl: Divergence from the prior, ``[N]``.
+        **others: Further scalars by name.
     """
-    posterior = joint_posterior(model, batch)
-    if not isinstance(posterior, MixtureOfExperts):
-        raise TypeError(
-            f"this objective is for mixtures, but the joint posterior {type(model.joint_posterior).__name__} gives "
-            f"{type(posterior).__name__}; pair it with Mixture or MixtureOfProducts, or take another objective."
-        )
-    return posterior
+    rows = {} if batch.complete else {name: batch.observed[name].sum() for name in log_likelihoods}
+    means = {name: log_p.mean() for name, log_p in log_likelihoods.items()}
+    kl = kl.mean()
+    elbo = sum(means.values(), start=-kl)
+    for name, count in rows.items():  # zeros of missing rows are in the mean over the batch
+        means[name] = means[name] * batch.size / count.clamp(min=1)
+    return Loss(total, {**means, "kl": kl, "elbo": elbo, **others}, rows)

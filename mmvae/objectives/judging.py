@@ -42,12 +42,13 @@ class Judge:
         return float(row[self.term]) if self.better == "higher" else -float(row[self.term])
 
 
-ELBO = Judge("elbo", "higher")
-LOSS = Judge("loss", "lower")
+BY_ELBO = Judge("elbo", "higher")
+BY_LOSS = Judge("loss", "lower")
 
 _BETTER: dict[str, Better] = {
     "elbo": "higher",
     "initial_elbo": "higher",
+    "iwae": "higher",
     "accuracy": "higher",
     "loss": "lower",
     "kl": "lower",
@@ -86,4 +87,4 @@ def usual_judge(terms: Collection[str]) -> Judge:
     Args:
         terms: Names of the terms that are recorded.
     """
-    return next((judge for judge in (ELBO, Judge("task", "lower")) if judge.term in terms), LOSS)
+    return next((judge for judge in (BY_ELBO, Judge("task", "lower")) if judge.term in terms), BY_LOSS)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from mmvae.arguments import Remembers
+
 
 def is_amount(value: object) -> bool:
     """Whether a value is a finite number of at least 0."""
@@ -15,7 +17,7 @@ def is_amount(value: object) -> bool:
 
 
 @dataclass(frozen=True)
-class LinearWarmup:
+class LinearWarmup(Remembers):
     """A weight that goes from ``start`` to ``end`` in a straight line, and stays there.
 
     Args:

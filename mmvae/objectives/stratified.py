@@ -10,58 +10,69 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmvae.batch import Batch
-from mmvae.distributions.mixture import MixtureOfExperts
-from mmvae.objectives.base import Loss, Trainable, mixture_posterior, weighted_sum
+from mmvae.choices import check_count
+from mmvae.distributions.components import Components, as_mixture
+from mmvae.objectives.base import Loss, Trainable, joint_posterior, make_loss, untrained_experts, weighted_sum
 from mmvae.objectives.chunks import ChunkedObjective, ChunkSize, Scores
+from mmvae.objectives.judging import BY_ELBO, Judge
 from mmvae.objectives.schedules import Weight, checked, weight_at
-from mmvae.objectives.traces import log_likelihoods
+from mmvae.posteriors import Flow, JointPosterior
 
 
 class _Stratified(ChunkedObjective):
     """Draws K latents from each component and weighs them under the mixture:
 
     log w_ck = Σ_m w_m log p(x_m | z_ck) + β (log p(z_ck) - log q(z_ck)).
+
+    A posterior that is not a mixture is one component.
     """
 
+    bound_name: str | None = None
+    """Term of the loss that has the bound in honest nats, where that is not the ELBO."""
+
     def __init__(self, num_samples: int = 1, beta: Weight = 1.0, chunk_size: ChunkSize = None) -> None:
-        if num_samples < 1:
-            raise ValueError(f"num_samples: expected at least 1, got {num_samples}.")
+        check_count("num_samples", num_samples, 1)
         super().__init__(chunk_size)
         self.num_samples = num_samples
         self.beta = checked("beta", beta)
 
+    def refusal(self, posterior: JointPosterior) -> str | None:
+        """Networks that see all modalities would be all that is trained."""
+        return untrained_experts(posterior)
+
     def __call__(self, model: Trainable, batch: Batch) -> Loss:
         """The loss of a batch; the components of modalities that a row lacks have weight zero in it."""
-        posterior = mixture_posterior(model, batch)
+        posterior = as_mixture(joint_posterior(model, batch))
         draws = posterior.component_rsample(self.num_samples)  # [K, C, N, D]
         z = draws.view_as(draws)  # a path of its own, whose gradient an objective may weigh
-        prior, density = model.prior(), self._density(posterior)
+        prior, density = model.prior(batch.context), self._density(posterior)
 
         def score(some: slice) -> Scores:
             part = z[some]
-            return {**log_likelihoods(model, batch, part), "z": prior.log_prob(part) - density.log_prob(part)}
+            return {**model.score(batch, part), "z": prior.log_prob(part) - density.log_prob(part)}
 
         log_p = self._in_chunks(score, z)
         log_ratio = log_p.pop("z")  # no modality bears this name
         beta = weight_at(self.beta, model.epoch)
         log_w = weighted_sum(log_p, model.weights) + beta * log_ratio
 
-        def over_components(values: Float[Tensor, "K C N"]) -> Tensor:
-            return (posterior.weights * values.mean(0)).sum(0).mean()
+        def over_components(values: Float[Tensor, "C N"]) -> Float[Tensor, "N"]:
+            return (posterior.weights * values).sum(0)
 
-        terms = {name: over_components(values) for name, values in log_p.items()}
-        kl = -over_components(log_ratio)
-        bound = self._bound(log_w)
-        maximised = self._maximised(posterior, draws, z, log_w, beta)
-        if not self._is_honest(model):
-            bound = self._bound(sum(log_p.values(), start=log_ratio))
-        loss = -(posterior.weights * maximised).sum(0).mean()
-        return Loss(loss, {**terms, "kl": kl, "elbo": (posterior.weights * bound).sum(0).mean()})
+        maximised = over_components(self._maximised(posterior, draws, z, log_w, beta))
+        means = {name: over_components(values.mean(0)) for name, values in log_p.items()}
+        bounds = {}
+        if self.bound_name is not None:
+            honest = self._bound(sum(log_p.values(), start=log_ratio))
+            bounds[self.bound_name] = over_components(honest).mean()
+        return make_loss(-maximised.mean(), batch, means, -over_components(log_ratio.mean(0)), **bounds)
 
-    def _is_honest(self, model: Trainable) -> bool:
-        return self.beta == 1 and all(weight == 1 for weight in model.weights.values())
+    def judged_by(self, model: Trainable) -> Judge:
+        """What validation compares: the importance-weighted bound in the place of the ELBO, where there is one."""
+        judge = super().judged_by(model)
+        return Judge(self.bound_name, "higher") if self.bound_name is not None and judge == BY_ELBO else judge
 
-    def _density(self, posterior: MixtureOfExperts) -> MixtureOfExperts:
+    def _density(self, posterior: Components) -> Components:
         return posterior
 
     @abstractmethod
@@ -70,7 +81,7 @@ class _Stratified(ChunkedObjective):
 
     def _maximised(
         self,
-        posterior: MixtureOfExperts,
+        posterior: Components,
         draws: Float[Tensor, "K C N D"],
         z: Float[Tensor, "K C N D"],
         log_w: Float[Tensor, "K C N"],
@@ -106,6 +117,8 @@ class StratifiedIWAE(_Stratified):
     Source: Shi et al. 2019, the looser bound, with each component inside its own logarithm.
     """
 
+    bound_name = "iwae"
+
     def _bound(self, log_w: Tensor) -> Tensor:
         return log_w.logsumexp(0) - math.log(self.num_samples)
 
@@ -129,11 +142,20 @@ class StratifiedDReG(StratifiedIWAE):
     mixtures by Shi et al. 2019.
     """
 
-    def _density(self, posterior: MixtureOfExperts) -> MixtureOfExperts:
+    def refusal(self, posterior: JointPosterior) -> str | None:
+        """The parameters of a flow's density cannot be held fixed along its draws."""
+        if isinstance(posterior, Flow):
+            return (
+                "Its gradient needs a density whose parameters are held fixed, and a flow has none. Pair the posterior "
+                "with StratifiedIWAE or ELBO."
+            )
+        return super().refusal(posterior)
+
+    def _density(self, posterior: Components) -> Components:
         return posterior.detach()
 
     def _maximised(
-        self, posterior: MixtureOfExperts, draws: Tensor, z: Tensor, log_w: Tensor, beta: float | Tensor
+        self, posterior: Components, draws: Tensor, z: Tensor, log_w: Tensor, beta: float | Tensor
     ) -> Tensor:
         bound, omega = self._bound(log_w), log_w.softmax(0).detach()
         apart = 1 - torch.eye(posterior.num_components, dtype=omega.dtype, device=omega.device).unsqueeze(-1)

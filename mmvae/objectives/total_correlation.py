@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
-import pyro.distributions as dist
-from torch.distributions import kl_divergence
+from typing import Literal, get_args
 
 from mmvae.batch import Batch
-from mmvae.objectives.base import Loss, Objective, Trainable, elbo_terms, weighted_sum
+from mmvae.choices import check_choice
+from mmvae.distributions import divergence
+from mmvae.objectives.base import Loss, Objective, Trainable, make_loss, one_draw, posterior_and_experts, weighted_sum
 from mmvae.objectives.schedules import Weight, checked, is_amount, weight_at
-from mmvae.objectives.traces import log_likelihoods
+
+Count = Literal["observed", "all"]
+"""The M of the formula: the modalities that a row has, or those of the model."""
 
 
 class TotalCorrelation(Objective):
     """(M-α)/M E_q[Σ_m w_m log p(x_m|z)] - β [(1-α) KL(q(z|X) || p) + α/M Σ_m KL(q(z|X) || q_m(z|x_m))].
 
-    Where a row lacks modalities, M is the number it has and the sums are over those.
+    The sums are over the modalities that a row has. What an expert does not speak of, the private columns of others,
+    it takes to be standard.
 
     Args:
-        alpha: between 0 (the plain ELBO) and 1 (the total correlation alone).
-        beta: weight of both KL terms.
+        alpha: Between 0 (the plain ELBO) and 1 (the total correlation alone).
+        beta: Weight of both KL terms.
+        count: The M of the formula. ``"observed"`` takes the number of modalities that each row has: then a row with
+            one modality has the weight 1 - α. ``"all"`` takes the number of modalities of the model for every row, and
+            such a row weighs (M - α)/M.
 
-    Source: Hwang et al. 2021, "Multi-view representation learning via total correlation objective".
+    Source: Hwang et al. 2021, "Multi-view representation learning via total correlation objective"; the paper has
+    complete rows, for which both counts are the same.
     """
 
-    def __init__(self, alpha: float = 0.9, beta: Weight = 1.0) -> None:
+    def __init__(self, alpha: float = 0.9, beta: Weight = 1.0, count: Count = "observed") -> None:
         if not is_amount(alpha) or alpha > 1:
             raise ValueError(f"alpha: expected a number from 0 to 1, got {alpha!r}.")
-        self.alpha = alpha
-        self.beta = checked("beta", beta)
+        check_choice("count", count, get_args(Count))
+        self.alpha, self.beta, self.count = alpha, checked("beta", beta), count
 
     def __call__(self, model: Trainable, batch: Batch) -> Loss:
         """The loss of a batch."""
-        experts = model.experts(batch)
-        posterior = model.joint_posterior.fuse(experts)
-        log_p = log_likelihoods(model, batch, posterior.rsample())
-        kl = kl_divergence(posterior, model.prior())
-        unimodal = dist.Normal(experts.loc, experts.scale).to_event(1)
-        to_each = kl_divergence(posterior, unimodal)  # [M, N]
-        count = experts.weights.sum(0)  # [N]: how many modalities each row has
+        posterior, experts = posterior_and_experts(model, batch)
+        z = one_draw(posterior)
+        log_p = model.score(batch, z)
+        kl = divergence(posterior, model.prior(batch.context), z)
+        to_each = divergence(posterior, experts.distribution, z.expand(len(experts.names), *z.shape))  # [M, N]
+        count = experts.weights.sum(0) if self.count == "observed" else len(model.names)  # [N]
         conditional = (to_each * experts.weights).sum(0) / count
         penalty = weight_at(self.beta, model.epoch) * ((1 - self.alpha) * kl + self.alpha * conditional)
         total = (penalty - (count - self.alpha) / count * weighted_sum(log_p, model.weights)).mean()
-        return Loss(total, {**elbo_terms(log_p, kl), "conditional_kl": conditional.mean()})
+        return make_loss(total, batch, log_p, kl, conditional_kl=conditional.mean())

@@ -4,33 +4,29 @@ Computing and drawing are apart: ``plot.kl_per_dimension(plot.KLPerDimension.of(
 Axes or a Figure, save nothing, and leave pyplot and its settings alone.
 """
 
-from mmvae.plotting.attention import AttentionMaps
-from mmvae.plotting.attention_picture import attention_maps
-from mmvae.plotting.calibration import AggregateCalibration, aggregate_calibration
-from mmvae.plotting.canonical import canonical_bars
-from mmvae.plotting.code_usage import CodeUsage, code_usage
-from mmvae.plotting.comparison_report import comparison_report
-from mmvae.plotting.confusion import ConfusionMatrix, confusion_matrix
-from mmvae.plotting.curves import elbo_curve, elbo_curves
-from mmvae.plotting.gaps import inference_gaps
-from mmvae.plotting.generation import CrossGeneration, PriorSamples, cross_generation, prior_samples
-from mmvae.plotting.kept_dimensions import TOCCurve, toc_curve
-from mmvae.plotting.latent_map import latent_map
-from mmvae.plotting.latent_means import LatentMeans, latent_means
-from mmvae.plotting.posterior_against_hmc import PosteriorAgainstHMC, posterior_against_hmc
-from mmvae.plotting.posteriors import KLPerDimension, PosteriorOfDatum, kl_per_dimension, posterior_of_datum
-from mmvae.plotting.refinement_trace import RefinementTrace, refinement_trace
-from mmvae.plotting.robustness import RobustnessCurves, robustness_curves
-from mmvae.plotting.run_report import report
-from mmvae.plotting.scores import coherence_heatmap, comparison
-from mmvae.plotting.students import StudentsAgainstTeacher, students_against_teacher
-from mmvae.plotting.transfer import transfer_matrix
+from mmvae.plotting.figures.calibration import AggregateCalibration, aggregate_calibration
+from mmvae.plotting.figures.canonical_bars import canonical_bars
+from mmvae.plotting.figures.curves import elbo_curve, elbo_curves
+from mmvae.plotting.figures.gap_bars import inference_gaps
+from mmvae.plotting.figures.generation_grids import CrossGeneration, PriorSamples, cross_generation, prior_samples
+from mmvae.plotting.figures.latent_map import latent_map
+from mmvae.plotting.figures.latent_means import LatentMeans, latent_means
+from mmvae.plotting.figures.posterior_against_hmc import PosteriorAgainstHMC, posterior_against_hmc
+from mmvae.plotting.figures.posterior_moments import (
+    KLPerDimension,
+    PosteriorOfDatum,
+    kl_per_dimension,
+    posterior_of_datum,
+)
+from mmvae.plotting.figures.refinement_trace import RefinementTrace, refinement_trace
+from mmvae.plotting.figures.scores import coherence_heatmap, comparison
+from mmvae.plotting.figures.students_against_teacher import StudentsAgainstTeacher, students_against_teacher
+from mmvae.plotting.figures.transfer_heat_map import transfer_matrix
+from mmvae.plotting.reports.comparison_report import comparison_report
+from mmvae.plotting.reports.run_report import report
 
 __all__ = [
     "AggregateCalibration",
-    "AttentionMaps",
-    "CodeUsage",
-    "ConfusionMatrix",
     "CrossGeneration",
     "KLPerDimension",
     "LatentMeans",
@@ -38,17 +34,12 @@ __all__ = [
     "PosteriorOfDatum",
     "PriorSamples",
     "RefinementTrace",
-    "RobustnessCurves",
     "StudentsAgainstTeacher",
-    "TOCCurve",
     "aggregate_calibration",
-    "attention_maps",
     "canonical_bars",
-    "code_usage",
     "coherence_heatmap",
     "comparison",
     "comparison_report",
-    "confusion_matrix",
     "cross_generation",
     "elbo_curve",
     "elbo_curves",
@@ -61,8 +52,6 @@ __all__ = [
     "prior_samples",
     "refinement_trace",
     "report",
-    "robustness_curves",
     "students_against_teacher",
-    "toc_curve",
     "transfer_matrix",
 ]

@@ -1,26 +1,27 @@
 """Joint posteriors: from the unimodal experts of a batch to q(z | x_S)."""
 
-from mmvae.posteriors.base import JointPosterior
+from mmvae.posteriors.base import Fusion, JointPosterior
 from mmvae.posteriors.corrected_product import CorrectedProduct
 from mmvae.posteriors.experts import Experts, UnimodalExperts
+from mmvae.posteriors.flow_posterior import Flow
 from mmvae.posteriors.joint_encoder import JointEncoder
 from mmvae.posteriors.joint_network import JointNetwork, Reading
 from mmvae.posteriors.joint_product import JointProduct
 from mmvae.posteriors.mixture import Mixture
 from mmvae.posteriors.mixture_of_products import MixtureOfProducts
-from mmvae.posteriors.prior import Prior
 from mmvae.posteriors.product import Product
 
 __all__ = [
     "CorrectedProduct",
     "Experts",
+    "Flow",
+    "Fusion",
     "JointEncoder",
     "JointNetwork",
     "JointPosterior",
     "JointProduct",
     "Mixture",
     "MixtureOfProducts",
-    "Prior",
     "Product",
     "Reading",
     "UnimodalExperts",

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from mmvae.batch import Batch
-from mmvae.nn.heads import NormalHead
-from mmvae.posteriors.base import JointPosterior
+from mmvae.networks.heads import NormalHead
+from mmvae.posteriors.base import Fusion
 from mmvae.posteriors.joint_network import JointNetwork, Reading
 from mmvae.posteriors.product import Product
 
@@ -25,10 +25,11 @@ class JointEncoder(JointNetwork):
         encoders: ``{name: module [N, *shape] -> [N, features]}`` for every modality of the model; not shared with the
             unimodal posteriors.
         features: ``{name: how many features the encoder gives}``.
-        latent_dim: D.
+        latent_dim: D, of the whole latent.
         trunk_width: of each modality before they are concatenated.
         hidden: width of the layer after it.
-        between: in the place of that product.
+        between: Fusion in the place of that product.
+        context_dim: C, number of encoded covariates, which the layer after the trunks reads too.
 
     Source: Suzuki et al. 2016, "Joint multimodal learning with deep generative models"; the products for the
     subsets between one modality and all follow MultiVae.
@@ -41,7 +42,8 @@ class JointEncoder(JointNetwork):
         latent_dim: int,
         trunk_width: int = 256,
         hidden: int = 512,
-        between: JointPosterior | None = None,
+        between: Fusion | None = None,
+        context_dim: int = 0,
     ) -> None:
         super().__init__(Product(prior_expert=False) if between is None else between)
         self.trunks = nn.ModuleDict(
@@ -51,7 +53,8 @@ class JointEncoder(JointNetwork):
             }
         )
         self._num_features = trunk_width * len(self.trunks)
-        self.hidden = nn.Sequential(nn.Linear(self._num_features, hidden), nn.ReLU())
+        self.hidden = nn.Sequential(nn.Linear(self._num_features + context_dim, hidden), nn.ReLU())
+        self._reads_context = context_dim > 0
         self.head = NormalHead(hidden, latent_dim)
 
     @property
@@ -67,4 +70,8 @@ class JointEncoder(JointNetwork):
     def read(self, batch: Batch) -> Reading:
         """The outputs of all trunks, and the posterior of the network above them."""
         features = torch.cat([trunk(batch.data[name]) for name, trunk in self.trunks.items()], -1)
-        return Reading(features, *self.head(self.hidden(features)))
+        inputs = features
+        if self._reads_context:
+            assert batch.context is not None  # the model has encoded the covariates
+            inputs = torch.cat([features, batch.context], -1)
+        return Reading(features, *self.head(self.hidden(inputs)))

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from mmvae.batch import Batch
-from mmvae.posteriors.base import JointPosterior
+from mmvae.layout import Layout
+from mmvae.posteriors.base import Fusion
 from mmvae.posteriors.experts import UnimodalExperts
 from mmvae.posteriors.joint_network import JointNetwork, Reading
 from mmvae.posteriors.product import Product
@@ -22,21 +23,23 @@ class JointProduct(JointNetwork):
     Args:
         encoders: ``{name: module [N, *shape] -> [N, features]}`` for every modality of the model.
         features: ``{name: how many features the encoder gives}``.
-        latent_dim: D.
+        layout: Columns of the latent; a number stands for that many shared ones.
         prior_expert: whether the standard normal prior is one of the experts.
-        between: the posterior of rows in which a modality is missing.
+        between: Posterior of rows in which a modality is missing.
+        context_dim: C, number of encoded covariates.
     """
 
     def __init__(
         self,
         encoders: Mapping[str, nn.Module],
         features: Mapping[str, int],
-        latent_dim: int,
+        layout: Layout | int,
         prior_expert: bool,
-        between: JointPosterior,
+        between: Fusion,
+        context_dim: int = 0,
     ) -> None:
         super().__init__(between)
-        self.own = UnimodalExperts(encoders, features, latent_dim)
+        self.own = UnimodalExperts(encoders, features, layout, context_dim=context_dim)
         self.product = Product(prior_expert)
         self._num_features = sum(features[name] for name in encoders)
 

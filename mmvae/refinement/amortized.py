@@ -12,11 +12,11 @@ from torch.distributions import Distribution
 
 from mmvae.batch import Batch
 from mmvae.latents import Latents
+from mmvae.refinement.balanced_noise import balanced_noise
 from mmvae.refinement.base import Refinable, Refiner
 from mmvae.refinement.bound import Bound, Slope
 from mmvae.refinement.gaussian import Gaussian
 from mmvae.refinement.network import RefinementNetwork
-from mmvae.refinement.noise import balanced_noise
 
 Noise = Callable[[Gaussian], Tensor]
 """Draws the noise ``[K, N or 1, D]`` of one step."""

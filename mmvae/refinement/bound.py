@@ -8,13 +8,12 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from pyro import poutine
 from torch import Tensor
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution
 
 from mmvae.batch import Batch
+from mmvae.distributions import divergence
 from mmvae.objectives.base import Trainable, weighted_sum
-from mmvae.objectives.traces import log_likelihoods
 from mmvae.refinement.gaussian import Gaussian
 
 _MOST_DECODED = 4096
@@ -69,7 +68,8 @@ class Bound:
     Raises:
         ValueError: for a weight of an unknown modality.
 
-    Source: equation (1) of the specification of iterative amortized inference; the KL is in closed form.
+    Source: equation (1) of the specification of iterative amortized inference; the KL is exact
+    where it has a closed form, and estimated from the draws where not.
     """
 
     model: Trainable
@@ -87,11 +87,11 @@ class Bound:
 
     def terms(self, posterior: Distribution, z: Float[Tensor, "*K N D"]) -> Terms:
         """The terms of the bound, given draws of the posterior; averaged over leading dimensions of the draws."""
-        log_p = log_likelihoods(self.model, self.batch, z)
+        log_p = self.model.score(self.batch, z)
         averaged = {
             name: each.mean(tuple(range(each.ndim - 1))) if each.ndim > 1 else each for name, each in log_p.items()
         }
-        return Terms(averaged, kl_divergence(posterior, self.model.prior()))
+        return Terms(averaged, divergence(posterior, self.model.prior(self.batch.context), z))
 
     def reconstruction(self, terms: Terms) -> Float[Tensor, "N"]:
         """Σ_m w_m E_q[log p(x_m | z)]."""
@@ -108,10 +108,9 @@ class Bound:
         Draws are decoded a few at a time.
         """
         total = q.loc.new_zeros(len(q.loc))
-        with poutine.block():  # a guide refines too, and its caller's handlers must not see the sites of the model
-            for part in noise.split(draws_at_a_time(len(q.loc))):
-                terms = self.terms(q.distribution, q.loc + q.scale * part)
-                total = total + (len(part) / len(noise)) * self.value(terms)
+        for part in noise.split(draws_at_a_time(len(q.loc))):
+            terms = self.terms(q.distribution, q.loc + q.scale * part)
+            total = total + (len(part) / len(noise)) * self.value(terms)
         return total
 
     def slope(self, q: Gaussian, noise: Float[Tensor, "K n D"]) -> Slope:
@@ -123,7 +122,7 @@ class Bound:
         slopes = [torch.zeros_like(loc), torch.zeros_like(loc)]
         log_p = {name: loc.new_zeros(len(loc)) for name in self.batch.names}
         kl = loc.new_zeros(len(loc))
-        with torch.enable_grad(), poutine.block():
+        with torch.enable_grad():
             for part in noise.split(draws_at_a_time(len(loc))):
                 share = len(part) / len(noise)
                 at = Gaussian.from_log_variance(loc, log_variance)
@@ -133,6 +132,6 @@ class Bound:
                     total.add_(gradient, alpha=share)
                 for name, each in terms.log_likelihoods.items():
                     log_p[name].add_(each.detach(), alpha=share)
-                kl = terms.kl.detach()
+                kl.add_(terms.kl.detach(), alpha=share)
         terms = Terms(log_p, kl)
         return Slope(terms, self.value(terms), *slopes)

@@ -10,10 +10,10 @@ from torch.distributions import Distribution
 
 from mmvae.batch import Batch
 from mmvae.latents import Latents
+from mmvae.refinement.balanced_noise import balanced_noise
 from mmvae.refinement.base import Refinable, Refiner
 from mmvae.refinement.bound import Bound
 from mmvae.refinement.gaussian import Gaussian
-from mmvae.refinement.noise import balanced_noise
 
 _GROWTH, _SHRINKAGE = 1.2, 0.3
 """Of a datum's step size, after a step that raised its bound and after one that did not."""

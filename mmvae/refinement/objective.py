@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.distributions import kl_divergence
 
 from mmvae.batch import Batch
 from mmvae.choices import check_choice
-from mmvae.objectives.alignment import incomplete_obstacle, require_complete
-from mmvae.objectives.base import Loss, Objective, Trainable, elbo_terms
+from mmvae.distributions import divergence
+from mmvae.objectives.base import Loss, Objective, Trainable, make_loss
 from mmvae.objectives.judging import Judge
 from mmvae.objectives.schedules import Weight, checked, weight_at
-from mmvae.posteriors import Experts, JointNetwork
+from mmvae.posteriors import Experts, JointNetwork, JointPosterior
 from mmvae.refinement.amortized import Path, unroll
 from mmvae.refinement.bound import Bound, Slope, Terms
 from mmvae.refinement.gaussian import Gaussian
@@ -96,13 +94,14 @@ class RefinedELBO(Objective):
         self.step_weights, self.through_time, self.features_learn = step_weights, through_time, features_learn
         self.initial_trains_decoders = initial_trains_decoders
 
-    def __call__(self, model: Iterating, batch: Batch) -> Loss:  # type: ignore[override]  # needs these networks
-        """The loss of a batch.
+    def refusal(self, posterior: JointPosterior) -> str | None:
+        """Refinement starts from networks that see all modalities."""
+        if isinstance(posterior, JointNetwork):
+            return None
+        return "Refinement starts from networks that see all modalities. Pair it with JointEncoder or JointProduct."
 
-        Raises:
-            ValueError: if a modality is missing: refinement needs them all.
-        """
-        require_complete(model, batch)
+    def __call__(self, model: Iterating, batch: Batch) -> Loss:  # type: ignore[override]  # needs these networks
+        """The loss of a batch, which must be complete."""
         alpha, beta = weight_at(self.alpha, model.epoch), weight_at(self.beta, model.epoch)
         bound = Bound(model, batch, model.weights, beta)
         features, *start = model.joint_posterior.read(batch)
@@ -123,22 +122,23 @@ class RefinedELBO(Objective):
         terms = self._terms(bound, last)
         alignment = self._alignment(path, model.experts(batch))
         total = (beta * terms.kl + alpha * alignment - bound.reconstruction(terms)).mean() - climbed
-        named = {**elbo_terms(*terms), "alignment": alignment.mean()}
+        others = {"alignment": alignment.mean()}
         if path.slopes:
-            named["initial_elbo"] = elbo_terms(*path.slopes[0].terms)["elbo"]
-        return Loss(total, named)
+            log_p, kl = path.slopes[0].terms
+            others["initial_elbo"] = (sum(log_p.values(), start=-kl)).mean()
+        return make_loss(total, batch, terms.log_likelihoods, terms.kl, **others)
 
     def judged_by(self, model: Trainable) -> Judge:
         """What validation compares: the alignment where the unimodal posteriors learn alone, as in a second stage."""
-        if not isinstance(model, nn.Module):
-            return super().judged_by(model)
+        students, usual = model.experts, super().judged_by(model)
+        if not isinstance(model, nn.Module) or not isinstance(students, nn.Module):
+            return usual
         learning = {id(each) for each in model.parameters() if each.requires_grad}
-        students = {id(each) for each in model.experts.parameters()}
-        return Judge("alignment", "lower") if learning <= students else super().judged_by(model)
+        return Judge("alignment", "lower") if learning <= {id(each) for each in students.parameters()} else usual
 
     def capture_obstacle(self, batch: Batch) -> str | None:
         """Of a batch that may lack something, each row must be looked at."""
-        return incomplete_obstacle(batch)
+        return None if batch.complete else "whether something is missing must be looked at"
 
     def _noise(self, q: Gaussian) -> Tensor:
         return torch.randn(self.num_samples, *q.loc.shape, dtype=q.loc.dtype, device=q.loc.device)
@@ -169,10 +169,9 @@ class RefinedELBO(Objective):
         teacher = path.iterates[-1 if self.align_to == "refined" else 0]
         if self.stop_grad_teacher:
             teacher = teacher.detach()
-        student = dist.Normal(students.loc, students.scale).to_event(1)  # [M, N]
-        if self.kl_direction == "teacher_first":
-            return kl_divergence(teacher.distribution, student).sum(0)
-        return kl_divergence(student, teacher.distribution).sum(0)
+        pair = (teacher.distribution, students.distribution)  # [N], [M, N]
+        to_each = divergence(*pair) if self.kl_direction == "teacher_first" else divergence(*reversed(pair))
+        return (to_each * students.weights).sum(0)
 
 
 def _with_slope(q: Gaussian, slope: Slope) -> Tensor:

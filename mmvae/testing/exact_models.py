@@ -8,11 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mmvae import models
-from mmvae.models import MultimodalVAE
-from mmvae.nn.heads import NormalHead
+from mmvae.networks.heads import NormalHead
 from mmvae.posteriors import JointEncoder
 from mmvae.testing.linear_gaussian import LinearGaussian
+from mmvae.vaes import JMVAE, MMVAE, MVAE, MVTCAE, MoPoE, MultimodalVAE
 
 Kind = Literal["MVAE", "MMVAE", "MoPoE", "JMVAE", "MVTCAE"]
 
@@ -38,22 +37,22 @@ def exact_model(yardstick: LinearGaussian, kind: Kind) -> MultimodalVAE:
     """
     modalities, size = yardstick.modalities(), yardstick.latent_dim
     if kind == "MVAE":
-        model: MultimodalVAE = models.MVAE(modalities, size)
+        model: MultimodalVAE = MVAE(modalities, size)
         prior_share = 0.0
     elif kind == "MoPoE":
-        model = models.MoPoE(modalities, size, prior_expert="all")
+        model = MoPoE(modalities, size, prior_expert="all")
         prior_share = 0.0
     elif kind == "MMVAE":
-        model = models.MMVAE(modalities, size, family="normal", learned_prior_scale=False)
+        model = MMVAE(modalities, size, family="normal", learned_prior_scale=False)
         prior_share = 1.0
     elif kind == "JMVAE":
         widest = max(len(offset) for offset in yardstick.offsets.values())
-        model = models.JMVAE(modalities, size, trunk_width=2 * widest, hidden=2 * size)
+        model = JMVAE(modalities, size, trunk_width=2 * widest, hidden=2 * size)
         assert isinstance(model.joint_posterior, JointEncoder)
         _set_joint_encoder(model.joint_posterior, yardstick)
         prior_share = 1.0
     else:
-        model = models.MVTCAE(modalities, size)
+        model = MVTCAE(modalities, size)
         prior_share = 1 / len(modalities)
     for name in yardstick.names:
         precision = _diagonal_precision(yardstick, (name,), prior_share)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from mmvae.batch import Batch
-from mmvae.distributions.mixture import Family
+from mmvae.distributions.mixture_of_experts import Family
 from mmvae.posteriors import JointPosterior, UnimodalExperts
 
 _FEATURES = 4

@@ -33,4 +33,4 @@ def alike(batch: Batch, gather: Gather) -> Batch:
         kind = getattr(torch, dtype.removeprefix("torch."))
         data[name] = torch.zeros(batch.size, *shape, dtype=kind, device=batch.device)
         observed[name] = torch.zeros(batch.size, dtype=torch.bool, device=batch.device)
-    return Batch(data, observed, batch.labels)
+    return Batch(data, observed, batch.labels, batch.covariates)

@@ -178,7 +178,7 @@ class CapturedSteps:
 
     def _capture(self, batch: Batch, kind: Any) -> None:
         """Captures the step on batches of this kind; nothing is trained by it."""
-        self._inputs = _map(batch, torch.clone)
+        self._inputs = batch.map(torch.clone)
         before = _Snapshot(self._model, self._optimizers)
         try:
             self._recorder.warm_up(self._work)
@@ -303,17 +303,5 @@ def _kind(batch: Batch) -> Any:
 def _tensors(batch: Batch) -> list[Tensor]:
     """All that can differ between batches of a kind."""
     observed = [] if batch.complete else list(batch.observed.values())
-    return [*batch.data.values(), *observed, *batch.steps.values(), *([] if batch.labels is None else [batch.labels])]
-
-
-def _map(batch: Batch, function: Callable[[Tensor], Tensor]) -> Batch:
-    """The batch with other tensors."""
-    return Batch.trusted(
-        {name: function(value) for name, value in batch.data.items()},
-        None if batch.complete else {name: function(value) for name, value in batch.observed.items()},
-        None if batch.labels is None else function(batch.labels),
-        steps={name: function(value) for name, value in batch.steps.items()},
-        drawn=batch.drawn,
-        absent=batch.absent,
-        conforms_to=batch.conforms_to,
-    )
+    others = [each for each in (batch.labels, batch.context) if each is not None]
+    return [*batch.data.values(), *observed, *batch.steps.values(), *batch.covariates.values(), *others]

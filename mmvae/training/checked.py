@@ -64,11 +64,11 @@ class CheckedOnce:
         if not batch.complete and self._filled.intersection(batch.names):
             return self._model.prepare(batch)
         names = [name for name in self._model.shapes if name in batch.data]
-        return Batch.trusted(
-            {name: batch.data[name].to(self._types[name]) for name in names},
-            None if batch.complete else {name: batch.observed[name] for name in names},
-            batch.labels,
-            steps={name: batch.steps[name] for name in names if name in batch.steps},
-            drawn=batch.drawn,
-            conforms_to=self._model.forms,
+        return self._model.encode_covariates(
+            batch.derive(
+                {name: batch.data[name].to(self._types[name]) for name in names},
+                None if batch.complete else {name: batch.observed[name] for name in names},
+                steps={name: batch.steps[name] for name in names if name in batch.steps},
+                conforms_to=self._model.forms,
+            )
         )

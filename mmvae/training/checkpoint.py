@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mmvae.training.storage import read_state, write_state
+from mmvae.storage import read_state, write_state
 
 CHECKPOINT_FILE = Path("checkpoints") / "last.safetensors"
 

@@ -1,235 +1,324 @@
-"""A model described in plain values, from which it can be built again, and two descriptions compared."""
+"""A part of a model described in plain values, from which it can be built again, and two descriptions compared."""
 
 from __future__ import annotations
 
 import functools
-import inspect
+import importlib
+import math
 import numbers
+import re
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from inspect import BoundArguments, Parameter
+from types import ModuleType
 from typing import Any
 
-from torch import nn
+import numpy as np
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
 
-import mmvae.nn
-from mmvae import likelihoods, models
-from mmvae.modality import Modality
-from mmvae.objectives.schedules import LinearWarmup
+import mmvae
+from mmvae.arguments import Remembers, constructor, with_defaults
 
+_CLASS, _ARGUMENTS, _POSITIONAL = "class", "arguments", "positional"
 _YOURS = "yours"
-"""Marks what the description cannot rebuild: code of the user's."""
+"""Marks what a description cannot rebuild: code of the user's."""
+
+_MAPPING, _TENSOR = "mapping", "tensor"
+_MARKS = frozenset({_CLASS, _YOURS, _MAPPING, _TENSOR})
+
+_MISSING = object()
+
+_NETWORKS = frozenset({"encoder", "decoder", "encoders"})
+"""Arguments that are networks: where the user makes one, its weights tell whether it is another."""
+
+_FAMILIES = {f"pyro.distributions.{family.__name__}": family for family in (dist.Normal, dist.Laplace)}
+"""Classes of another library that a description may name."""
+
+_FIRST_FACES = ("", "models", "nn")
+"""Public modules that a class is looked for in before the package that defines it; the first is ``mmvae`` itself."""
+
+_LARGEST_TENSOR = 10_000
+"""Numbers of a tensor that a description holds; a larger one counts as the user's."""
 
 Description = dict[str, Any]
-"""JSON: the class of a model, its arguments and, where they are more than names in these, its modalities."""
+"""JSON of a part: ``{"class": public name, "arguments": {...}}``, or ``{"yours": path}`` of one of the user's."""
 
 
-def describe(model: Any) -> Description:
-    """The description of a model.
+def describe(part: Any) -> Any:
+    """Describe a part, or any argument of one, as JSON from which :func:`rebuild` makes it again.
 
-    Parts that only the user's code can build (a lambda, a module, a class of their own) stand in it as
-    ``{"yours": what it is}``.
+    A part of the library is its public name and its arguments, defaults included, as deep as it goes. A part that only
+    the user's code can build (a lambda, a module, a class of their own, a subclass of the library's too) is the path of
+    its class or function, beside the arguments that it remembers, which :func:`first_difference` compares.
+    """
+    if isinstance(part, np.generic):
+        part = part.item()
+    if part is None or isinstance(part, bool | str):
+        return part
+    if isinstance(part, numbers.Integral):
+        return int(part)
+    if isinstance(part, numbers.Real):
+        return float(part)
+    if isinstance(part, list | tuple):
+        return [describe(item) for item in part]
+    if isinstance(part, set | frozenset):
+        return sorted((describe(item) for item in part), key=str)
+    if isinstance(part, Mapping) and all(isinstance(key, str) for key in part):
+        items = {key: describe(item) for key, item in part.items()}
+        return {_MAPPING: items} if _MARKS & set(items) else items
+    if isinstance(part, Tensor | np.ndarray) and math.prod(part.shape) <= _LARGEST_TENSOR:
+        return _tensor_in_words(torch.as_tensor(part))
+    if isinstance(part, functools.partial):
+        bound = {_POSITIONAL: describe(part.args), _ARGUMENTS: _each(part.keywords)}
+        return {**_named(part.func), **bound}
+    if isinstance(part, Remembers):
+        return {**_named(type(part), part), _ARGUMENTS: _each(with_defaults(type(part), part.arguments))}
+    return _named(part)
+
+
+def rebuild(description: Any, complete: bool = True) -> Any:
+    """Build the part that was described anew, with fresh weights.
+
+    Only parts and networks of the library are ever built: a description cannot name other code.
 
     Args:
-        model: any model of :mod:`mmvae.models`, or of a subclass.
-    """
-    kind = type(model)
-    cls: Any = kind.__name__ if _is_public(kind, models) else {_YOURS: _path(kind)}
-    description = {"class": cls, "arguments": _encoded_arguments(kind, model.arguments)}
-    if hasattr(model, "modalities"):
-        description["modalities"] = [_describe_modality(modality) for modality in model.modalities]
-    return description
-
-
-def rebuild(description: Description) -> Any:
-    """A new model as described, with fresh weights.
+        description: As :func:`describe` gives it, without parts of the user's (see :func:`user_parts`).
+        complete: Whether every argument must be there. Descriptions of earlier versions lack those that came later.
 
     Raises:
-        ValueError: if the description has parts that only the user's code can build, or names what this version of
-            the library does not have.
+        ValueError: If the description names what this version of the library does not have, lacks an argument, or has
+            one that a constructor refuses.
+        TypeError: If it is not a description.
     """
-    parts = list(user_parts(description))
-    if parts:
-        raise ValueError(
-            f"the model has parts that its description cannot build: {'; '.join(parts)}. Build the model as you did "
-            f"for training, and hand it over: mmvae.load(path, model=vae)."
-        )
-    recipe = _named(models, description["class"], "model")
-    arguments = {name: _decode(value) for name, value in description["arguments"].items()}
-    if "modalities" in description:
-        arguments["modalities"] = [_rebuild_modality(modality) for modality in description["modalities"]]
-    return recipe(**arguments)
+    if isinstance(description, list):
+        return [rebuild(item, complete) for item in description]
+    if not isinstance(description, Mapping):
+        return description
+    if _TENSOR in description:
+        return torch.tensor(description[_TENSOR], dtype=getattr(torch, description["dtype"]))
+    if _CLASS not in description:
+        return {key: rebuild(value, complete) for key, value in _items(description).items()}
+    name = description[_CLASS]
+    made_by = _FAMILIES.get(name) or _found(name)
+    if made_by is None or not (name in _FAMILIES or _is_buildable(made_by)):
+        raise ValueError(f"there is no part {name!r}")
+    if _ARGUMENTS not in description:
+        return made_by
+    arguments = {key: rebuild(value, complete) for key, value in description[_ARGUMENTS].items()}
+    if _POSITIONAL in description:
+        return functools.partial(made_by, *rebuild(description[_POSITIONAL], complete), **arguments)
+    return _made(made_by, name, arguments, complete)
 
 
 def user_parts(description: Any, place: str = "") -> Iterator[str]:
-    """The parts of a description that only the user's code can build, each as a place and what it is."""
+    """Yield the parts of a description that only the user's code can build, each as a place and what it is."""
     if isinstance(description, Mapping):
         if _YOURS in description:
             yield f"{place or 'model'} ({description[_YOURS]})"
             return
-        for key, value in description.items():
+        for key, value in _items(description).items():
             yield from user_parts(value, _join(place, key))
     elif isinstance(description, list):
         for index, value in enumerate(description):
             yield from user_parts(value, _join(place, _label(value, index)))
 
 
-def first_difference(saved: Description, given: Description) -> str | None:
-    """The first place where the descriptions of two models differ, and how, or ``None``.
+def first_difference(
+    saved: Any, given: Any, place: str = "", by_weights: bool = False, complete: bool = True
+) -> str | None:
+    """Say where two descriptions differ first, and how; ``None`` where they do not.
 
-    Parts of the user's are taken to be alike: their weights tell.
+    Parts of the user's differ if their names do (without the module, which is ``__main__`` when a script runs and not
+    when it is imported), or the arguments that they remember. Networks of the user's are taken to be alike: their
+    weights tell.
+
+    Args:
+        saved: Description in the file.
+        given: Description of what is at hand.
+        place: Dotted path of the two, for the sentence.
+        by_weights: Whether parts of the user's are told apart by their weights alone, as networks are.
+        complete: Whether both must have the same arguments. Those of another version are compared where they do.
     """
-    one, other = _class_name(saved), _class_name(given)
-    return f"the model is a {one} there and a {other} here" if one != other else difference(saved, given)
-
-
-def _class_name(description: Description) -> str:
-    """Without the module, since a script is ``__main__`` when it runs and not when it is imported."""
-    cls = description["class"]
-    return str(cls[_YOURS]).rpartition(".")[2] if isinstance(cls, Mapping) else str(cls)
-
-
-def difference(saved: Any, given: Any, place: str = "") -> str | None:
-    """The first place where two pieces of JSON differ, and how, or ``None``; the user's parts are taken to be alike."""
-    if any(isinstance(side, Mapping) and _YOURS in side for side in (saved, given)):
+    if by_weights and any(isinstance(side, Mapping) and _YOURS in side for side in (saved, given)):
         return None
     if isinstance(saved, Mapping) and isinstance(given, Mapping):
-        pairs = [(str(key), saved.get(key), given.get(key)) for key in dict.fromkeys([*saved, *given])]
+        if (_kind(saved), _YOURS in saved) != (_kind(given), _YOURS in given):
+            return f"{place or 'the model'} is {_short(saved)} there and {_short(given)} here"
+        left, right = _items(saved), _items(given)
+        keys = [key for key in dict.fromkeys([*left, *right]) if complete or (key in left and key in right)]
+        pairs = [(str(key), left.get(key, _MISSING), right.get(key, _MISSING)) for key in keys]
     elif isinstance(saved, list) and isinstance(given, list) and len(saved) == len(given):
         pairs = [(_label(one, index), one, other) for index, (one, other) in enumerate(zip(saved, given, strict=True))]
     else:
         return None if saved == given else f"{place} is {_short(saved)} there and {_short(given)} here"
-    differences = (difference(one, other, _join(place, key)) for key, one, other in pairs)
-    return next((difference for difference in differences if difference), None)
-
-
-def _describe_modality(modality: Modality) -> Description:
-    return {
-        "name": modality.name,
-        "shape": list(modality.shape),
-        "weight": float(modality.weight),
-        "likelihood": _describe_likelihood(modality.likelihood),
-        "encoder": _describe_network(modality.encoder),
-        "decoder": _describe_network(modality.decoder),
-    }
-
-
-def _rebuild_modality(description: Description) -> Modality:
-    likelihood = description["likelihood"]
-    kind = _named(likelihoods, likelihood["class"], "likelihood")
-    return Modality(
-        description["name"],
-        shape=tuple(description["shape"]),
-        likelihood=kind(**{name: _decode(value) for name, value in likelihood["arguments"].items()}),
-        encoder=_rebuild_network(description["encoder"]),
-        decoder=_rebuild_network(description["decoder"]),
-        weight=description["weight"],
+    differences = (
+        first_difference(one, other, _join(place, key), by_weights or key in _NETWORKS, complete)
+        for key, one, other in pairs
     )
+    return next((found for found in differences if found), None)
 
 
-def _describe_likelihood(likelihood: Any) -> Description:
-    if not isinstance(likelihood, likelihoods.Likelihood) or not _is_public(type(likelihood), likelihoods):
-        return {_YOURS: _path(likelihood)}
-    arguments = _encoded_arguments(type(likelihood), likelihood.arguments)
-    return {"class": type(likelihood).__name__, "arguments": arguments}
+def called(description: Any) -> str:
+    """Write a description as the call that makes the part, for a reader."""
+    if isinstance(description, list):
+        return f"[{', '.join(map(called, description))}]"
+    if not isinstance(description, Mapping):
+        return repr(description)
+    if not _kind(description):
+        return f"{{{', '.join(f'{key!r}: {called(value)}' for key, value in _items(description).items())}}}"
+    arguments = [called(value) for value in description.get(_POSITIONAL, ())]
+    arguments += [f"{key}={called(value)}" for key, value in description.get(_ARGUMENTS, {}).items()]
+    made = f"({', '.join(arguments)})" if _ARGUMENTS in description else ""
+    return f"{_kind(description)}{made}"
 
 
-def _describe_network(network: Any) -> Description | None:
-    """A network as the class of :mod:`mmvae.nn` that makes it, with what ``functools.partial`` binds."""
-    if network is None:
+def from_format_1(description: Any, face: str = "models") -> Any:
+    """Turn a description of format 1, which has short names and a place of its own for modalities, into today's.
+
+    Args:
+        description: Of a model, as it stands in a ``config.json`` of format 1, or a part of it.
+        face: Public module that the names in it are of.
+    """
+    if isinstance(description, list):
+        return [from_format_1(item, face) for item in description]
+    if not isinstance(description, Mapping) or set(description) == {_YOURS}:
+        return description
+    if "schedule" in description:
+        arguments = {key: value for key, value in description.items() if key != "schedule"}
+        return {_CLASS: f"objectives.{description['schedule']}", _ARGUMENTS: arguments}
+    if set(description) == {"network", _ARGUMENTS}:
+        return {_CLASS: f"nn.{description['network']}", _ARGUMENTS: from_format_1(description[_ARGUMENTS])}
+    if _CLASS not in description:
+        return {key: from_format_1(value) for key, value in description.items()}
+    cls = description[_CLASS]
+    named = cls if isinstance(cls, Mapping) else {_CLASS: f"{face}.{cls}"}
+    rest = {key: from_format_1(description[key]) for key in (_POSITIONAL, _ARGUMENTS) if key in description}
+    if "modalities" in description:
+        modalities = [_modality_of_format_1(each) for each in description["modalities"]]
+        rest[_ARGUMENTS] = {"modalities": modalities, **rest[_ARGUMENTS]}
+    return {**named, **rest}
+
+
+def _modality_of_format_1(description: Mapping[str, Any]) -> Description:
+    faces = {"likelihood": "likelihoods", "encoder": "nn", "decoder": "nn"}
+    arguments = {key: from_format_1(value, faces.get(key, "")) for key, value in description.items()}
+    return {_CLASS: "Modality", _ARGUMENTS: arguments}
+
+
+# From parts to words.
+
+
+def _each(arguments: Mapping[str, Any]) -> Description:
+    return {name: describe(value) for name, value in arguments.items()}
+
+
+def _named(made_by: Any, part: Any = None) -> Description:
+    """The public name of a class, or the path of what the user wrote."""
+    name = _public_name(made_by)
+    return {_YOURS: _path(made_by if part is None else part)} if name is None else {_CLASS: name}
+
+
+def _public_name(cls: Any) -> str | None:
+    """The name under which a class of the library, or one of the families, is found; ``None`` for other things."""
+    for name, family in _FAMILIES.items():
+        if cls is family:
+            return name
+    if not _is_buildable(cls):
         return None
-    if isinstance(network, type) and _is_public(network, mmvae.nn):
-        return {"class": network.__name__}
-    if isinstance(network, functools.partial) and _is_public(network.func, mmvae.nn):
-        return {
-            "class": network.func.__name__,
-            "positional": [_encode(value) for value in network.args],
-            "arguments": {name: _encode(value) for name, value in network.keywords.items()},
-        }
-    is_ours = isinstance(network, nn.Module) and _is_public(type(network), mmvae.nn)
-    if is_ours and not inspect.signature(type(network)).parameters:  # there is nothing to remember but the class
-        return {"class": type(network).__name__}
-    return {_YOURS: _path(network)}
+    defined_in = cls.__module__.split(".")[1] if "." in cls.__module__ else ""
+    for face in dict.fromkeys([*_FIRST_FACES, defined_in]):
+        name = f"{face}.{cls.__name__}" if face else cls.__name__
+        if _found(name) is cls:
+            return name
+    return None
 
 
-def _rebuild_network(description: Description | None) -> Any:
-    if description is None:
-        return None
-    cls = _named(mmvae.nn, description["class"], "network")
-    if "arguments" not in description:
-        return cls
-    arguments = {name: _decode(value) for name, value in description["arguments"].items()}
-    return functools.partial(cls, *map(_decode, description["positional"]), **arguments)
-
-
-def _encoded_arguments(cls: type, given: Mapping[str, Any]) -> Description:
-    """The arguments of a constructor as JSON, with the defaults of those that were not given."""
-    parameters = inspect.signature(cls).parameters.values()
-    defaults = {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
-    return {name: _encode(value) for name, value in {**defaults, **given}.items()}
-
-
-def _encode(value: Any) -> Any:
-    """An argument as JSON."""
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    if isinstance(value, numbers.Real):
-        return float(value)
-    if isinstance(value, LinearWarmup):
-        return {"schedule": "LinearWarmup", "end": value.end, "epochs": value.epochs, "start": value.start}
-    if isinstance(value, list | tuple):
-        return [_encode(item) for item in value]
-    if isinstance(value, nn.Module) and _is_public(type(value), mmvae.nn) and hasattr(value, "arguments"):
-        arguments: Any = value.arguments
-        return {"network": type(value).__name__, "arguments": _encoded_arguments(type(value), arguments)}
-    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: _encode(item) for key, item in value.items()}
-    return {_YOURS: _path(value)}
-
-
-def _decode(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_decode(item) for item in value]
-    if isinstance(value, dict):
-        if value.get("schedule") == "LinearWarmup":
-            return LinearWarmup(value["end"], value["epochs"], value["start"])
-        if set(value) == {"network", "arguments"}:
-            arguments = {key: _decode(item) for key, item in value["arguments"].items()}
-            return _named(mmvae.nn, value["network"], "network")(**arguments)
-        return {key: _decode(item) for key, item in value.items()}
-    return value
-
-
-def _is_public(cls: Any, module: Any) -> bool:
-    name = getattr(cls, "__name__", "")
-    return name in getattr(module, "__all__", dir(module)) and getattr(module, name, None) is cls
-
-
-def _named(module: Any, name: str, what: str) -> Any:
-    if not isinstance(name, str) or not isinstance(getattr(module, name, None), type):
-        raise ValueError(f"this version of mmvae has no {what} {name!r}.")
-    return getattr(module, name)
+def _is_buildable(cls: Any) -> bool:
+    return isinstance(cls, type) and issubclass(cls, Remembers | nn.Module) and cls.__module__.split(".")[0] == "mmvae"
 
 
 def _path(value: Any) -> str:
-    """What a part is, in words that are the same at each run: the path of its class or function."""
-    function = value.func if isinstance(value, functools.partial) else value
-    named = function if hasattr(function, "__qualname__") else type(function)
+    """What a part of the user's is, in words that are the same at each run: the path of its class or function."""
+    named = value if hasattr(value, "__qualname__") else type(value)
     return f"{named.__module__}.{named.__qualname__}"
 
 
+def _tensor_in_words(tensor: Tensor) -> Description:
+    return {_TENSOR: tensor.detach().cpu().tolist(), "dtype": str(tensor.dtype).removeprefix("torch.")}
+
+
+# From words to parts.
+
+
+def _made(cls: type, name: str, arguments: dict[str, Any], complete: bool) -> Any:
+    """A part of a class, if its constructor takes these arguments and no other is missing."""
+    signature = constructor(cls)
+    unknown = [key for key in arguments if key not in signature.parameters]
+    if unknown:
+        raise ValueError(f"{name} has no argument {unknown[0]!r}")
+    any_number = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    expected = [each.name for each in signature.parameters.values() if each.kind not in any_number]
+    missing = [key for key in expected if key not in arguments]
+    if missing and complete:
+        raise ValueError(f"the argument {missing[0]!r} of {name} is missing")
+    ordered = OrderedDict((key, arguments[key]) for key in signature.parameters if key in arguments)
+    bound = BoundArguments(signature, ordered)
+    return cls(*bound.args, **bound.kwargs)
+
+
+def _found(name: Any) -> Any:
+    """What a public name stands for: an attribute of ``mmvae``, or of a module that ``mmvae`` makes public."""
+    if not isinstance(name, str) or not (parts := re.fullmatch(r"(?:([a-z]\w*)\.)?([A-Z]\w*)", name, re.ASCII)):
+        return None
+    face, attribute = parts.groups()
+    if face is None:
+        module: ModuleType = mmvae
+    elif face in mmvae.__all__:
+        try:
+            module = importlib.import_module(f"mmvae.{face}")
+        except ImportError:  # the name of a function, such as mmvae.fit
+            return None
+    else:
+        return None
+    return getattr(module, attribute, None) if attribute in getattr(module, "__all__", dir(module)) else None
+
+
+# Words for a reader.
+
+
+def _kind(description: Mapping[str, Any]) -> str:
+    """The name of a part without its module, or nothing for a plain mapping."""
+    return str(description.get(_CLASS, description.get(_YOURS, ""))).rpartition(".")[2]
+
+
+def _items(description: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What stands in a mapping, or beside the name of a part."""
+    if _MAPPING in description:
+        return description[_MAPPING]
+    return {key: value for key, value in description.items() if key not in (_CLASS, _YOURS)}
+
+
 def _label(value: Any, index: int) -> str:
-    """What to call an item of a list: its name, if it has one."""
-    return str(value["name"]) if isinstance(value, Mapping) and "name" in value else str(index)
+    """What to call an item of a list: the name that it was given, if it has one."""
+    name = value.get(_ARGUMENTS, {}).get("name") if isinstance(value, Mapping) else None
+    return name if isinstance(name, str) else str(index)
 
 
 def _join(place: str, key: Any) -> str:
+    """The place of an argument; that it stands under "arguments" tells a reader nothing."""
+    if key == _ARGUMENTS:
+        return place
     return f"{place}.{key}" if place else str(key)
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, list) and value and isinstance(value[0], Mapping) and "name" in value[0]:
-        return ", ".join(str(item.get("name")) for item in value)
-    if isinstance(value, Mapping) and _YOURS in value:
-        return str(value[_YOURS])
+    """A value in a few words: the kind of a part, the names of several."""
+    if value is _MISSING:
+        return "missing"
+    if isinstance(value, Mapping) and _kind(value):
+        return f"a {_kind(value)}" + (" of your own" if _YOURS in value else "")
+    if isinstance(value, list) and value and not _label(value[0], 0).isdigit():
+        return ", ".join(_label(item, index) for index, item in enumerate(value))
     return repr(value)

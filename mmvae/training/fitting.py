@@ -14,20 +14,21 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from mmvae.nn.mode import mode
+from mmvae.modes import mode
 from mmvae.objectives import Judge
 from mmvae.sources import Data, InBlocks, InMemory, Placeable, Source, as_source
-from mmvae.streamed import Streamed, as_stream
+from mmvae.streams import Streamed, as_stream
 from mmvae.training.checked import CheckedOnce, sound
 from mmvae.training.checkpoint import Checkpoints
 from mmvae.training.display import Display
 from mmvae.training.engine import Engine, MakeOptimizer
 from mmvae.training.feed import Feed, RowFeed, split
+from mmvae.training.fingerprint import data_in_words, schedule_in_words
 from mmvae.training.folder import existing_run, start_run
 from mmvae.training.journal import MetricsFile, TensorBoard
 from mmvae.training.learning_rate import Schedule
 from mmvae.training.loop import Loop
-from mmvae.training.plan import Planned, epochs_of, plan, settings_of
+from mmvae.training.plan import epochs_of, plan, settings_of
 from mmvae.training.randomness import derived_seed, randomness_kept, seed_generators
 from mmvae.training.run import Run
 from mmvae.training.settings import Acceleration, MatmulPrecision, Precision, Settings
@@ -194,8 +195,11 @@ def fit(
         folder = None if out is None else Path(out)
         state = None
         if folder is not None:
-            training = {**settings.fixed(), "devices": engine.world, **_sizes(*parts)}
-            training |= settings_of(stages, validation is not None)
+            training = {**settings.fixed(), "devices": engine.world, **_sizes(*parts), **_facts(*parts)}
+            make = functools.partial(engine.fresh_optimizer, model, optimizer)
+            training |= settings_of(model, stages, validation is not None, make)
+            if schedule is not None:
+                training["schedule_factors"] = schedule_in_words(schedule)
             state = existing_run(folder, model, training, resume)
             engine.barrier()
             if engine.is_main and state is None:
@@ -216,12 +220,12 @@ def fit(
         stack.enter_context(mode(model, training=True))
         seed_generators(derived_seed(seed, _NOISE, engine.rank))
 
-        def set_up(stage: Planned) -> None:
-            engine.setup(model, optimizer, schedule, stage.objective)
+        def set_up() -> None:
+            engine.setup(model, optimizer, schedule)
             engine.accelerate(say)
 
         loop = Loop(model, engine, set_up, stages, *feeds, settings, checkpoints)
-        stack.callback(loop.thaw)
+        stack.callback(loop.leave)
         loop.start(state)
         advice = f"The last checkpoint: {checkpoints}. Start the script again, with resume=True, to go on from it."
         with engine.losses_named(advice):
@@ -279,6 +283,19 @@ def _sizes(part: _Part, validation: _Part | None) -> dict[str, Any]:
     sizes: dict[str, Any] = {"rows": len(part), "validation_rows": 0 if validation is None else len(validation)}
     blocks = part.source.blocks if isinstance(part, _Chosen) and isinstance(part.source, InBlocks) else None
     return sizes if blocks is None else {**sizes, "blocks": asdict(blocks)}
+
+
+def _facts(part: _Part, validation: _Part | None) -> dict[str, Any]:
+    """What tells data from other data of the same size; nothing of a stream."""
+    facts: dict[str, Any] = {}
+    for prefix, each in (("", part), ("validation_", validation)):
+        if isinstance(each, _Chosen) and (
+            not prefix or not isinstance(part, _Chosen) or each.source is not part.source
+        ):
+            words = data_in_words(each.source)
+            labels = words.pop("", None)
+            facts |= {f"{prefix}data": words} | ({} if labels is None else {f"{prefix}labels": labels})
+    return facts
 
 
 def _feeds(

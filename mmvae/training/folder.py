@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from mmvae.training.checkpoint import Checkpoints, State
-from mmvae.training.configuration import describe, difference, first_difference
+from mmvae.training.configuration import describe, first_difference
 from mmvae.training.journal import METRICS_FILE, TENSORBOARD_FOLDER
-from mmvae.training.saving import CONFIG_FILE, MODEL_FILE, read_configuration, write_configuration
+from mmvae.training.saving import CONFIG_FILE, MODEL_FILE, difference_from, read_configuration, write_configuration
+
+_DATA = ("data", "labels", "validation_data", "validation_labels")
+"""Settings that tell the data of a run from other data."""
 
 
 def existing_run(folder: Path, model: Any, training: Mapping[str, Any], resume: bool) -> State | None:
@@ -32,8 +35,16 @@ def existing_run(folder: Path, model: Any, training: Mapping[str, Any], resume: 
     advice = "Choose another folder, or delete that one."
     if "training" not in configuration:
         raise ValueError(f"out: {folder} holds a saved model, not a run. {advice}")
-    found = first_difference(configuration["model"], describe(model))
-    found = found or difference(_of_all(configuration["training"]), _of_all(training))
+    if configuration["format"] == 1:
+        raise ValueError(
+            f"out: {folder} holds a run that mmvae {configuration['mmvae']} began in format 1, which does not say all "
+            f"that a run depends on. mmvae.load reads its weights; to train, choose another folder."
+        )
+    saved = configuration["training"]
+    if not isinstance(saved, dict) or not {"batch_size", "devices"} <= set(saved):
+        raise ValueError(f"{folder / CONFIG_FILE} is damaged: settings of the run are missing. Restore it from a copy.")
+    found = difference_from(configuration, describe(model))
+    found = found or first_difference(_of_all(saved), _of_all(training)) or _other_data(saved, training)
     if found:
         raise ValueError(
             f"out: {folder} holds a run of another configuration: {found}. {advice} (A run is resumed with the "
@@ -51,8 +62,22 @@ def existing_run(folder: Path, model: Any, training: Mapping[str, Any], resume: 
 
 def _of_all(training: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with the rows that all processes have of a step in the place of those of each process."""
-    fixed = {name: value for name, value in training.items() if name not in ("batch_size", "devices")}
-    return {"batch_size x devices": training.get("batch_size", 0) * training.get("devices", 1), **fixed}
+    fixed = {name: value for name, value in training.items() if name not in ("batch_size", "devices", *_DATA)}
+    return {"batch_size x devices": training["batch_size"] * training["devices"], **fixed}
+
+
+def _other_data(saved: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
+    """Which of the data has other values than the run began with, as a clause; ``None`` if none has."""
+    for kind in _DATA:
+        if kind.endswith("labels"):
+            if saved.get(kind) != given.get(kind):
+                return f"{kind} are not those with which the run began"
+            continue
+        one, other = saved.get(kind, {}), given.get(kind, {})
+        changed = [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
+        if changed:
+            return f"{kind}: the values of {changed[0]!r} are not those with which the run began"
+    return None
 
 
 def start_run(folder: Path, model: Any, training: Mapping[str, Any]) -> None:

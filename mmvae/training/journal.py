@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from mmvae.training.storage import write_text
+from mmvae.storage import write_text
 
 Row = dict[str, Any]
 """``epoch`` (from 1), ``split`` ("train" or "validation"), ``loss``, one entry for each term, ``seconds``.

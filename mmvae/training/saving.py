@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 import mmvae
-from mmvae.training.configuration import Description, describe, first_difference, rebuild
-from mmvae.training.storage import read_json, read_tensors, write_json, write_tensors
+from mmvae.multimodal import MultimodalModel
+from mmvae.storage import read_json, read_tensors, write_json, write_tensors
+from mmvae.training.configuration import Description, describe, first_difference, from_format_1, rebuild, user_parts
 
 CONFIG_FILE = "config.json"
 MODEL_FILE = "model.safetensors"
-_FORMAT = 1
+_FORMAT = 2
 
 
 def save(model: Any, path: str | Path) -> Path:
@@ -46,9 +48,9 @@ def save(model: Any, path: str | Path) -> Path:
     folder = Path(path)
     description = describe(model)
     if (folder / CONFIG_FILE).exists():
-        difference = first_difference(read_configuration(folder)["model"], description)
-        if difference:
-            raise ValueError(f"{folder} holds another model: {difference}. Choose another folder, or delete that one.")
+        found = difference_from(read_configuration(folder), description)
+        if found:
+            raise ValueError(f"{folder} holds another model: {found}. Choose another folder, or delete that one.")
     else:
         write_configuration(folder, description)
     write_weights(folder, tensors_of(model))
@@ -74,16 +76,16 @@ def load(path: str | Path, model: Any = None) -> Any:
     folder = Path(path)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder; give one that mmvae.save or mmvae.fit wrote.")
-    description = read_configuration(folder)["model"]
+    configuration = read_configuration(folder)
     if not (folder / MODEL_FILE).exists():
         raise FileNotFoundError(f"{folder} holds no weights yet: its run was stopped before the first checkpoint.")
     tensors, _ = read_tensors(folder / MODEL_FILE)
     if model is None:
-        model = _rebuilt(description, folder)
+        model = _rebuilt(configuration, folder / CONFIG_FILE)
     else:
-        difference = first_difference(description, describe(model))
-        if difference:
-            raise ValueError(f"{folder} holds another model than the one given: {difference}.")
+        found = difference_from(configuration, describe(model))
+        if found:
+            raise ValueError(f"{folder} holds another model than the one given: {found}.")
     set_tensors(model, tensors, folder / MODEL_FILE)
     return model
 
@@ -102,21 +104,54 @@ def write_configuration(folder: Path, model: Description, training: Mapping[str,
 
 
 def read_configuration(folder: Path) -> dict[str, Any]:
-    """What ``config.json`` holds: ``"model"`` and, for a run, ``"training"``.
+    """Read ``config.json``: ``"format"``, ``"mmvae"`` (the version), ``"model"`` and, for a run, ``"training"``.
+
+    The description of a model in an earlier format comes in today's form.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it is damaged, or of a later version.
+        FileNotFoundError: If there is none.
+        ValueError: If it is damaged, or of a later format.
     """
     path = folder / CONFIG_FILE
     if not path.exists():
         raise FileNotFoundError(f"{folder} holds no model: there is no {CONFIG_FILE} in it.")
     configuration = read_json(path)
-    if not isinstance(configuration, dict) or not {"format", "model"} <= set(configuration):
-        raise ValueError(f"{path} is damaged: it does not describe a model.")
-    if configuration["format"] != _FORMAT:
-        raise ValueError(f"{path} has format {configuration['format']}, this version of mmvae reads {_FORMAT}.")
+    damaged = f"{path} is damaged: it does not describe a model"
+    if not isinstance(configuration, dict) or not {"format", "mmvae", "model"} <= set(configuration):
+        raise ValueError(f"{damaged}. Restore it from a copy.")
+    if configuration["format"] == 1:
+        try:
+            configuration["model"] = from_format_1(configuration["model"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{damaged} ({error!r}). Restore it from a copy.") from error
+    elif configuration["format"] != _FORMAT:
+        raise ValueError(
+            f"{path} has format {configuration['format']}, written by mmvae {configuration['mmvae']}; this is mmvae "
+            f"{mmvae.__version__}, which reads formats 1 to {_FORMAT}. Install that version of mmvae."
+        )
+    if not isinstance(configuration["model"], dict) or "arguments" not in configuration["model"]:
+        raise ValueError(f"{damaged}. Restore it from a copy.")
     return configuration
+
+
+def difference_from(configuration: Mapping[str, Any], description: Any) -> str | None:
+    """Say where the model of a configuration differs first from another description; ``None`` where it does not.
+
+    Configurations of format 1 say nothing of parts of their own, and lack the arguments that came later.
+    """
+    is_old = configuration["format"] == 1
+    return first_difference(
+        configuration["model"], description, by_weights=is_old, complete=not _is_earlier(configuration)
+    )
+
+
+def _is_earlier(configuration: Mapping[str, Any]) -> bool:
+    """Whether a configuration may lack what this version of the library has."""
+    return configuration["format"] != _FORMAT or _numbers(configuration["mmvae"]) < _numbers(mmvae.__version__)
+
+
+def _numbers(version: Any) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"[0-9]{1,9}", str(version)))
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
@@ -161,11 +196,33 @@ def set_tensors(model: nn.Module, tensors: Mapping[str, Tensor], path: Path | No
             value.copy_(tensors[name])
 
 
-def _rebuilt(description: Description, folder: Path) -> Any:
+def _rebuilt(configuration: Mapping[str, Any], path: Path) -> Any:
+    """The model that a configuration describes, with fresh weights.
+
+    Args:
+        configuration: As it was read.
+        path: Of its file, for the message.
+    """
+    parts = list(user_parts(configuration["model"]))
+    if parts:
+        raise ValueError(
+            f"{path.parent}: the model has parts that its description cannot build: {'; '.join(parts)}. Build the "
+            f"model as you did for training, and pass it: mmvae.load(path, model=vae)."
+        )
     try:
         with torch.random.fork_rng():  # its fresh weights are thrown away: no draws of the caller's
-            return rebuild(description)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{folder / CONFIG_FILE} is damaged: it does not describe a model ({error!r}).") from error
-    except ValueError as error:
-        raise ValueError(f"{folder}: {error}") from error
+            model = rebuild(configuration["model"], complete=not _is_earlier(configuration))
+        if not isinstance(model, MultimodalModel):
+            raise TypeError(f"a {type(model).__name__} is not a model")
+        return model
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if (configuration["format"], _numbers(configuration["mmvae"])) != (_FORMAT, _numbers(mmvae.__version__)):
+            raise ValueError(
+                f"{path} was written in format {configuration['format']} by mmvae {configuration['mmvae']}. This is "
+                f"mmvae {mmvae.__version__} (format {_FORMAT}), which cannot build that model: {error}. Install mmvae "
+                f"{configuration['mmvae']} to load it."
+            ) from error
+        raise ValueError(
+            f"{path} is damaged: it does not describe a model of mmvae {mmvae.__version__} ({error}). Restore it from "
+            f"a copy."
+        ) from error

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmvae.batch import Batch
-from mmvae.streamed import Streamed
+from mmvae.streams import Streamed
 from mmvae.training.feed import Feed, Stateful
 from mmvae.training.randomness import Generators, derived_seed
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from mmvae.nn.mode import mode
+from mmvae.modes import mode
 from mmvae.training.journal import Row
 from mmvae.training.randomness import randomness_kept
 from mmvae.training.run import Run

@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 
 from mmvae.batch import Batch
 from mmvae.data import DigitWords, Missingness, MultimodalDataset, decode
-from mmvae.data.text import WORDS
+from mmvae.data.digits.digit_words import WORDS
 from mmvae.sources import as_source, collate
 
 N = 40

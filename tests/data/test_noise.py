@@ -172,7 +172,7 @@ def test_noise_goes_on_a_dataset():
 
 
 def _seed_of(name: str) -> int:
-    from mmvae.data.streams import derive_seed
+    from mmvae.seeds import derive_seed
 
     return derive_seed(0, "noise", name)
 

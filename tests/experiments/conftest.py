@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from mmvae.plotting import refinement_pictures
+from mmvae.plotting.reports import refinement_pictures
 from mmvae.refinement import HMC
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 import tyro
-from data.clips import write_ave, write_avvp, write_vggsound_avel
+from data.clips.made import write_ave, write_avvp, write_vggsound_avel
 
 import mmvae
 from mmvae.evaluation import Evaluation

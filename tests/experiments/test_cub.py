@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 import torch
 import tyro
-from data.birds import write_caption_folder, write_images
+from data.birds.made import write_caption_folder, write_images
 
 import mmvae
 from mmvae.data import CaptionVocabulary, cub_vocabulary

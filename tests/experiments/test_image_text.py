@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 import tyro
-from data.memes import write_hateful_memes, write_mm_imdb
+from data.image_text.made import write_hateful_memes, write_mm_imdb
 
 import mmvae
 from mmvae.data import ImageText, Missingness

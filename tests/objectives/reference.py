@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmvae.distributions import MixtureOfExperts
 from mmvae.models import MultimodalVAE
 from mmvae.subsets import powerset
 
@@ -24,23 +25,38 @@ Gaussian = tuple[Tensor, Tensor]
 
 @dataclass
 class Drawn:
-    """What one call of an objective asked the model's program to score."""
+    """What one call of an objective asked the model to score."""
 
     z: Tensor
     rows: dict[str, Tensor] | None
+    component: Tensor | None
+    """Of a mixture that was drawn from once per row, the component of each row."""
 
 
 def record(model: MultimodalVAE) -> list[Drawn]:
-    """A list to which every run of the model's program adds its latents."""
+    """A list to which every call of the model's score adds its latents."""
     drawn: list[Drawn] = []
-    program = model.generative
+    chosen: list[Tensor] = []
+    score, component_at = model.score, MixtureOfExperts._component_at
 
-    def recorded(batch: Any, rows: Any = None) -> Tensor:
-        z = program(batch, rows)
-        drawn.append(Drawn(z.detach().double(), rows))
-        return z
+    def noted(mixture: MixtureOfExperts, position: Tensor) -> Tensor:
+        chosen.append(component_at(mixture, position))
+        return chosen[-1]
 
-    model.generative = recorded  # type: ignore[method-assign]
+    def recorded(batch: Any, z: Tensor, rows: Any = None) -> dict[str, Tensor]:
+        drawn.append(Drawn(z.detach().double(), rows, chosen[-1].squeeze(0) if chosen else None))
+        return score(batch, z, rows)
+
+    model.score = recorded  # type: ignore[method-assign]
+    fuse = model.joint_posterior.forward
+
+    def fused(*arguments: Any) -> Any:
+        posterior = fuse(*arguments)
+        if isinstance(posterior, MixtureOfExperts):
+            posterior._component_at = functools.partial(noted, posterior)
+        return posterior
+
+    model.joint_posterior.forward = fused  # type: ignore[method-assign]
     return drawn
 
 
@@ -158,12 +174,19 @@ def mixture_elbo(reference: Reference, drawn: Drawn, beta: float) -> Tensor:
             reference.product(subset, row, prior=len(subset) == len(reference.names))
             for subset in powerset(reference.has(row))
         ]
-        chosen = components[int((row + 0.5) / reference.size * len(components))]
+        assert drawn.component is not None
+        chosen = components[_place(reference, row, int(drawn.component[row]))]
         z = reference.redraw(chosen, drawn.z[row])
         loss = loss - reference.weighted(row, z, reference.has(row))
         for component in components:
             loss = loss + beta * kl_normal(component, reference.prior()) / len(components)
     return loss / reference.size
+
+
+def _place(reference: Reference, row: int, component: int) -> int:
+    """Where a component of all modalities' subsets stands among those that the row has."""
+    subset = powerset(reference.names)[component]
+    return powerset(reference.has(row)).index(subset)
 
 
 def total_correlation(reference: Reference, drawn: Drawn, beta: float, alpha: float) -> Tensor:
@@ -223,13 +246,13 @@ class Stratified:
             for name in self.reference.has(row)
         }
 
-    def elbo(self) -> Tensor:
+    def elbo(self, honest: bool = False) -> Tensor:
         loss = torch.zeros((), dtype=torch.float64)
         for row in range(self.reference.size):
             draws = self.draws(row)
             for z_of_component in draws.values():
                 for z in z_of_component:
-                    loss = loss - self.log_weight(row, z) / self.num_samples / len(draws)
+                    loss = loss - self.log_weight(row, z, honest=honest) / self.num_samples / len(draws)
         return loss / self.reference.size
 
     def iwae(self, honest: bool = False) -> Tensor:

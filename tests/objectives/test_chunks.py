@@ -114,8 +114,8 @@ def test_the_less_is_free_the_smaller_are_chunks(monkeypatch: pytest.MonkeyPatch
     def peak_and_passes(share: int) -> tuple[int, int]:
         """Of a step of 64 draws, where a quarter of what is free has room for this many."""
         model = models.MMVAE(wide("ab"), 2, num_samples=64, objective="elbo", chunk_size="auto")
-        decode, passes = model.generative, []
-        monkeypatch.setattr(model, "generative", lambda *given: passes.append(1) or decode(*given))
+        score, passes = model.score, []
+        monkeypatch.setattr(model, "score", lambda *given: passes.append(1) or score(*given))
         kept_by_a_draw = 2 * 2 * rows * 4 * (50 + 200)  # bytes: from two experts, by two decoders
         free(monkeypatch, 4 * share * 2 * kept_by_a_draw)
         return peak_of_a_step(model, rows), len(passes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -9,8 +10,7 @@ import torch
 from objectives.parts import make
 from torch import Tensor
 
-from mmvae.objectives import StratifiedDReG, StratifiedIWAE
-from mmvae.posteriors import Product
+from mmvae.objectives import StratifiedDReG, StratifiedELBO, StratifiedIWAE
 
 REPEATS = 60
 COPIES = 40
@@ -60,8 +60,16 @@ def test_no_samples_are_refused() -> None:
         StratifiedDReG(0)
 
 
-def test_posteriors_that_are_no_mixtures_are_refused() -> None:
-    model, data = make("MMVAE", family="normal")
-    model.joint_posterior = Product(prior_expert=True)
-    with pytest.raises(TypeError, match="Mixture or MixtureOfProducts"):
-        model.loss(data)
+@pytest.mark.parametrize("objective", [StratifiedELBO, StratifiedIWAE, StratifiedDReG])
+def test_a_single_gaussian_is_a_mixture_of_one(objective: type) -> None:
+    """The bound of a product is that of the mixture whose only component it is."""
+    model, data = make("MVAE", 1)
+    batch = model.prepare(data)
+    posterior = model.posterior(batch)
+    torch.manual_seed(0)
+    found = objective(4)(model, batch)
+    torch.manual_seed(0)
+    z = posterior.rsample((1, 4))[0]
+    log_w = model.score(batch, z)["real"] * model.weights["real"] + model.prior().log_prob(z) - posterior.log_prob(z)
+    bound = log_w.mean(0) if objective is StratifiedELBO else log_w.logsumexp(0) - math.log(4)
+    torch.testing.assert_close(found.total, -bound.mean(), rtol=1e-4, atol=1e-4)

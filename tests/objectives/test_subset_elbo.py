@@ -63,7 +63,7 @@ def test_one_modality_is_counted_once() -> None:
 
 
 def test_batch_that_holds_some_modalities() -> None:
-    """Subsets are then of those."""
+    """Subsets of which it holds nothing are left out."""
     model, data = make("MVAE")
     drawn = record(model)
     SubsetELBO()(model, model.prepare({name: data[name] for name in ("real", "codes")}))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mmvae import Batch, Modality, likelihoods, models, nn
-from mmvae.models.base import MultimodalVAE
+from mmvae.vaes.base import MultimodalVAE
 
 
 @pytest.fixture(scope="session")

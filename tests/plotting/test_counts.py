@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from mmvae.plotting.counts import modalities
-from mmvae.plotting.metric_names import metric_name
-from mmvae.plotting.terms import describe_term
+from mmvae.plotting.words import describe_term, metric_name, modalities
 
 
 def test_words_up_to_four_then_figures() -> None:

@@ -7,12 +7,12 @@ import re
 import pytest
 import torch
 
+from mmvae.classifiers.metrics import classification_scores
 from mmvae.evaluation import OBSERVED, Evaluation, make_row
-from mmvae.evaluation.classification import classification_scores
 from mmvae.evaluation.retrieval import retrieve, retrieve_in_episodes
-from mmvae.plotting.metric_names import metric_name
-from mmvae.plotting.page import Page
-from mmvae.plotting.score_tables import write_scores
+from mmvae.plotting.reports.page import Page
+from mmvae.plotting.reports.score_tables import write_scores
+from mmvae.plotting.words import metric_name
 
 LABELS = torch.arange(20) % 5
 

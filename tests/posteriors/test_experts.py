@@ -7,7 +7,7 @@ from torch import nn
 
 from mmvae.batch import Batch
 from mmvae.nn import LaplaceHead, NormalHead
-from mmvae.posteriors import Prior, UnimodalExperts
+from mmvae.posteriors import UnimodalExperts
 
 
 class Counted(nn.Linear):
@@ -37,16 +37,3 @@ def test_weights_are_zero_where_nothing_was_seen() -> None:
     observed = torch.tensor([True, False, True])
     found = experts(Batch({"a": torch.randn(3, 3), "b": torch.randn(3, 3)}, {"b": observed}))
     assert torch.equal(found.weights, torch.stack([torch.ones(3), observed.float()]))
-
-
-@pytest.mark.parametrize("family", [dist.Normal, dist.Laplace])
-def test_prior(family: type) -> None:
-    fixed, learned = Prior(3, family), Prior(3, family, learned_scale=True)
-    for prior in (fixed, learned):
-        assert prior().batch_shape == ()
-        assert prior().event_shape == (3,)
-        torch.testing.assert_close(prior().log_prob(torch.ones(3)), family(0.0, 1.0).log_prob(torch.ones(3)).sum())
-    assert not list(fixed.parameters())
-    nn.init.normal_(learned.raw_scale)
-    assert learned.scale.std() > 0
-    torch.testing.assert_close(learned.scale.mean(), torch.tensor(1.0))

@@ -15,10 +15,11 @@ from torch import Tensor
 
 import mmvae
 from mmvae import Batch, models
-from mmvae.models import IterativeVAE, iterative
+from mmvae.models import IterativeVAE
 from mmvae.refinement import Amortized, Bound, Gaussian, amortized
-from mmvae.refinement.noise import balanced_noise
+from mmvae.refinement.balanced_noise import balanced_noise
 from mmvae.testing import LinearGaussian
+from mmvae.vaes import iterative
 
 YARDSTICK = LinearGaussian.random({"a": 3, "b": 3}, latent_dim=2, seed=7)
 TRAINED_STEPS = 3

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mmvae import Batch, models
 from mmvae.refinement import Bound, Gaussian, bound
-from mmvae.refinement.noise import balanced_noise
+from mmvae.refinement.balanced_noise import balanced_noise
 from mmvae.subsets import powerset
 
 DATA = YARDSTICK.sample(5)

@@ -18,7 +18,7 @@ import mmvae
 from mmvae import Batch, Modality, likelihoods, models
 from mmvae.nn import MLPDecoder, MLPEncoder
 from mmvae.refinement import Bound, Gaussian, Gradient
-from mmvae.refinement.noise import balanced_noise
+from mmvae.refinement.balanced_noise import balanced_noise
 from mmvae.subsets import powerset
 
 DATA = YARDSTICK.sample(6)

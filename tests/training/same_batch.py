@@ -41,7 +41,7 @@ def without_chance() -> None:
     chance.randn_like = lambda value: 2 * fixed(value.shape, dtype=value.dtype) - 1
     chance.randperm = lambda size, **_: torch.arange(size).flip(0)
     chance.randint = lambda low, high, size, **_: torch.full(size, low)
-    mmvae.nn.codebook.club.in_random_order = lambda rows: torch.arange(len(rows)).flip(0)
+    mmvae.codebooks.club.in_random_order = lambda rows: torch.arange(len(rows)).flip(0)
     standard: Any = lambda shape, dtype, device: 2 * fixed(shape, dtype=dtype) - 1  # noqa: E731
     torch.distributions.normal._standard_normal = standard  # type: ignore[attr-defined]
     laplace: Any = torch.distributions.Laplace
@@ -177,7 +177,7 @@ def main(folder: Path, devices: int) -> None:
             progress=False,
         )
         rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-        mmvae.training.storage.write_tensors(folder / f"{name}-{devices}-{rank}.safetensors", model.state_dict())
+        mmvae.storage.write_tensors(folder / f"{name}-{devices}-{rank}.safetensors", model.state_dict())
         metrics[name] = [
             {key: value for key, value in row.items() if key not in ("seconds", "split")} for row in run.metrics
         ]

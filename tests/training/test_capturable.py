@@ -42,9 +42,9 @@ CAPTURED_INCOMPLETE = [name for name in CAPTURED if name not in (*COMPLETE_ALONE
 @pytest.fixture(autouse=True)
 def _as_in_fit(monkeypatch: pytest.MonkeyPatch) -> Any:
     # What is looked at on the CPU alone: tapes are made there, of what a GPU does.
-    monkeypatch.setattr("mmvae.models.classifier.checked_labels", lambda labels, *task: labels)
-    monkeypatch.setattr("mmvae.nn.tokens.text_transformer.IdEmbedding.check", lambda *ids: None)
-    monkeypatch.setattr("mmvae.nn.codebook.cross_cpc._steps_to_read", lambda now, last: last + 1)
+    monkeypatch.setattr("mmvae.classifiers.classifier.checked_labels", lambda labels, *task: labels)
+    monkeypatch.setattr("mmvae.classifiers.tokens.text_transformer.IdEmbedding.check", lambda *ids: None)
+    monkeypatch.setattr("mmvae.codebooks.cross_cpc._steps_to_read", lambda now, last: last + 1)
     autocast = torch.autocast
     not_on_meta: Any = lambda device, **rest: nullcontext() if device == "meta" else autocast(device, **rest)  # noqa: E731
     monkeypatch.setattr(torch, "autocast", not_on_meta)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
+from mmvae.storage import read_state, read_tensors
 from mmvae.training.run import Run
-from mmvae.training.storage import read_state, read_tensors
 
 SCRIPT = """
 import os, signal, sys, torch, mmvae

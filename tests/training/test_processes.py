@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import mmvae
-from mmvae.training.storage import read_state, read_tensors
+from mmvae.storage import read_state, read_tensors
 
 SCRIPT = """
 import json, os, sys, torch, mmvae

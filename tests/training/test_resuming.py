@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import random
+import shutil
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from training.catalogue import CASES
 from training.interrupting import interrupt
 
 import mmvae
-from mmvae import Batch, models
-from mmvae.objectives import LinearWarmup
+from mmvae import Batch, Modality, likelihoods, models
+from mmvae.data import MultimodalDataset
+from mmvae.objectives import LinearWarmup, SubsetELBO, TotalCorrelation
+from mmvae.posteriors import Product
+from mmvae.sources import InMemory
 from mmvae.training import fit
+from mmvae.training.fingerprint import data_in_words
 
 quiet = partial(fit, progress=False, batch_size=8, device="cpu")  # five steps an epoch
 
@@ -174,11 +181,152 @@ def test_another_run_is_not_overwritten(new_model, data, tmp_path):
             quiet(new_model(), data, epochs=1, lr=0.01, out=tmp_path, resume=resume)
         with pytest.raises(ValueError, match=r"another configuration: the model is a MoPoE there and a MVAE here"):
             quiet(new_model(models.MVAE), data, epochs=1, out=tmp_path, resume=resume)
-        with pytest.raises(ValueError, match=r"arguments.beta is 1.0 there and 2.0 here"):
+        with pytest.raises(ValueError, match=r"another configuration: beta is 1.0 there and 2.0 here"):
             quiet(new_model(beta=2.0), data, epochs=1, out=tmp_path, resume=resume)
         shorter = {name: value[1:] for name, value in data.items()}
         with pytest.raises(ValueError, match=r"rows is 40 there and 39 here"):
             quiet(new_model(), shorter, epochs=1, out=tmp_path, resume=resume)
+
+
+def composed(posterior=None, objective=None):
+    torch.manual_seed(0)
+    both = [Modality(name, (2,), likelihoods.Normal()) for name in "ab"]
+    posterior, objective = posterior or Product(False), objective or TotalCorrelation()
+    return models.MultimodalVAE(both, 2, joint_posterior=posterior, objective=objective)
+
+
+@pytest.mark.parametrize(
+    ("posterior", "objective", "message"),
+    [
+        (None, TotalCorrelation(0.1), "objective.alpha is 0.9 there and 0.1 here"),
+        (None, TotalCorrelation(beta=LinearWarmup()), "objective.beta is 1.0 there and a LinearWarmup here"),
+        (None, SubsetELBO(), "objective is a TotalCorrelation there and a SubsetELBO here"),
+        (Product(True), None, "joint_posterior.prior_expert is False there and True here"),
+    ],
+)
+def test_a_run_is_resumed_under_its_own_parts_alone(tmp_path, posterior, objective, message):
+    data = {name: torch.randn(20, 2) for name in "ab"}
+    quiet(composed(), data, epochs=1, out=tmp_path)
+    with pytest.raises(ValueError, match=f"another configuration: {message}"):
+        quiet(composed(posterior, objective), data, epochs=2, out=tmp_path, resume=True)
+    assert quiet(composed(), data, epochs=2, out=tmp_path, resume=True).metrics[-1]["epoch"] == 2
+
+
+def sgd(rate, momentum=0.0):
+    return lambda parameters: torch.optim.SGD(parameters, lr=rate, momentum=momentum)
+
+
+def in_groups(parameters):
+    parameters = list(parameters)
+    return torch.optim.SGD([{"params": parameters[:3]}, {"params": parameters[3:], "lr": 0.5}], lr=0.1)
+
+
+def in_other_groups(parameters):
+    parameters = list(parameters)
+    return torch.optim.SGD([{"params": parameters[:4]}, {"params": parameters[4:], "lr": 0.5}], lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "message"),
+    [
+        (sgd(0.1), sgd(0.01), "optimizer.groups.0.lr is 0.1 there and 0.01 here"),
+        (sgd(0.1), sgd(0.1, 0.9), "optimizer.groups.0.momentum is 0.0 there and 0.9 here"),
+        (sgd(0.1), lambda p: torch.optim.Adam(p, lr=0.1), "optimizer is a SGD there and a Adam here"),
+        (in_groups, in_other_groups, "optimizer.groups.0.tensors is 3 there and 4 here"),
+    ],
+)
+def test_the_hyper_parameters_of_an_optimiser_decide_and_not_its_name(new_model, data, tmp_path, first, then, message):
+    quiet(new_model(), data, epochs=1, optimizer=first, out=tmp_path)
+    with pytest.raises(ValueError, match=f"another configuration: {message}"):
+        quiet(new_model(), data, epochs=2, optimizer=then, out=tmp_path, resume=True)
+    quiet(new_model(), data, epochs=2, optimizer=first, out=tmp_path, resume=True)
+
+
+def test_the_factors_of_a_schedule_decide_and_not_its_name(new_model, data, tmp_path):
+    quiet(new_model(), data, epochs=2, schedule=lambda done: 1 - done, out=tmp_path)
+    with pytest.raises(ValueError, match=r"schedule_factors.1 is 0.9375 there and 0.875 here"):
+        quiet(new_model(), data, epochs=2, schedule=lambda done: 1 - 2 * done, out=tmp_path, resume=True)
+
+
+class Reading(torch.utils.data.Dataset):
+    """A user's dataset, which gives the same at every reading unless it draws."""
+
+    def __init__(self, data, draws=None):
+        self.data, self.draws = data, draws
+
+    def __len__(self):
+        return len(self.data["image"])
+
+    def __getitem__(self, row):
+        noise = 0 if self.draws is None else torch.randn(2, 3, generator=self.draws)
+        return {"image": self.data["image"][row] + noise, "text": self.data["text"][row]}
+
+
+def changed(data, rows=slice(None)):
+    image = data["image"].clone()
+    image[rows] += 1
+    return {**data, "image": image}
+
+
+@pytest.mark.parametrize("kind", [dict, Reading, MultimodalDataset])
+def test_other_data_of_the_same_size_is_refused_by_name(new_model, data, tmp_path, kind):
+    def of(values):
+        every = {name: torch.arange(len(value)) for name, value in values.items()}
+        return MultimodalDataset(values, every) if kind is MultimodalDataset else kind(values)
+
+    quiet(new_model(), of(data), epochs=1, out=tmp_path)
+    for rows in (slice(None), slice(0, 1), slice(-1, None)):
+        with pytest.raises(ValueError, match=r"data: the values of 'image' are not those with which the run began"):
+            quiet(new_model(), of(changed(data, rows)), epochs=2, out=tmp_path, resume=True)
+    copied = {name: value.clone() for name, value in data.items()}
+    quiet(new_model(), of(copied), epochs=2, out=tmp_path, resume=True)
+
+
+def test_other_masks_validation_data_and_labels_are_refused(new_model, data, new_data, tmp_path):
+    mask = torch.arange(40) % 2 == 0
+    options = {"observed": {"image": mask}, "validation": new_data(8)}
+    quiet(new_model(), data, epochs=1, out=tmp_path, **options)
+    for change, message in [
+        ({"observed": {"image": ~mask}}, "data: the values of 'image'"),
+        ({"validation": new_data(8, seed=2)}, "validation_data: the values of 'image'"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            quiet(new_model(), data, epochs=2, out=tmp_path, resume=True, **(options | change))
+    behind = torch.where(mask[:, None, None], data["image"], torch.tensor(7.0))  # what a mask hides does not count
+    quiet(new_model(), {**data, "image": behind}, epochs=2, out=tmp_path, resume=True, **options)
+
+
+def test_other_labels_are_refused(tmp_path):
+    case = CASES["LateFusion"]
+    torch.manual_seed(0)
+    data, labels = case.data(), torch.arange(8) % 3
+    quiet(case.model(), data, labels=labels, epochs=1, out=tmp_path)
+    with pytest.raises(ValueError, match=r"labels are not those with which the run began"):
+        quiet(case.model(), data, labels=labels.flip(0), epochs=2, out=tmp_path, resume=True)
+
+
+def test_data_that_is_drawn_anew_has_no_digest_and_is_not_read_ahead(new_model, data, tmp_path, assert_same):
+    def drawing():
+        return Reading(data, torch.Generator().manual_seed(3))
+
+    quiet(new_model(), drawing(), epochs=1, out=tmp_path)
+    quiet(new_model(), drawing(), epochs=2, out=tmp_path, resume=True)
+
+
+def test_large_data_is_told_apart_by_evenly_spread_rows():
+    value = torch.zeros(5000, 1000)  # 20 MB
+    words = data_in_words(InMemory(Batch({"a": value})))
+    value[-1, 3] = 1
+    assert data_in_words(InMemory(Batch({"a": value}))) != words
+    assert data_in_words(InMemory(Batch({"a": value[:-1]}))) != words
+
+
+def test_a_run_of_format_1_is_not_resumed(tmp_path):
+    shutil.copytree(Path(__file__).parent / "format_1" / "run", tmp_path / "run")
+    data = {name: torch.randn(4, 2) for name in "ab"}
+    vae = mmvae.load(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"a run that mmvae 0.1.0 began in format 1.* mmvae.load reads its weights"):
+        quiet(vae, data, epochs=2, out=tmp_path / "run", resume=True)
 
 
 def test_a_saved_model_is_not_overwritten(model, data, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mmvae import models
-from mmvae.training.storage import read_tensors
+from mmvae.storage import read_tensors
 
 SCRIPT = Path(__file__).parent / "same_batch.py"
 BASES = {"CodebookModel", "FrozenEncoderClassifier", "MultimodalClassifier", "MultimodalModel", "MultimodalVAE"}

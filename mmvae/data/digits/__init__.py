@@ -1,0 +1,1 @@
+"""Digits: files of their releases, rendered stand-ins, words, and the tasks of the literature."""

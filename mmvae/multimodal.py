@@ -1,0 +1,162 @@
+"""What all models of the library share: names of modalities, checked batches, inference from a subset, a loss."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmvae.arguments import Remembers
+from mmvae.batch import Batch, Form
+from mmvae.covariates import Covariates
+from mmvae.latents import Latents
+from mmvae.objectives import Loss, Stage
+from mmvae.subsets import Subset, canonical
+
+
+class MultimodalModel(Remembers, nn.Module, ABC):
+    """A model of several modalities, be it probabilistic, a classifier or a codebook.
+
+    Args:
+        names: of the modalities, in the model's order.
+        covariates: What is known of every row; by default nothing.
+
+    Attributes:
+        names: as given.
+        covariates: as given.
+        epoch: how many epochs the model was trained for (a scalar buffer); schedules of weights read it.
+        arguments: of the recipe's constructor by name, as saved in the configuration.
+        takes_steps: whether it looks at masks of the steps of sequences.
+    """
+
+    epoch: Tensor
+    takes_steps: bool = False
+
+    def __init__(self, names: Sequence[str], covariates: Covariates | None = None) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        self.covariates = covariates or Covariates(None)
+        self.register_buffer("epoch", torch.zeros(()))
+
+    # What a model must say.
+
+    @property
+    @abstractmethod
+    def shapes(self) -> Mapping[str, tuple[int, ...] | None]:
+        """Of one datum of each modality; ``None`` where any shape will do."""
+
+    @property
+    @abstractmethod
+    def forms(self) -> Mapping[str, Form] | nn.ModuleDict:
+        """Check and cast the data of each modality; the same object at every call."""
+
+    @abstractmethod
+    def loss(self, batch: Batch | Mapping[str, Any], observed: Mapping[str, Any] | None = None) -> Loss:
+        """The training loss of a batch.
+
+        Args:
+            batch: N data points.
+            observed: ``{name: bool [N]}``, beside the data or in the batch.
+
+        Returns:
+            ``.total``, a scalar to call ``backward()`` on, mean per datum; ``.terms``, by name.
+
+        Raises:
+            ValueError: for data that does not fit, or is incomplete where the model cannot train on that.
+        """
+
+    @abstractmethod
+    def latents(self, batch: Batch) -> Latents:
+        """The latents given all that a batch holds, which must conform; what :meth:`infer` gives.
+
+        Args:
+            batch: N data points, restricted to the subset; every row has a modality observed.
+        """
+
+    # What it may say otherwise.
+
+    def capture_obstacle(self, batch: Batch) -> str | None:
+        """Why training steps on batches like this one cannot be captured as a CUDA graph, in words that end a sentence.
+
+        ``None`` where they can; see ``fit(acceleration=...)``.
+
+        Args:
+            batch: which conforms; only its shapes, and whether it is complete, may be looked at.
+        """
+        return f"{type(self).__name__} does not say that they may be"
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages in which ``fit`` trains the model, in order.
+
+        Empty, as here, for a single one in which every part learns for :meth:`loss`.
+        """
+        return ()
+
+    # What it then can do.
+
+    def infer(
+        self,
+        batch: Batch | Mapping[str, Any],
+        subset: Subset = None,
+        observed: Mapping[str, Any] | None = None,
+        covariates: Mapping[str, Any] | None = None,
+    ) -> Latents:
+        """The posterior of each datum given a subset of its modalities; the plain computation on one batch.
+
+        Args:
+            batch: N data points.
+            subset: one name, several in any order, or ``None`` for all that is observed.
+            observed: ``{name: bool [N]}``, beside the data or in the batch.
+            covariates: ``{name: numbers [N]}``, beside the data or in the batch.
+
+        Returns:
+            The latents. A row of which some members of the subset are missing is inferred from the others.
+
+        Raises:
+            ValueError: if the batch does not hold the subset, or a row has no member of it.
+        """
+        return self.latents(self.prepare(batch, observed, covariates).restrict(self._members(subset)))
+
+    def prepare(
+        self,
+        data: Batch | Mapping[str, Any],
+        observed: Mapping[str, Any] | None = None,
+        covariates: Mapping[str, Any] | None = None,
+    ) -> Batch:
+        """Data as a batch in this model's order and types, checked, on the model's device.
+
+        Raises:
+            ValueError: for anything that the model cannot compute with; the message names the modality.
+            TypeError: for data of the wrong kind.
+        """
+        batch = Batch.of(data, observed, covariates).conform(self.shapes, self.forms).to(self.device)
+        if batch.steps and not self.takes_steps:
+            raise ValueError(
+                f"observed: the mask of {next(iter(batch.steps))!r} is one of steps, but {type(self).__name__} takes "
+                f"each datum as a whole; give a mask of rows, bool [N]."
+            )
+        return self.encode_covariates(batch)
+
+    def encode_covariates(self, batch: Batch) -> Batch:
+        """The batch with its covariates checked and, as networks read them, in :attr:`~mmvae.Batch.context`.
+
+        Raises:
+            ValueError: For a covariate that the model does not have, or one that is missing.
+        """
+        if batch.context is None and (batch.covariates or self.covariates.levels):
+            batch.covariates = self.covariates.conform(batch.covariates)
+            batch.context = self.covariates.encode(batch.covariates)
+        return batch
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's weights lie."""
+        return self.epoch.device
+
+    def _members(self, subset: Subset) -> tuple[str, ...] | None:
+        """The subset in the model's order, so that an unknown name is reported as such; ``None`` stays."""
+        return None if subset is None else canonical(subset, self.names)

@@ -1,0 +1,44 @@
+"""Networks that models of all families are made of: encoders, decoders, heads; steps of data; CCA."""
+
+from mmvae.networks.cca import CCALoss, canonical_correlations, cca_loss
+from mmvae.networks.codes import CodesDecoder, CodesEncoder
+from mmvae.networks.conv import ConvDecoder, ConvEncoder
+from mmvae.networks.default import default_decoder, default_encoder
+from mmvae.networks.heads import LaplaceHead, NormalHead
+from mmvae.networks.mlp import MLP, MLPDecoder, MLPEncoder
+from mmvae.networks.mnist_svhn_text import (
+    MNISTDecoder,
+    MNISTEncoder,
+    SVHNDecoder,
+    SVHNEncoder,
+    TextDecoder,
+    TextEncoder,
+)
+from mmvae.networks.steps import CodeSteps, FeatureSteps, PatchSteps, Steps
+
+__all__ = [
+    "MLP",
+    "CCALoss",
+    "CodeSteps",
+    "CodesDecoder",
+    "CodesEncoder",
+    "ConvDecoder",
+    "ConvEncoder",
+    "FeatureSteps",
+    "LaplaceHead",
+    "MLPDecoder",
+    "MLPEncoder",
+    "MNISTDecoder",
+    "MNISTEncoder",
+    "NormalHead",
+    "PatchSteps",
+    "SVHNDecoder",
+    "SVHNEncoder",
+    "Steps",
+    "TextDecoder",
+    "TextEncoder",
+    "canonical_correlations",
+    "cca_loss",
+    "default_decoder",
+    "default_encoder",
+]

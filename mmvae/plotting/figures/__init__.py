@@ -1,0 +1,1 @@
+"""Figures, computed and drawn apart."""

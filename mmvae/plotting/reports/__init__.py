@@ -1,0 +1,1 @@
+"""Reports: pages of figures and tables, of one run and of several models."""

@@ -1,0 +1,261 @@
+"""The figures of a report, with the words that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from mmvae.abilities import Samples
+from mmvae.plotting.figures.calibration import AggregateCalibration, aggregate_calibration
+from mmvae.plotting.figures.cells import Render
+from mmvae.plotting.figures.curves import elbo_curves, term_names
+from mmvae.plotting.figures.generation_grids import CrossGeneration, PriorSamples, cross_generation, prior_samples
+from mmvae.plotting.figures.inputs import HasPrior, spread
+from mmvae.plotting.figures.latent_map import latent_map
+from mmvae.plotting.figures.latent_means import LatentMeans, latent_means
+from mmvae.plotting.figures.posterior_moments import (
+    KLPerDimension,
+    PosteriorOfDatum,
+    kl_per_dimension,
+    posterior_of_datum,
+)
+from mmvae.plotting.figures.scores import Scores, coherence_heatmap, rows_of
+from mmvae.plotting.figures.style import new_figure, panels, style, to_png
+from mmvae.plotting.figures.transfer_heat_map import transfer_matrix
+from mmvae.plotting.reports.page import Page
+from mmvae.sources import Data
+from mmvae.storage import write_bytes
+from mmvae.subsets import label
+
+_MOST_CALIBRATED = 4
+_MAPPED, _FEWEST_MAPPED = 300, 4
+"""Data points of a map of neighbours, which takes seconds, and how many it needs."""
+
+
+class Picture(NamedTuple):
+    """A figure of a report.
+
+    Attributes:
+        name: of its file, without the ending.
+        figure: what is shown.
+        alt: what it shows, for those who do not see it.
+        caption: what to see, and how to read it; its first sentence is the heading.
+    """
+
+    name: str
+    figure: Figure
+    alt: str
+    caption: str
+
+
+def show(page: Page, folder: Path, pictures: Iterable[Picture]) -> None:
+    """Writes each picture as a file under ``plots``, and into the page."""
+    for picture in pictures:
+        png = to_png(picture.figure)
+        write_bytes(folder / "plots" / f"{picture.name}.png", png)
+        page.figure(png, picture.alt, picture.caption)
+
+
+def training_pictures(metrics: list[dict[str, Any]]) -> Iterator[Picture]:
+    """The curves of a run."""
+    if "elbo" in term_names(metrics):
+        what = (
+            "Each panel is one term, in nats per datum. The ELBO is the sum of the modalities' expected "
+            "log-likelihoods minus the KL from the prior, without any weight; the loss carries the weights of the "
+            "modalities and of the KL."
+        )
+    else:
+        what = (
+            "Each panel is one term, without its weight; the loss is their weighted sum. Some terms are only watched: "
+            "they are no part of it."
+        )
+    yield Picture(
+        "elbo_curves",
+        elbo_curves(metrics),
+        f"Curves over epochs of {', '.join(term_names(metrics))}.",
+        f"Training and validation. {what} A validation curve that turns back while training goes on shows overfitting.",
+    )
+
+
+def evaluation_pictures(scores: Scores, name: str = "coherence", of: str = "") -> Iterator[Picture]:
+    """Coherence as a heat map, if it was measured.
+
+    Args:
+        scores: an evaluation or its rows.
+        name: of the file.
+        of: the name of the model, where there are several.
+    """
+    rows = [row for row in rows_of(scores) if row["metric"] == "coherence"]
+    if rows:
+        pairs = ", ".join(f"{row['given']} to {row['target']} {row['value']:.2f}" for row in rows)
+        yield Picture(
+            name,
+            coherence_heatmap(rows).figure,  # type: ignore[arg-type]
+            f"Heat map of coherence: {pairs}.",
+            f"Coherence{' of ' + of if of else ''}. Share of generated data in the class of what was given; rows: what "
+            "inference looked at, columns: what was generated. Numbers in italics are reconstructions of a modality "
+            "that was given; the others are what cross-modal generation is judged by.",
+        )
+
+
+def transfer_pictures(evaluations: Mapping[str, Scores]) -> Iterator[Picture]:
+    """Transfer between modalities as heat maps side by side, of the models for which it was measured.
+
+    Args:
+        evaluations: by the name of the model.
+    """
+    found = {name: [row for row in rows_of(each) if row["metric"] == "transfer"] for name, each in evaluations.items()}
+    found = {name: rows for name, rows in found.items() if rows}
+    if found:
+        pairs = "; ".join(
+            ", ".join([name, *(f"{row['given']} to {row['target']} {row['value']:.2f}" for row in rows)])
+            for name, rows in found.items()
+        )
+        yield Picture(
+            "transfer",
+            transfer_matrix(found),
+            f"Heat maps of transfer between modalities. {pairs}.",
+            "Transfer between modalities. Accuracy of a classifier that was fitted on the latents of one modality "
+            "(rows) and tested on those of another (columns). Numbers in italics: tested on the modality it was fitted "
+            "on, which is what the others in its column are held against.",
+        )
+
+
+def posterior_pictures(model: Any, data: Data) -> Iterator[Picture]:
+    """What the posterior of each subset looks like; what needs a prior only for models that have one."""
+    means = LatentMeans.of(model, data)
+    look = (
+        "Ellipses: one posterior standard deviation of the same few data points in each panel, of the matching "
+        "Gaussian where the posterior is a mixture; dotted: that of the prior. Look for classes that stay apart when "
+        "modalities are missing, and for ellipses that grow then."
+    )
+    yield _means_picture(means, "Posterior means", "means", f".{_colours(means)} {look}")
+    if isinstance(model, HasPrior):
+        kl = KLPerDimension.of(model, data)
+        active = "; ".join(f"{label(s)} {int(a.sum())}" for s, a in zip(kl.subsets, kl.active, strict=True))
+        yield Picture(
+            "kl_per_dimension",
+            kl_per_dimension(kl).figure,  # type: ignore[arg-type]
+            f"KL from the prior in each latent dimension. Active dimensions: {active}.",
+            "What each latent dimension carries. KL from the prior in nats, averaged over the data; bars for all "
+            "modalities, marks for one at a time. A dimension is active if its posterior mean varies over the data by "
+            "more than 0.01. A mark far above the bar: this modality alone is surer than all together, as happens in "
+            "mixtures; one near zero: it says nothing about this dimension.",
+        )
+    datum = PosteriorOfDatum.of(model, data)
+    yield Picture(
+        "posterior_of_datum",
+        posterior_of_datum(datum).figure,  # type: ignore[arg-type]
+        f"Posterior mean and standard deviation of the first datum from {', '.join(map(label, datum.subsets))}.",
+        "The posterior of the first datum from each subset. Mean and one standard deviation in the dimensions that "
+        "move furthest from the prior. More modalities should narrow the bars, and bars of different subsets should "
+        "overlap where they know the same.",
+    )
+    if isinstance(model, HasPrior):
+        yield _calibration_picture(model, data, kl.subsets)
+
+
+def latent_pictures(model: Any, data: Data) -> Iterator[Picture]:
+    """Where the latents of a model whose posteriors are points lie, given each subset."""
+    means = LatentMeans.of(model, data)
+    colours = _colours(means)
+    look = "Look for classes that stay apart, and stay where they are, when modalities are missing."
+    yield _means_picture(means, "Latents", "latents", f"; of sequences, the mean over their steps.{colours} {look}")
+    few = spread(data, _MAPPED)
+    if few.size < _FEWEST_MAPPED:
+        return
+    alone = [name for name in model.names if name in few.names and bool(few.observed[name].any())]
+    mapped = LatentMeans.of(model, few, alone, method="tsne")
+    yield Picture(
+        "latent_map",
+        latent_map(mapped),
+        f"t-SNE map of the latents given {', '.join(alone)} alone.",
+        f"Latents of single modalities in one map of neighbours (t-SNE).{colours} Markers are what was given. Where "
+        "modalities agree, markers of all kinds lie together in the islands of their class; islands of one marker are "
+        "what a modality says in a way of its own. Distances between islands, and their sizes, mean nothing.",
+    )
+
+
+def _means_picture(means: LatentMeans, what: str, short: str, rest: str) -> Picture:
+    """Latents in a plane, a panel for each subset.
+
+    Args:
+        means: to draw.
+        what: the heading calls them.
+        short: what the sentences call them.
+        rest: of the caption, after "so positions compare".
+    """
+    subsets = ", ".join(map(label, means.subsets))
+    return Picture(
+        "latent_means",
+        latent_means(means),
+        f"Scatter plots of {what.lower()} in two dimensions, one panel for each of {subsets}.",
+        f"{what} by subset. The axes are the principal components of the {short} given all modalities, the same in "
+        f"every panel, so positions compare{rest}",
+    )
+
+
+def _colours(means: LatentMeans) -> str:
+    return " Colours are labels." if means.labels is not None else ""
+
+
+def _calibration_picture(model: Any, data: Data, subsets: list[tuple[str, ...]]) -> Picture:
+    """The single modalities and the whole, or the whole alone where that would be too many panels."""
+    shown = subsets if len(subsets) <= _MOST_CALIBRATED else subsets[-1:]
+    found = [AggregateCalibration.of(model, data, subset) for subset in shown]
+    columns = min(2, len(found))
+    lines = -(-len(found) // columns)
+    figure = new_figure(3.5 * columns, 3.9 * lines)
+    with style():
+        for ax, each in zip(panels(figure, len(found), columns), found, strict=True):
+            aggregate_calibration(each, ax)
+    leaving = "; ".join(f"{label(e.subset)} {int((e.distance > e.band).sum())}" for e in found)
+    return Picture(
+        "aggregate_calibration",
+        figure,
+        f"Aggregate posterior against the prior, a curve per latent dimension. Leaving the 95 % band: {leaving}.",
+        "The aggregate posterior against the prior. One draw from the posterior of each datum; how many of them lie "
+        "below each quantile of the prior, a line per latent dimension. On the diagonal they match, and samples from "
+        "the prior decode to data like the real ones. An S that starts flat: narrower than the prior; one that starts "
+        "steep: wider; to one side: shifted.",
+    )
+
+
+def generation_pictures(model: Any, data: Data, render: Render | None) -> Iterator[Picture]:
+    """What a model generates from each subset, and from the prior if it has one."""
+    yield cross_picture(CrossGeneration.of(model, data), render)
+    if isinstance(model, Samples):
+        samples = PriorSamples.of(model)
+        yield Picture(
+            "prior_samples",
+            prior_samples(samples, render),
+            f"Samples from the prior of {', '.join(samples.data)}.",
+            "Samples from the prior. The modalities below each other come from the same latent, and should tell of the "
+            "same thing.",
+        )
+
+
+def cross_picture(
+    arrays: CrossGeneration, render: Render | None, name: str = "cross_generation", of: str = ""
+) -> Picture:
+    """The grid of what is generated from each subset.
+
+    Args:
+        arrays: to draw.
+        render: by modality, a callable from one datum's codes to the string to show.
+        name: of the file.
+        of: the name of the model, where there are several.
+    """
+    subsets = ", ".join(map(label, arrays.subsets))
+    return Picture(
+        name,
+        cross_generation(arrays, render),
+        f"Grid of {', '.join(arrays.names)}: the data, and what is generated given {subsets}.",
+        f"Generated from every subset{', ' + of if of else ''}. Rows are data points; the first block is the data, "
+        "each other block what the model generates from one draw of the posterior given the subset. Bold headings: the "
+        "modality was given, and is reconstructed; the others are cross-generated, and should agree with the data in "
+        "content, not in style.",
+    )

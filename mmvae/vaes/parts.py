@@ -1,0 +1,176 @@
+"""The networks of a model, made from what its modalities say."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import nn
+
+from mmvae import networks
+from mmvae.likelihoods import Likelihood, as_likelihood
+from mmvae.modality import Modality
+from mmvae.modes import mode
+
+
+def checked_names(modalities: Sequence[Modality]) -> tuple[str, ...]:
+    """The names of a model's modalities.
+
+    Raises:
+        ValueError: For no modality, or duplicate names.
+        TypeError: For something that is not a modality, or one modality in the place of several.
+    """
+    if isinstance(modalities, Modality):
+        raise TypeError(f"modalities: expected several, got {modalities.name!r} alone; put it in a list.")
+    for modality in modalities:
+        if not isinstance(modality, Modality):
+            raise TypeError(f"modalities: expected mmvae.Modality objects, got {type(modality).__name__}.")
+    names = tuple(modality.name for modality in modalities)
+    if not names:
+        raise ValueError("modalities: at least one is needed.")
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise ValueError(f"modalities: duplicate names {', '.join(map(repr, duplicates))}; each needs its own.")
+    return names
+
+
+def make_likelihoods(modalities: Sequence[Modality]) -> dict[str, Likelihood]:
+    """The likelihood of each modality, copied, since some have parameters."""
+    return {modality.name: as_likelihood(copy.deepcopy(modality.likelihood)) for modality in modalities}
+
+
+def make_encoders(
+    modalities: Sequence[Modality], likelihoods: Mapping[str, Likelihood]
+) -> tuple[dict[str, nn.Module], dict[str, int]]:
+    """A fresh encoder for each modality, and how many features it gives."""
+    encoders = {each.name: _make_encoder(each, likelihoods[each.name]) for each in modalities}
+    features = {each.name: _count_features(each, likelihoods[each.name], encoders[each.name]) for each in modalities}
+    return encoders, features
+
+
+def make_decoders(
+    modalities: Sequence[Modality], likelihoods: Mapping[str, Likelihood], inputs: Mapping[str, int]
+) -> dict[str, nn.Module]:
+    """A decoder for each modality, made for the numbers that it reads and checked together with its likelihood.
+
+    Args:
+        modalities: Modalities of the model.
+        likelihoods: Their likelihoods, by name.
+        inputs: How many numbers each decoder reads, by name: latent columns and encoded covariates.
+    """
+    return {each.name: _make_decoder(each, likelihoods[each.name], inputs[each.name]) for each in modalities}
+
+
+def _make_encoder(modality: Modality, likelihood: Likelihood) -> nn.Module:
+    """The modality's encoder: a copy of the module it names, what its callable makes, or the default for its shape.
+
+    Raises:
+        TypeError: if the callable does not make a module.
+    """
+    if modality.encoder is None:
+        return networks.default_encoder(tuple(modality.shape), likelihood)
+    if isinstance(modality.encoder, nn.Module):
+        return copy.deepcopy(modality.encoder)
+    encoder = modality.encoder()
+    if not isinstance(encoder, nn.Module):
+        raise TypeError(f"{modality.name}: encoder() must make an nn.Module, it made {type(encoder).__name__}.")
+    return encoder
+
+
+def _make_decoder(modality: Modality, likelihood: Likelihood, latent_dim: int) -> nn.Module:
+    """The modality's decoder for a latent size, which gives what the likelihood needs for a distribution of the data.
+
+    Raises:
+        TypeError: if the callable does not make a module, or the likelihood no distribution of Pyro.
+        ValueError: if the decoder's output, or the likelihood's distribution, has another shape.
+    """
+    decoder = _new_decoder(modality, likelihood, latent_dim)
+    shape = tuple(modality.shape)
+    expected = likelihood.parameter_shape(shape)
+    output = _probe(decoder, torch.zeros(2, latent_dim), f"{modality.name}: decoder", f"latents [2, {latent_dim}]")
+    if tuple(output.shape[1:]) != expected:
+        raise ValueError(
+            f"{modality.name}: the decoder must give [N, {', '.join(map(str, expected))}], the parameters of "
+            f"{type(likelihood).__name__} for data of shape {shape}; it gave {tuple(output.shape)}."
+        )
+    made = _probe(likelihood, output, f"{modality.name}: likelihood", f"the decoder's output {tuple(output.shape)}")
+    _check_distribution(modality, made)
+    return decoder
+
+
+def _new_decoder(modality: Modality, likelihood: Likelihood, latent_dim: int) -> nn.Module:
+    if modality.decoder is None:
+        return networks.default_decoder(tuple(modality.shape), likelihood, latent_dim)
+    decoder = modality.decoder(latent_dim)
+    if not isinstance(decoder, nn.Module):
+        raise TypeError(f"{modality.name}: decoder({latent_dim}) must make an nn.Module, it made {decoder!r}.")
+    return decoder
+
+
+def _check_distribution(modality: Modality, made: Any) -> None:
+    """Raises unless what a likelihood made of two outputs of the decoder is a distribution over two data."""
+    if not isinstance(made, TorchDistributionMixin):
+        raise TypeError(
+            f"{modality.name}: the likelihood must give a distribution of Pyro, it gave {type(made).__module__}."
+            f"{type(made).__name__}; take one of pyro.distributions, or a likelihood of mmvae.likelihoods."
+        )
+    shape = (2, *modality.shape)
+    if made.shape() != shape or len(made.event_shape) > len(modality.shape):
+        raise ValueError(
+            f"{modality.name}: the likelihood must give a distribution over data of shape {shape}, two of them; "
+            f"it gave one of batch shape {tuple(made.batch_shape)} and event shape {tuple(made.event_shape)}."
+        )
+
+
+def _count_features(modality: Modality, likelihood: Likelihood, encoder: nn.Module) -> int:
+    """How many features an encoder gives, found by passing two data of zeros through it.
+
+    Raises:
+        ValueError: if the encoder cannot take data of the modality's shape, or does not give ``[N, features]``.
+    """
+    data = torch.zeros(2, *modality.shape, dtype=likelihood.data_dtype)
+    features = _probe(encoder, data, f"{modality.name}: encoder", f"data of shape {tuple(data.shape)}")
+    if features.ndim != 2:
+        raise ValueError(
+            f"{modality.name}: the encoder must give features [N, features], got {tuple(features.shape)}; flatten them."
+        )
+    return features.shape[1]
+
+
+def resolve_weights(modalities: Sequence[Modality], weights: object) -> dict[str, float]:
+    """The likelihood weight of each modality.
+
+    Args:
+        modalities: of the model.
+        weights: ``None`` for the modalities' own, ``"balanced"`` for largest size / size, or ``{name: weight}`` where
+            modalities left out keep their own.
+
+    Raises:
+        ValueError: for an unknown modality, a weight not above zero, or another string.
+    """
+    own = {modality.name: float(modality.weight) for modality in modalities}
+    if weights is None:
+        return own
+    if weights == "balanced":
+        largest = max(modality.size for modality in modalities)
+        return {modality.name: largest / modality.size for modality in modalities}
+    if not isinstance(weights, Mapping):
+        raise ValueError(f'weights: expected None, "balanced" or a dict by modality, got {weights!r}.')
+    for name, weight in weights.items():
+        if name not in own:
+            raise ValueError(f"weights: {name!r} is no modality of this model, which has {', '.join(map(repr, own))}.")
+        if not 0 < weight < float("inf"):
+            raise ValueError(f"weights: {name!r} must be a finite number above 0, got {weight!r}.")
+    return {**own, **{name: float(weight) for name, weight in weights.items()}}
+
+
+def _probe(module: nn.Module, inputs: torch.Tensor, what: str, given: str) -> Any:
+    """What a module makes of trial inputs, in evaluation mode, leaving its mode as it was."""
+    try:
+        with torch.no_grad(), mode(module, training=False):
+            return module(inputs)
+    except (RuntimeError, TypeError, IndexError, ValueError) as error:
+        raise ValueError(f"{what} cannot take {given} of {inputs.dtype}: {error}") from error

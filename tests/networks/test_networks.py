@@ -1,0 +1,193 @@
+"""Shapes, gradients, and the choice of default networks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mmvae import likelihoods
+from mmvae.modes import mode
+from mmvae.nn import (
+    MLP,
+    CodesDecoder,
+    CodesEncoder,
+    ConvDecoder,
+    ConvEncoder,
+    LaplaceHead,
+    MLPDecoder,
+    MLPEncoder,
+    MNISTDecoder,
+    MNISTEncoder,
+    NormalHead,
+    SVHNDecoder,
+    SVHNEncoder,
+    TextDecoder,
+    TextEncoder,
+    default_decoder,
+    default_encoder,
+)
+
+
+def assert_trains(module: nn.Module, output: torch.Tensor) -> None:
+    assert output.isfinite().all()
+    output.square().sum().backward()
+    for name, parameter in module.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 28, 28), (3, 32, 32), (1, 8, 8), (2, 9, 13), (3, 17, 31), (1, 64, 48), (1, 8, 40)]
+)
+def test_images_of_any_size(shape: tuple[int, ...]) -> None:
+    encoder, decoder = ConvEncoder(shape, width=4), ConvDecoder(5, shape, width=4)
+    features = encoder(torch.randn(2, *shape))
+    assert features.ndim == 2
+    assert_trains(encoder, features)
+    image = decoder(torch.randn(2, 5))
+    assert image.shape == (2, *shape)
+    assert_trains(decoder, image)
+
+
+def test_images_with_several_parameters_a_pixel() -> None:
+    """The parameters of a pixel stand last, each channel with its own."""
+    decoder = ConvDecoder(5, (3, 9, 10, 2), width=4)
+    assert decoder(torch.randn(2, 5)).shape == (2, 3, 9, 10, 2)
+
+
+@pytest.mark.parametrize("length", [4, 5, 7, 8, 32])
+def test_codes_of_any_length(length: int) -> None:
+    encoder, decoder = CodesEncoder((length,), 6, width=8), CodesDecoder(5, (length, 6), width=8)
+    features = encoder(torch.randint(0, 6, (2, length)))
+    assert features.ndim == 2
+    assert_trains(encoder, features)
+    logits = decoder(torch.randn(2, 5))
+    assert logits.shape == (2, length, 6)
+    assert_trains(decoder, logits)
+
+
+def test_mlps() -> None:
+    assert [type(layer) for layer in MLP((3, 4, 5))] == [nn.Linear, nn.ReLU, nn.Linear]
+    assert MLPEncoder((2, 3), hidden=(7,))(torch.randn(4, 2, 3)).shape == (4, 7)
+    assert MLPDecoder(5, (2, 3), hidden=(7,))(torch.randn(4, 5)).shape == (4, 2, 3)
+    assert MLPDecoder(5, (), hidden=(7,))(torch.randn(4, 5)).shape == (4,)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "decoder", "data", "features", "parameters"),
+    [
+        (MNISTEncoder(), MNISTDecoder(20), torch.rand(2, 1, 28, 28), 400, (1, 28, 28)),
+        (SVHNEncoder(), SVHNDecoder(20), torch.rand(2, 3, 32, 32), 128, (3, 32, 32)),
+        (TextEncoder(), TextDecoder(20), torch.randint(0, 71, (2, 8)), 128, (8, 71)),
+    ],
+    ids=["mnist", "svhn", "text"],
+)
+def test_networks_of_the_protocol(encoder, decoder, data, features, parameters) -> None:  # type: ignore[no-untyped-def]
+    found = encoder(data)
+    assert found.shape == (2, features)
+    assert_trains(encoder, found)
+    output = decoder(torch.randn(2, 20))
+    assert output.shape == (2, *parameters)
+    assert_trains(decoder, output)
+
+
+def layers_of(network: nn.Module) -> list[tuple[object, ...]]:
+    """What a network is made of, activations and all, but for what only reshapes."""
+    found: list[tuple[object, ...]] = []
+    for part in network.modules():
+        if isinstance(part, nn.Linear):
+            found.append(("linear", part.in_features, part.out_features))
+        elif isinstance(part, nn.modules.conv._ConvNd):
+            kind = "transposed" if part.transposed else "conv"
+            sizes = (part.kernel_size[0], part.stride[0], int(part.padding[0]))
+            found.append((kind, part.in_channels, part.out_channels, *sizes))
+        elif isinstance(part, nn.ReLU | nn.Sigmoid):
+            found.append((type(part).__name__.lower(),))
+    return found
+
+
+RELU = ("relu",)
+
+
+def with_relus(*layers: tuple[object, ...]) -> list[tuple[object, ...]]:
+    return [each for layer in layers for each in (layer, RELU)]
+
+
+def test_networks_of_the_protocol_layer_by_layer() -> None:
+    """As in the code of Sutter et al. 2021; the heads of 20 are the model's."""
+    assert layers_of(MNISTEncoder()) == with_relus(("linear", 784, 400))
+    assert layers_of(MNISTDecoder(20)) == [*with_relus(("linear", 20, 400)), ("linear", 400, 784), ("sigmoid",)]
+    assert layers_of(SVHNEncoder()) == with_relus(
+        ("conv", 3, 32, 4, 2, 1), ("conv", 32, 64, 4, 2, 1), ("conv", 64, 64, 4, 2, 1), ("conv", 64, 128, 4, 2, 0)
+    )
+    assert layers_of(SVHNDecoder(20)) == [
+        *with_relus(
+            ("linear", 20, 128),
+            ("transposed", 128, 64, 4, 1, 0),
+            ("transposed", 64, 64, 4, 2, 1),
+            ("transposed", 64, 32, 4, 2, 1),
+        ),
+        ("transposed", 32, 3, 4, 2, 1),
+    ]
+    assert layers_of(TextEncoder()) == with_relus(
+        ("conv", 71, 128, 1, 1, 0), ("conv", 128, 128, 4, 2, 1), ("conv", 128, 128, 4, 2, 0)
+    )
+    assert layers_of(TextDecoder(20)) == [
+        *with_relus(("linear", 20, 128), ("transposed", 128, 128, 4, 1, 0), ("transposed", 128, 128, 4, 2, 1)),
+        ("conv", 128, 71, 1, 1, 0),
+    ]
+
+
+def test_text_encoder_convolves_one_hot_symbols() -> None:
+    encoder, codes = TextEncoder(), torch.randint(0, 71, (3, 8))
+    one_hot = nn.functional.one_hot(codes, 71).float().movedim(-1, 1)
+    torch.testing.assert_close(encoder(codes), encoder.layers(encoder.symbols(one_hot)))
+
+
+def test_heads() -> None:
+    features = 30 * torch.randn(64, 5)
+    loc, scale = NormalHead(5, 3)(features)
+    assert loc.shape == scale.shape == (64, 3)
+    assert scale.min() >= 5.5e-4
+    assert scale.max() <= 1810
+    head = NormalHead(5, 3)
+    moderate = torch.randn(4, 5)
+    torch.testing.assert_close(head(moderate)[1].square().log(), head.linear(moderate)[:, 3:])
+    _, scale = LaplaceHead(5, 3)(features)
+    assert (scale > 0).all()
+    torch.testing.assert_close(scale.mean(-1), torch.ones(64))
+
+
+@pytest.mark.parametrize(
+    ("shape", "likelihood", "kinds"),
+    [
+        ((1, 28, 28), likelihoods.Laplace(), (ConvEncoder, ConvDecoder)),
+        ((3, 8, 9), likelihoods.NegativeBinomial(), (ConvEncoder, ConvDecoder)),
+        ((3, 4, 4), likelihoods.Normal(), (MLPEncoder, MLPDecoder)),
+        ((30,), likelihoods.NegativeBinomial(), (MLPEncoder, MLPDecoder)),
+        ((8,), likelihoods.Categorical(6), (CodesEncoder, CodesDecoder)),
+        ((2,), likelihoods.Categorical(6), (nn.Sequential, MLPDecoder)),
+        ((), likelihoods.Categorical(6), (nn.Sequential, MLPDecoder)),
+        ((), likelihoods.Normal(), (MLPEncoder, MLPDecoder)),
+        ((1, 9, 9), likelihoods.Categorical(4), (nn.Sequential, ConvDecoder)),
+    ],
+)
+def test_default_networks(shape, likelihood, kinds) -> None:  # type: ignore[no-untyped-def]
+    encoder, decoder = default_encoder(shape, likelihood), default_decoder(shape, likelihood, 5)
+    assert (type(encoder), type(decoder)) == kinds
+    data = torch.zeros(2, *shape, dtype=likelihood.data_dtype)
+    assert encoder(data).ndim == 2
+    parameters = decoder(torch.randn(2, 5))
+    assert parameters.shape == (2, *likelihood.parameter_shape(shape))
+    assert likelihood(parameters).log_prob(data).shape == (2, *shape)
+
+
+def test_modes_come_back_part_by_part() -> None:
+    module = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Dropout()))
+    module[1].eval()
+    before = [part.training for part in module.modules()]
+    with pytest.raises(RuntimeError), mode(module, training=False):  # noqa: PT012
+        assert not any(part.training for part in module.modules())
+        raise RuntimeError
+    assert [part.training for part in module.modules()] == before
