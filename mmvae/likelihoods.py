@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from mmvae.arguments import Remembers
+from mmvae.casting import narrowed
 from mmvae.distributions import (
     LogitContinuousBernoulli,
     LogNegativeBinomial,
@@ -84,8 +85,13 @@ class Likelihood(Remembers, nn.Module, ABC):
                 f"{name}: {type(self).__name__} scores real numbers, got {data.dtype}; convert, for images with "
                 f"x.float() / 255."
             )
+        return self._cast(name, data)
+
+    def _cast(self, name: str, data: Tensor) -> Tensor:
+        """The data in this likelihood's type, checked there: a narrower type may not hold the bounds of the support."""
+        data = narrowed(name, data, self.data_dtype)
         self.check_support(name, data)
-        return data.to(self.data_dtype)
+        return data
 
 
 def _fixed_or_learned(kind: str, scale: float | Literal["learned"]) -> nn.Parameter | Tensor:
@@ -158,8 +164,7 @@ class Bernoulli(Likelihood):
 
     def conform(self, name: str, data: Tensor) -> Tensor:
         """Booleans, integers and real numbers alike, as long as they are 0 or 1 (or between, if relaxed)."""
-        self.check_support(name, data)
-        return data.to(self.data_dtype)
+        return self._cast(name, data)
 
     def check_support(self, name: str, data: Tensor) -> None:
         """Values must be 0 or 1; between them, if relaxed."""
@@ -216,8 +221,7 @@ class Categorical(Likelihood):
                 f"{name}: Categorical scores integer codes, got {data.dtype}; convert one-hot data with "
                 f"x.argmax(-1), whole numbers with x.long()."
             )
-        self.check_support(name, data)
-        return data.to(self.data_dtype)
+        return self._cast(name, data)
 
     def check_support(self, name: str, data: Tensor) -> None:
         """Codes must lie in 0 .. num_categories - 1."""
@@ -230,12 +234,11 @@ class _Counts(Likelihood):
 
     def conform(self, name: str, data: Tensor) -> Tensor:
         """Counts of any numeric type, as float32."""
-        self.check_support(name, data)
-        return data.to(self.data_dtype)
+        return self._cast(name, data)
 
     def check_support(self, name: str, data: Tensor) -> None:
         """Values must be whole and not negative."""
-        whole = (data >= 0) & (data == data.round()) if data.is_floating_point() else data >= 0
+        whole = (data >= 0) & (data == data.round())
         _require(name, data, whole, f"{type(self).__name__} scores counts (whole numbers from 0)")
 
 
@@ -292,7 +295,7 @@ class Custom(Likelihood):
 
     def conform(self, name: str, data: Tensor) -> Tensor:
         """The data as it is: a real type becomes float32, an integer type stays, the distribution checks the rest."""
-        return data.to(torch.float32) if data.is_floating_point() else data
+        return narrowed(name, data, torch.float32) if data.is_floating_point() else data
 
 
 def as_likelihood(likelihood: nn.Module | Callable[[Tensor], Distribution]) -> Likelihood:

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from mmvae.evaluation.context import Context, class_labels
-from mmvae.evaluation.results import Row, Unavailable, make_row, share_error
+from mmvae.evaluation.context import Context
+from mmvae.evaluation.results import Row, make_row, share_error
 from mmvae.subsets import label
 
 if TYPE_CHECKING:
@@ -41,9 +41,13 @@ def linear_probe(context: Context) -> Iterator[Row]:
     labels, train_labels = labels_for_probe(context)
     for subset in context.each_subset("linear probe"):
         test, train = context.inferred(subset), context.inferred_train(subset)
-        classes = train_labels[train.rows]
+        known, learnt = labels[test.rows] >= 0, train_labels[train.rows] >= 0
+        truth, classes = labels[test.rows][known], train_labels[train.rows][learnt]
+        if not len(truth) or not len(classes):
+            context.note(f"linear_probe: left out for {label(subset)}, which no data point with a known class has.")
+            continue
         generator = torch.Generator().manual_seed(context.derived_seed("probe", subset))
-        few, everything = torch.randint(len(train.rows), (_FEW,), generator=generator), torch.arange(len(train.rows))
+        few, everything = torch.randint(len(classes), (_FEW,), generator=generator), torch.arange(len(classes))
         for metric, chosen, standardised in (
             ("linear_probe", few, True),
             ("linear_probe_all", everything, True),
@@ -53,28 +57,27 @@ def linear_probe(context: Context) -> Iterator[Row]:
                 context.note(f"{metric}: left out for {label(subset)}, whose training points are all of one class.")
                 continue
             predicted, note = fit_predict(
-                train.flat[chosen], classes[chosen], test.flat, context.seed, standardised=standardised
+                train.flat[learnt][chosen], classes[chosen], test.flat[known], context.seed, standardised=standardised
             )
-            accuracy = float((predicted == labels[test.rows]).double().mean())
-            error = share_error(accuracy, len(test.rows))
-            extras: dict[str, Any] = {"n": len(test.rows), "n_train": len(chosen), "note": note}
+            accuracy = float((predicted == truth).double().mean())
+            error = share_error(accuracy, len(truth))
+            extras: dict[str, Any] = {"n": len(truth), "n_train": len(chosen), "note": note}
             yield make_row(metric, accuracy, subset, stderr=error, **extras)
 
 
 def labels_for_probe(context: Context) -> tuple[Int64[Tensor, "N"], Int64[Tensor, "T"]]:
-    """The classes of the evaluated and of the training data.
+    """The classes of the evaluated and of the training data, -1 where unknown.
+
+    A note says how many evaluated data points are of classes that the training data lacks: no probe can name those.
 
     Raises:
         Unavailable: if there are none.
     """
-    if context.labels is None:
-        raise Unavailable("the data has no class labels (one integer for each data point)")
-    if context.train is None:
-        raise Unavailable("there is no training data to fit on; pass train=")
-    train_labels = class_labels(context.train)
-    if train_labels is None:
-        raise Unavailable("the training data has no class labels (one integer for each data point)")
-    return context.labels, train_labels
+    labels, train_labels = context.labels, context.train_labels
+    new = int((~torch.isin(labels, train_labels) & (labels >= 0)).sum())
+    if new:
+        context.note(f"labels: {new} data points are of classes that the training data lacks, and count as wrong.")
+    return labels, train_labels
 
 
 def fit_predict(

@@ -40,6 +40,14 @@ class OtherKind(Unavailable):
     """Raised by a metric that is about models of another kind; a note only where the metric was asked for by name."""
 
 
+def words_of(error: Exception) -> str:
+    """Return what an error says as one sentence, with the kind of error where its words are not written for users."""
+    words = " ".join(str(error).split())
+    if not words or not isinstance(error, ValueError | TypeError):
+        words = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    return words if words.endswith((".", "!", "?")) else f"{words}."
+
+
 def make_row(
     metric: str, value: float, given: str | Sequence[str] = "", target: str = "", **extras: float | str | None
 ) -> Row:

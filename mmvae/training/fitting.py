@@ -48,6 +48,7 @@ def fit(
     *,
     labels: Any = None,
     observed: Mapping[str, Any] | None = None,
+    covariates: Mapping[str, Any] | None = None,
     epochs: int | Mapping[str, int],
     batch_size: int = 128,
     lr: float = 1e-3,
@@ -100,6 +101,8 @@ def fit(
             Or a stream: an ``IterableDataset`` or a ``DataLoader``, with a length or in :class:`mmvae.data.Streamed`.
         labels: ``[N, ...]``, beside data in memory; for models that are trained on them.
         observed: ``{name: bool [N]}``, beside data in memory: what is missing.
+        covariates: ``{name: numbers [N]}``, beside data in memory, for a model that has some. Other data for
+            validation brings its own: pass a :class:`~mmvae.Batch`.
         epochs: how often to go through the data, in all; a run that is resumed does what is left of them. Of a model
             with stages, how often in each, or ``{stage: epochs}``; 0 skips a stage.
         batch_size: rows of a step, on each device, so that a step sees ``batch_size`` times the number of devices; a
@@ -190,7 +193,7 @@ def fit(
         stack.enter_context(randomness_kept())
         if devices == 1:  # several processes find each other through the environment
             stack.enter_context(environment())
-        parts = _parts(data, observed, labels, validation, seed, model)
+        parts = _parts(data, observed, labels, covariates, validation, seed, model)
         engine = Engine(device, settings)
         folder = None if out is None else Path(out)
         state = None
@@ -256,22 +259,23 @@ def _parts(
     data: Any,
     observed: Mapping[str, Any] | None,
     labels: Any,
+    covariates: Mapping[str, Any] | None,
     validation: Any,
     seed: int,
     model: Any,
 ) -> tuple[_Part, _Part | None]:
     """What is for training, and what for validation."""
     stream = as_stream(data)
-    if stream is not None and not (observed is None and labels is None):
-        raise TypeError("observed and labels go with tensors; a stream must yield its own, item by item.")
+    if stream is not None and not (observed is None and labels is None and covariates is None):
+        raise TypeError("observed, labels and covariates go with tensors; a stream must yield its own, item by item.")
     if isinstance(validation, float):
         if stream is not None:
             raise ValueError("validation: no fraction of a stream can be held out; pass other data.")
-        source = _prepared(as_source(data, observed, labels), model)
+        source = _prepared(as_source(data, observed, labels, covariates), model)
         rows, held_out = split(len(source), validation, seed)
         return _Chosen(source, rows), _Chosen(source, held_out)
     other = None if validation is None else as_stream(validation) or _all_of(as_source(validation), model)
-    return stream or _all_of(as_source(data, observed, labels), model), other
+    return stream or _all_of(as_source(data, observed, labels, covariates), model), other
 
 
 def _all_of(source: Source, model: Any) -> _Chosen:

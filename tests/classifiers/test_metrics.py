@@ -137,7 +137,9 @@ def test_other_models_are_noted_only_where_it_was_asked_for(exact_model: Any, li
     assert asked.notes == ["classification: left out, since MVAE does not classify (it has no method predict)."]
     assert not any("predict" in note for note in evaluate(exact_model(), linear_data(), **small).notes)
     bare = evaluate(Votes("a"), {"a": one_hot([0, 1])}, METRICS, progress=False)
-    assert bare.notes == ["classification: left out, since the data has no labels."]
+    assert bare.notes == [
+        "classification: left out, since the data has no class labels (one whole number or name for each row)."
+    ]
 
 
 @pytest.mark.parametrize("labels", [torch.arange(60) % 3, torch.arange(180).reshape(60, 3) % 2])

@@ -66,7 +66,7 @@ def elbo_curve(metrics: Metrics, term: str = "elbo", ax: Axes | None = None) -> 
                 colour = PALETTE[0] if split == "train" else INK
                 marker = "o" if len(points) == 1 else None  # a line of one point would not show
                 ax.plot(epochs, values, linestyle=dash, color=colour, marker=marker, markersize=4, label=split)
-        ax.set_title(heading.heading)
+        ax.set_title(heading.heading, parse_math=False)
         ax.set(xlabel="epoch", ylabel=heading.unit)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
         ax.margins(x=0.03)
