@@ -23,12 +23,12 @@ from mmvae.training.checkpoint import Checkpoints
 from mmvae.training.display import Display
 from mmvae.training.engine import Engine, MakeOptimizer
 from mmvae.training.feed import Feed, RowFeed, split
-from mmvae.training.fingerprint import data_in_words, optimizer_in_words, schedule_in_words
+from mmvae.training.fingerprint import data_in_words, schedule_in_words
 from mmvae.training.folder import existing_run, start_run
 from mmvae.training.journal import MetricsFile, TensorBoard
 from mmvae.training.learning_rate import Schedule
 from mmvae.training.loop import Loop
-from mmvae.training.plan import Planned, epochs_of, plan, settings_of
+from mmvae.training.plan import epochs_of, plan, settings_of
 from mmvae.training.randomness import derived_seed, randomness_kept, seed_generators
 from mmvae.training.run import Run
 from mmvae.training.settings import Acceleration, MatmulPrecision, Precision, Settings
@@ -199,10 +199,10 @@ def fit(
         state = None
         if folder is not None:
             training = {**settings.fixed(), "devices": engine.world, **_sizes(*parts), **_facts(*parts)}
-            training["optimizer"] = optimizer_in_words(engine.new_optimizer(model, optimizer))
+            make = functools.partial(engine.fresh_optimizer, model, optimizer)
+            training |= settings_of(model, stages, validation is not None, make)
             if schedule is not None:
                 training["schedule_factors"] = schedule_in_words(schedule)
-            training |= settings_of(stages, validation is not None)
             state = existing_run(folder, model, training, resume)
             engine.barrier()
             if engine.is_main and state is None:
@@ -223,12 +223,12 @@ def fit(
         stack.enter_context(mode(model, training=True))
         seed_generators(derived_seed(seed, _NOISE, engine.rank))
 
-        def set_up(stage: Planned) -> None:
-            engine.setup(model, optimizer, schedule, stage.objective)
+        def set_up() -> None:
+            engine.setup(model, optimizer, schedule)
             engine.accelerate(say)
 
         loop = Loop(model, engine, set_up, stages, *feeds, settings, checkpoints)
-        stack.callback(loop.thaw)
+        stack.callback(loop.leave)
         loop.start(state)
         advice = f"The last checkpoint: {checkpoints}. Start the script again, with resume=True, to go on from it."
         with engine.losses_named(advice):

@@ -16,10 +16,9 @@ from mmvae.training.alike import alike
 from mmvae.training.checkpoint import Checkpoints, State
 from mmvae.training.engine import Engine
 from mmvae.training.feed import Feed
-from mmvae.training.freezing import learning
 from mmvae.training.journal import Row, metrics_row
 from mmvae.training.means import Means, mean_of
-from mmvae.training.plan import Planned
+from mmvae.training.plan import Planned, in_stage
 from mmvae.training.randomness import derived_seed, random_state, randomness_kept, seed_generators, set_random_state
 from mmvae.training.run import Run, score
 from mmvae.training.saving import set_tensors, tensors_of, write_weights
@@ -52,7 +51,7 @@ class Loop:
     Args:
         model: to train, on the device of the engine.
         engine: which takes the steps.
-        set_up: Sets the model up on the engine for a stage, with a fresh optimiser.
+        set_up: Sets the model up on the engine, with a fresh optimiser of what then requires gradients.
         stages: Plan of the run.
         feed: of the training data.
         validation: its feed, or ``None``.
@@ -64,7 +63,7 @@ class Loop:
         self,
         model: Any,
         engine: Engine,
-        set_up: Callable[[Planned], None],
+        set_up: Callable[[], None],
         stages: Sequence[Planned],
         feed: Feed,
         validation: Feed | None,
@@ -78,7 +77,7 @@ class Loop:
         self._stages = tuple(stages)
         self._at = 0  # the stage
         self._begun = 0  # how many epochs were completed when it began
-        self._freezing = contextlib.ExitStack()
+        self._in_stage = contextlib.ExitStack()
         self._feed = feed
         self._validation = validation
         self._settings = settings
@@ -126,9 +125,9 @@ class Loop:
             self._resume(state)
         self._require_terms()
 
-    def thaw(self) -> None:
-        """Gives frozen parts back as they were; training is over."""
-        self._freezing.close()
+    def leave(self) -> None:
+        """Gives the model its objective and frozen parts back as they were; training is over."""
+        self._in_stage.close()
 
     def _resume(self, state: State) -> None:
         """Takes up a stage where a checkpoint was written."""
@@ -178,17 +177,17 @@ class Loop:
             finally:
                 if self._best is not None and self._settings.restore_best:
                     set_tensors(self.model, self._best.tensors)
-                self.thaw()
+                self.leave()
         return self._report()
 
     # Stages.
 
     def _enter(self, stage: int) -> None:
-        """Lets the parts of a stage learn, and no others, with a fresh optimiser."""
-        self._freezing.close()
+        """Lets the parts of a stage learn, and no others, for its objective and with a fresh optimiser."""
+        self._in_stage.close()
         self._at = stage
-        self._freezing.enter_context(learning(self.model, self._stage.learns))
-        self._set_up(self._stage)
+        self._in_stage.enter_context(in_stage(self.model, self._stage))
+        self._set_up()
 
     def _advance(self) -> bool:
         """Begins the next stage that has epochs, from the best weights of this one; whether there is one."""
@@ -226,10 +225,8 @@ class Loop:
             if batch is None:  # with fewer rows than processes
                 return
             for stage in stages:
-                if stage.objective is None:
+                with in_stage(self.model, stage):
                     loss = self.model.loss(batch)
-                else:
-                    loss = stage.objective(self.model, self.model.prepare(batch))
                 terms = {name: float(value) for name, value in loss.terms.items()}
                 score({"loss": float(loss.total), **terms}, stage.judge)
 
