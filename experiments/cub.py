@@ -186,7 +186,6 @@ def run(name: Name, arguments: Arguments, preset: Preset, splits: Splits) -> tup
         vae,
         splits.train,
         validation=splits.validation,
-        restore_best=False,  # the protocol's weights serve another bound than the ELBO in nats
         epochs=arguments.epochs or preset.epochs,
         batch_size=preset.batch_size,
         seed=arguments.seed,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mmvae import data, evaluation, plot, testing, training
     from mmvae.evaluation import evaluate
     from mmvae.plotting import report
-    from mmvae.training import fit, load, save
+    from mmvae.training import fit, fit_prior, load, save
 
 __version__ = "0.1.0"
 
@@ -33,6 +33,7 @@ __all__ = [
     "evaluation",
     "export",
     "fit",
+    "fit_prior",
     "infer",
     "likelihoods",
     "load",
@@ -56,6 +57,7 @@ _LATE = {
     "evaluate": "mmvae.evaluation:evaluate",
     "evaluation": "mmvae.evaluation",
     "fit": "mmvae.training:fit",
+    "fit_prior": "mmvae.training:fit_prior",
     "load": "mmvae.training:load",
     "plot": "mmvae.plot",
     "report": "mmvae.plotting:report",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -55,8 +55,8 @@ class Generates(Protocol):
 class Samples(Protocol):
     """A model that makes data from nothing: it has a prior."""
 
-    def sample(self, num_samples: int) -> dict[str, Tensor]:
-        """Data from draws of the prior."""
+    def sample(self, num_samples: int, covariates: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
+        """Data from draws of the prior, given covariates if the model has some."""
 
 
 @runtime_checkable

@@ -8,6 +8,8 @@ from typing import Any, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from mmvae.casting import as_tensor
+from mmvae.labels import Classes, as_labels, joined_classes, renumbered
 from mmvae.subsets import Subset, canonical
 
 
@@ -28,15 +30,17 @@ class Batch:
     Whatever stands under a false mask is replaced by zeros here, once, so that it can reach no number later.
 
     Args:
-        data: ``{name: tensor or array [N, *shape]}``. A floating-point row that is NaN throughout counts as missing.
-            ``None`` in the place of data asks the Pyro program ``model(batch)`` to draw that modality; everything else
-            treats it as missing.
+        data: ``{name: tensor or array [N, *shape]}``, in any form that :func:`mmvae.casting.as_tensor` takes. A
+            floating-point row that is NaN throughout counts as missing, and so does one that a numpy mask hides as a
+            whole. ``None`` in the place of data asks the Pyro program ``model(batch)`` to draw that modality;
+            everything else treats it as missing.
         observed: ``{name: bool [N]}``, true where the datum is present. Names left out are observed throughout. A mask
             without data, for a modality that is missing in every row, must be false throughout. For data that are
             sequences, ``[N, T, ...]``, also ``bool [N, T]``, true where a step is present; a row without any is
             missing.
-        labels: anything with N rows that belongs to the data points (classes, targets); models do not look at it
-            unless they are classifiers.
+        labels: classes, names of classes or targets of the data points, in any form that
+            :func:`mmvae.labels.as_labels` takes; ``None`` and -1 stand for a class that is not known. Models do not
+            look at them unless they are classifiers.
         covariates: ``{name: numbers [N]}``, what is known of every row and never inferred; one number stands for all
             rows.
 
@@ -45,6 +49,7 @@ class Batch:
         observed: ``{name: bool tensor [N]}``, one entry for each name in ``data``.
         steps: ``{name: bool tensor [N, T]}``, one entry for each modality that was given with a mask of its steps.
         labels: tensor ``[N, ...]``, or ``None``.
+        classes: names of the classes that ``labels`` numbers, or ``None`` where they came as numbers.
         covariates: ``{name: tensor [N]}``.
         context: the covariates as networks read them, ``[N, C]``, once a model has encoded them; otherwise ``None``.
         size: N.
@@ -60,6 +65,7 @@ class Batch:
 
     __slots__ = (
         "absent",
+        "classes",
         "complete",
         "conforms_to",
         "context",
@@ -84,7 +90,8 @@ class Batch:
         if not data:
             raise ValueError("no data: the dict of modalities is empty.")
         self.drawn: tuple[str, ...] = tuple(name for name, value in data.items() if value is None)
-        tensors = {name: _tensor(name, value) for name, value in data.items() if value is not None}
+        parts = {name: _tensor(name, value) for name, value in data.items() if value is not None}
+        tensors = {name: tensor for name, (tensor, _) in parts.items()}
         if not tensors:
             raise ValueError("no data: every modality is None.")
         sizes = {name: len(value) for name, value in tensors.items()}
@@ -99,14 +106,18 @@ class Batch:
         self.observed: dict[str, Tensor] = {}
         self.steps: dict[str, Tensor] = {}
         for name, value in tensors.items():
-            mask = masks[name]
+            mask = _and_there(name, masks[name], parts[name][1])
             if mask is not None and mask.ndim == 2:
                 value = _without_padding(value, mask)
                 self.steps[name], mask = mask, mask.any(1)
             self.data[name], self.observed[name] = _fill_holes(name, value, mask)
-        self.labels: Tensor | None = None if labels is None else torch.as_tensor(labels)
-        if self.labels is not None and len(self.labels) != self.size:
-            raise ValueError(f"labels: expected {self.size} rows as in the data, got {len(self.labels)}.")
+        self.labels: Tensor | None = None
+        self.classes: Classes | None = None
+        if labels is not None:
+            self.labels, self.classes = as_labels(labels)
+            rows = len(self.labels) if self.labels.ndim else 0
+            if rows != self.size:
+                raise ValueError(f"labels: expected {self.size} rows as in the data, got {rows}.")
         device = next(iter(self.data.values())).device
         self.covariates: dict[str, Tensor] = {
             name: _covariate(name, value, self.size).to(device) for name, value in (covariates or {}).items()
@@ -125,6 +136,7 @@ class Batch:
         steps: dict[str, Tensor] | None = None,
         drawn: tuple[str, ...] = (),
         absent: tuple[str, ...] = (),
+        classes: Classes | None = None,
         covariates: dict[str, Tensor] | None = None,
         context: Tensor | None = None,
         conforms_to: object | None = None,
@@ -144,6 +156,7 @@ class Batch:
         batch.observed = observed
         batch.steps = steps or {}
         batch.labels = labels
+        batch.classes = classes
         batch.drawn = drawn
         batch.absent = absent
         batch.covariates = covariates or {}
@@ -174,6 +187,7 @@ class Batch:
             steps=steps,
             drawn=self.drawn,
             absent=self.absent,
+            classes=self.classes,
             covariates=self.covariates,
             context=self.context,
             conforms_to=conforms_to,
@@ -226,6 +240,7 @@ class Batch:
             steps={name: change(mask) for name, mask in self.steps.items()},
             drawn=self.drawn,
             absent=self.absent,
+            classes=self.classes,
             covariates={name: change(value) for name, value in self.covariates.items()},
             context=None if self.context is None else change(self.context),
             conforms_to=self.conforms_to,
@@ -251,6 +266,15 @@ class Batch:
         batch = self.derive(data, observed, steps=steps, conforms_to=self.conforms_to)
         if observed is not None:
             batch.complete = bool((_counts(observed) == len(members)).all())
+        return batch
+
+    def in_classes(self, classes: Classes | None) -> Batch:
+        """The batch with its named classes in another numbering; those that it lacks are not known."""
+        if classes is None or self.classes in (None, classes) or self.labels is None:
+            return self
+        batch = self.map(lambda value: value)
+        batch.labels = renumbered(self.labels, cast("Classes", self.classes), classes)
+        batch.classes = classes
         return batch
 
     def conform(self, shapes: Mapping[str, tuple[int, ...] | None], forms: Mapping[str, Form] | nn.ModuleDict) -> Batch:
@@ -316,6 +340,7 @@ class Batch:
                 return data
             known = {**data.covariates, **(covariates or {})}
             both = Batch({**data.data, **dict.fromkeys(data.drawn)}, observed, data.labels, known)
+            both.classes = data.classes
             for name, mask in data.observed.items():
                 both.observed[name] = both.observed[name] & mask  # what was missing before holds zeros, and stays so
             for name, mask in data.steps.items():
@@ -331,6 +356,7 @@ class Batch:
         """The rows of several batches, one below the other; a modality that some do not hold is missing there."""
         parts = list(batches)
         first = parts[0]
+        classes = joined_classes([part.classes for part in parts if part.labels is not None])
         data, observed = {}, {}
         for name, example in {name: value for part in parts for name, value in part.data.items()}.items():
             data[name] = torch.cat(
@@ -343,7 +369,7 @@ class Batch:
                 [part.observed.get(name, example.new_zeros(len(part), dtype=torch.bool)) for part in parts]
             )
         complete = all(part.complete and len(part.names) == len(data) for part in parts)
-        labels = None if first.labels is None else torch.cat([part.labels for part in parts])  # type: ignore[misc]
+        labels = _labels([part.in_classes(classes) for part in parts])
         conforms_to = first.conforms_to if complete else None  # zeros stand in the new holes
         absent = tuple(dict.fromkeys(name for part in parts for name in part.absent if name not in data))
         return Batch.trusted(
@@ -352,10 +378,28 @@ class Batch:
             labels,
             steps=_steps(parts, data),
             absent=absent,
+            classes=classes,
             covariates={name: torch.cat([part.covariates[name] for part in parts]) for name in first.covariates},
             context=None if first.context is None else torch.cat([part.context for part in parts]),  # type: ignore[misc]
             conforms_to=conforms_to,
         )
+
+
+def _labels(parts: Sequence[Batch]) -> Tensor | None:
+    """The labels of several batches, one below the other; unknown where a batch has none."""
+    given = [part.labels for part in parts if part.labels is not None]
+    if not given:
+        return None
+    example = given[0]
+    unknown = torch.nan if any(labels.is_floating_point() for labels in given) else -1
+    return torch.cat(
+        [
+            example.new_full((len(part), *example.shape[1:]), unknown, dtype=torch.result_type(example, unknown))
+            if part.labels is None
+            else part.labels
+            for part in parts
+        ]
+    )
 
 
 def _steps(parts: Sequence[Batch], data: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -372,16 +416,38 @@ def _steps(parts: Sequence[Batch], data: Mapping[str, Tensor]) -> dict[str, Tens
     return {name: torch.cat([of(part, name) for part in parts]) for name in names}
 
 
-def _tensor(name: str, value: Any) -> Tensor:
+def _tensor(name: str, value: Any) -> tuple[Tensor, Tensor | None]:
+    """Data as a tensor, and where its own mask says that it is present."""
     if not isinstance(name, str):
         raise TypeError(f"data: modality names are strings, got {name!r}.")
-    try:
-        tensor = torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name}: expected a tensor or a numeric array, got {type(value).__name__}.") from error
+    tensor, there = as_tensor(name, value)
     if tensor.ndim == 0:
         raise ValueError(f"{name}: expected rows of data, got a single number; add a batch dimension.")
-    return tensor
+    return tensor, there
+
+
+def _and_there(name: str, mask: Tensor | None, there: Tensor | None) -> Tensor | None:
+    """A mask of rows or of steps without the rows that the data's own mask hides.
+
+    Raises:
+        ValueError: for an observed row that is hidden in part.
+    """
+    if there is None:
+        return mask
+    elements = there.reshape(len(there), -1)
+    rows = elements.any(1)
+    partly = rows & ~elements.all(1)
+    if mask is not None:
+        rows = rows.to(mask.device)
+        partly = partly.to(mask.device) & (mask.any(1) if mask.ndim == 2 else mask)
+    if bool(partly.any()):
+        raise ValueError(
+            f"{name}: row {int(partly.nonzero()[0])} is masked in part ({int(partly.sum())} such rows); a datum is "
+            f"present or missing as a whole. Fill in the values, or mask the whole row."
+        )
+    if mask is None:
+        return rows
+    return mask & (rows[:, None] if mask.ndim == 2 else rows)
 
 
 def _covariate(name: str, value: Any, size: int) -> Tensor:
@@ -410,7 +476,9 @@ def _masks(observed: Mapping[str, Any], tensors: Mapping[str, Tensor], size: int
         raise TypeError(f"observed: expected a dict of boolean masks, got {type(observed).__name__}.")
     masks: dict[str, Tensor | None] = dict.fromkeys(tensors)
     for name, value in observed.items():
-        mask = torch.as_tensor(value)
+        if value is None:  # observed throughout, as if the name were left out
+            continue
+        mask, _ = as_tensor(f"observed, the mask of {name!r}", value)
         if name not in tensors:
             if not mask.any():  # a modality that is wholly missing may be masked and left out of the data
                 continue

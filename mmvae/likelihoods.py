@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import pyro.distributions as dist
 import torch
@@ -16,14 +16,28 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from mmvae.arguments import Remembers
-from mmvae.distributions import SharedScaleLaplace
+from mmvae.casting import narrowed
+from mmvae.distributions import (
+    LogitContinuousBernoulli,
+    LogNegativeBinomial,
+    LogPoisson,
+    SharedScaleLaplace,
+    at_least_float32,
+    soft_clamp,
+    without_autocast,
+)
 
 _SCALE_FLOOR = 1e-3
-_MAX_LOG_RATE = 20.0
+_LOG_BOUNDS = (-20.0, 20.0)
+"""Within which logarithms of rates, dispersions and learned scales are taken as they are (see :func:`soft_clamp`)."""
 
 
 class Likelihood(Remembers, nn.Module, ABC):
-    """What a decoder's output means: a distribution, what data it can score, and its best single guess."""
+    """What a decoder's output means: a distribution, what data it can score, and its best single guess.
+
+    Called with a decoder's output, it computes the distribution from at least float32, whatever the precision around
+    it: under autocast the network rounds to half precision, the density does not.
+    """
 
     data_dtype: torch.dtype = torch.float32
     """The type in which data of this likelihood is kept."""
@@ -31,6 +45,11 @@ class Likelihood(Remembers, nn.Module, ABC):
     hole: float = 0.0
     """A value with a finite density, which stands where a datum is missing and reaches no number. A likelihood of
     positive data sets another one."""
+
+    def __call__(self, parameters: Tensor) -> Any:
+        """:meth:`forward` of parameters in at least float32, outside of autocast."""
+        with without_autocast(parameters):
+            return super().__call__(at_least_float32(parameters))
 
     @abstractmethod
     def forward(self, parameters: Tensor) -> Distribution:
@@ -66,8 +85,13 @@ class Likelihood(Remembers, nn.Module, ABC):
                 f"{name}: {type(self).__name__} scores real numbers, got {data.dtype}; convert, for images with "
                 f"x.float() / 255."
             )
+        return self._cast(name, data)
+
+    def _cast(self, name: str, data: Tensor) -> Tensor:
+        """The data in this likelihood's type, checked there: a narrower type may not hold the bounds of the support."""
+        data = narrowed(name, data, self.data_dtype)
         self.check_support(name, data)
-        return data.to(self.data_dtype)
+        return data
 
 
 def _fixed_or_learned(kind: str, scale: float | Literal["learned"]) -> nn.Parameter | Tensor:
@@ -93,8 +117,9 @@ class _LocationScale(Likelihood):
     @property
     def scale(self) -> Tensor:
         """The scale, a number in the units of the data; a learned one stays above 0.001."""
-        scale = self.log_scale.exp()
-        return scale + _SCALE_FLOOR if self.learned else scale
+        if not self.learned:
+            return self.log_scale.exp()
+        return soft_clamp(self.log_scale, *_LOG_BOUNDS).exp() + _SCALE_FLOOR
 
 
 class Normal(_LocationScale):
@@ -139,8 +164,7 @@ class Bernoulli(Likelihood):
 
     def conform(self, name: str, data: Tensor) -> Tensor:
         """Booleans, integers and real numbers alike, as long as they are 0 or 1 (or between, if relaxed)."""
-        self.check_support(name, data)
-        return data.to(self.data_dtype)
+        return self._cast(name, data)
 
     def check_support(self, name: str, data: Tensor) -> None:
         """Values must be 0 or 1; between them, if relaxed."""
@@ -160,7 +184,7 @@ class ContinuousBernoulli(Likelihood):
 
     def forward(self, parameters: Tensor) -> Distribution:
         """A continuous Bernoulli of logits ``parameters [..., *shape]``."""
-        return dist.ContinuousBernoulli(logits=parameters)
+        return LogitContinuousBernoulli(logits=parameters)
 
     def check_support(self, name: str, data: Tensor) -> None:
         """Values must lie in [0, 1]."""
@@ -180,7 +204,7 @@ class Categorical(Likelihood):
 
     def forward(self, parameters: Tensor) -> Distribution:
         """A categorical distribution of logits ``parameters [..., *shape, num_categories]``."""
-        return dist.Categorical(logits=parameters)
+        return dist.Categorical(logits=parameters.log_softmax(-1))  # which large logits do not round
 
     def parameter_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """``(*shape, num_categories)``."""
@@ -197,8 +221,7 @@ class Categorical(Likelihood):
                 f"{name}: Categorical scores integer codes, got {data.dtype}; convert one-hot data with "
                 f"x.argmax(-1), whole numbers with x.long()."
             )
-        self.check_support(name, data)
-        return data.to(self.data_dtype)
+        return self._cast(name, data)
 
     def check_support(self, name: str, data: Tensor) -> None:
         """Codes must lie in 0 .. num_categories - 1."""
@@ -211,33 +234,33 @@ class _Counts(Likelihood):
 
     def conform(self, name: str, data: Tensor) -> Tensor:
         """Counts of any numeric type, as float32."""
-        self.check_support(name, data)
-        return data.to(self.data_dtype)
+        return self._cast(name, data)
 
     def check_support(self, name: str, data: Tensor) -> None:
         """Values must be whole and not negative."""
-        whole = (data >= 0) & (data == data.round()) if data.is_floating_point() else data >= 0
+        whole = (data >= 0) & (data == data.round())
         _require(name, data, whole, f"{type(self).__name__} scores counts (whole numbers from 0)")
 
 
 class Poisson(_Counts):
-    """Counts; the decoder gives the logarithm of the rate."""
+    """Counts; the decoder gives the logarithm of the rate, taken as it is from -20 to 20 and softly bounded beyond."""
 
     def forward(self, parameters: Tensor) -> Distribution:
         """A Poisson of log rates ``parameters [..., *shape]``."""
-        return dist.Poisson(parameters.clamp(-_MAX_LOG_RATE, _MAX_LOG_RATE).exp())
+        return LogPoisson(soft_clamp(parameters, *_LOG_BOUNDS))
 
 
 class NegativeBinomial(_Counts):
     """Over-dispersed counts, as in sequencing; the decoder gives ``[..., *shape, 2]``: log mean and log dispersion.
 
-    The variance is mean + mean² / dispersion.
+    The variance is mean + mean² / dispersion. Both logarithms are taken as they are from -20 to 20 and softly bounded
+    beyond. As the dispersion grows, the distribution becomes a Poisson.
     """
 
     def forward(self, parameters: Tensor) -> Distribution:
         """A negative binomial of log means and log dispersions ``parameters [..., *shape, 2]``."""
-        log_mean, log_dispersion = parameters.clamp(-_MAX_LOG_RATE, _MAX_LOG_RATE).unbind(-1)
-        return dist.NegativeBinomial(total_count=log_dispersion.exp(), logits=log_mean - log_dispersion)
+        log_mean, log_dispersion = soft_clamp(parameters, *_LOG_BOUNDS).unbind(-1)
+        return LogNegativeBinomial(log_mean, log_dispersion)
 
     def parameter_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """``(*shape, 2)``."""
@@ -272,7 +295,7 @@ class Custom(Likelihood):
 
     def conform(self, name: str, data: Tensor) -> Tensor:
         """The data as it is: a real type becomes float32, an integer type stays, the distribution checks the rest."""
-        return data.to(torch.float32) if data.is_floating_point() else data
+        return narrowed(name, data, torch.float32) if data.is_floating_point() else data
 
 
 def as_likelihood(likelihood: nn.Module | Callable[[Tensor], Distribution]) -> Likelihood:

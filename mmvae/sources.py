@@ -198,21 +198,17 @@ def collate(items: Sequence[Any]) -> Batch:
         return Batch.cat(items)
     labels = None
     if isinstance(items[0], tuple) and len(items[0]) == 2 and isinstance(items[0][0], Mapping):
-        items, labels = [item[0] for item in items], torch.stack([torch.as_tensor(item[1]) for item in items])
+        items, labels = [item[0] for item in items], [item[1] for item in items]
+        labels = None if all(label is None for label in labels) else labels
     if not isinstance(items[0], Mapping):
         raise TypeError(
             f"dataset: expected items that are dicts, (dict, label) pairs or mmvae.Batch objects, got "
             f'{type(items[0]).__name__}; modalities need names: {{"image": ..., "text": ...}}.'
         )
     names = dict.fromkeys(name for item in items for name in item)
-    data, observed = {}, {}
+    data: dict[str, Any] = {}
     for name in names:
         values = [item.get(name) for item in items]
-        present = [torch.as_tensor(value) for value in values if value is not None]
-        if not present:
-            continue
-        filled = iter(present)
-        empty = torch.zeros_like(present[0])
-        data[name] = torch.stack([empty if value is None else next(filled) for value in values])
-        observed[name] = torch.tensor([value is not None for value in values])
-    return Batch(data, observed, labels)
+        if any(value is not None for value in values):
+            data[name] = values
+    return Batch(data, labels=labels)

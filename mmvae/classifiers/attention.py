@@ -22,7 +22,7 @@ from mmvae.classifiers.cmpt import CMPT
 from mmvae.classifiers.tokens import Frozen, TokenEncoder, ViT
 from mmvae.classifiers.tokens.own import OwnEncoder
 from mmvae.plotting.figures.cells import Cells, Render, blank
-from mmvae.plotting.figures.inputs import class_labels, distinct_rows, evaluating, require, spread
+from mmvae.plotting.figures.inputs import distinct_rows, evaluating, require, shown_labels, spread
 from mmvae.plotting.figures.style import INK, MUTED, PALETTE, bare, new_figure, style
 from mmvae.sources import Data
 
@@ -69,7 +69,7 @@ class AttentionMaps:
         """
         require(model, MultimodalClassifier, "has no token encoders; this plot needs a classifier, such as CMPT")
         pool = spread(data, _POOL)
-        batch = model.prepare(pool[distinct_rows(class_labels(pool), pool.size, rows).tolist()])
+        batch = model.prepare(pool[distinct_rows(shown_labels(pool), pool.size, rows).tolist()])
         own = {name: encoder for name in batch.names if (encoder := own_encoder(model.encoder(name))) is not None}
         if not own:
             kinds = ", ".join(model.encoder(name).name for name in batch.names)

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mmvae.batch import Batch
+from mmvae.casting import narrowed
 from mmvae.classifiers.task import Task, checked_labels, checked_task, share_right, task_loss
 from mmvae.classifiers.tokens import EncoderOutput, TokenEncoder, wrap_encoder
 from mmvae.distributions import point_mass
@@ -107,6 +108,8 @@ class MultimodalClassifier(MultimodalModel):
     def loss(self, batch: Batch | Mapping[str, Any], observed: Mapping[str, Any] | None = None) -> Loss:
         """The training loss of a batch with labels.
 
+        Rows without a known label (``None``, NaN or below 0) take part in the regularisers alone.
+
         Args:
             batch: N data points, with labels.
             observed: ``{name: bool [N]}``, beside the data or in the batch.
@@ -118,8 +121,8 @@ class MultimodalClassifier(MultimodalModel):
         Raises:
             ValueError: for data or labels that do not fit.
         """
-        given = batch.labels if isinstance(batch, Batch) else None
-        labels = checked_labels(given, self.task, self.num_classes)  # before they are moved
+        given, classes = (batch.labels, batch.classes) if isinstance(batch, Batch) else (None, None)
+        labels = checked_labels(given, self.task, self.num_classes, classes)  # before they are moved
         batch = self.prepare(batch, observed)
         labels = labels.to(batch.device)
         encodings = self.encode(batch)
@@ -212,7 +215,7 @@ class EncoderInputs:
             what = "real numbers" if takes_real else "whole numbers (token ids)"
             hint = "; convert, for images with x.float() / 255." if takes_real else "."
             raise TypeError(f"{name}: its encoder takes {what}, got {data.dtype}{hint}")
-        return data.to(self._dtype)
+        return narrowed(name, data, self._dtype)
 
 
 def _spread(output: EncoderOutput, rows: Tensor, size: int) -> EncoderOutput:

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from mmvae.abilities import Predicts
 from mmvae.batch import Batch
+from mmvae.evaluation.context import no_classes
 from mmvae.inference import infer
+from mmvae.labels import known_labels
 from mmvae.plotting.figures.heat_map import heat_map
 from mmvae.plotting.figures.inputs import chosen_subsets, require, spread, whole_rows
 from mmvae.plotting.figures.style import new_figure, panels, style
@@ -82,10 +84,17 @@ class ConfusionMatrix:
         """
         counts = []
         for logits, labels in found.values():
+            if logits.shape[1] == 1:  # of class 1 against class 0
+                logits = torch.cat([torch.zeros_like(logits), logits], 1)
             width = logits.shape[1]
             if labels.ndim != 1:
                 raise ValueError(
                     f"labels: a confusion matrix needs one class for each data point, got shape {tuple(labels.shape)}."
+                )
+            if not 0 <= int(labels.min()) <= int(labels.max()) < width:
+                raise ValueError(
+                    f"labels: the model tells classes 0 to {width - 1} apart, but the data has {int(labels.min())} to "
+                    f"{int(labels.max())}; number the classes as in training."
                 )
             cells = labels.long() * width + logits.argmax(1)
             counts.append(torch.bincount(cells, minlength=width**2).reshape(width, width))
@@ -106,7 +115,7 @@ class ConfusionMatrix:
 
 
 def predictions(model: Any, batch: Batch, subsets: Iterable[Subset] | None = None) -> Predictions:
-    """By subset, logits ``[n, C]`` and labels ``[n, ...]`` of the rows that have all of it, on the CPU.
+    """By subset, logits ``[n, C]`` and labels ``[n, ...]`` of the labelled rows that have all of it, on the CPU.
 
     Args:
         model: a classifier.
@@ -118,15 +127,18 @@ def predictions(model: Any, batch: Batch, subsets: Iterable[Subset] | None = Non
         ValueError: for a batch without labels.
     """
     require(model, Predicts, "does not classify; this plot needs a model with predict()")
-    if batch.labels is None:
-        raise ValueError("labels: the data has none; pass a Batch or a dataset with labels.")
+    given = known_labels(batch.labels)
+    if given is None:
+        raise ValueError(f"labels: the data {no_classes(batch.labels)}; pass a Batch or a dataset that has them.")
+    labels, known = given
     found: Predictions = {}
     for subset in chosen_subsets(model, batch, subsets):
-        rows = whole_rows(batch, subset)
+        rows = whole_rows(batch, subset).cpu()
+        rows = rows[known[rows]]
         if len(rows):
-            latents = infer(model, batch[rows], subset, progress=False)
+            latents = infer(model, batch[rows.to(batch.device)], subset, progress=False)
             with torch.no_grad():
-                found[subset] = model.predict(latents).float().cpu(), batch.labels[rows].cpu()
+                found[subset] = model.predict(latents).float().cpu(), labels[rows]
     return found
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from mmvae.abilities import Predicts
 from mmvae.evaluation.context import Context, Inferred
 from mmvae.evaluation.registry import METRICS
-from mmvae.evaluation.results import OBSERVED, OtherKind, Row, Unavailable, make_row, mean_and_error
+from mmvae.evaluation.results import OBSERVED, OtherKind, Row, Unavailable, make_row, mean_and_error, share_error
+from mmvae.labels import known_labels
 from mmvae.subsets import label
 
 __all__ = ["classification", "classification_scores"]
@@ -25,20 +26,42 @@ def classification(context: Context) -> Iterator[Row]:
 
     Rows, for classes: ``accuracy``; ``f1_macro``; ``auroc``, if there are two. For labels ``[N, C]`` of 0 and 1:
     ``f1_micro`` and ``f1_macro``, a label being predicted where its probability is above one half, and ``auroc``, the
-    mean over the labels that some data points have and others lack.
+    mean over the labels that some data points have and others lack. Data points with an unknown class (``None``, NaN,
+    or below 0), or with an unknown label, are left out.
 
     A subset is scored on the data points that have every member of it. Where data is missing there are rows given
     ``"observed"`` too: over all data points, each predicted from whatever it has.
     """
     if not isinstance(context.model, Predicts):
         raise OtherKind(f"{type(context.model).__name__} does not classify (it has no method predict)")
-    labels = context.data.labels
-    if labels is None:
-        raise Unavailable("the data has no labels")
+    labels, known = _known_labels(context)
     for given, found in _each(context):
         assert found.logits is not None  # the model predicts
-        for metric, (value, error) in classification_scores(found.logits, labels.cpu()[found.rows]).items():
-            yield make_row(metric, value, given, stderr=error, n=len(found.rows))
+        rows = known[found.rows]
+        if not bool(rows.any()):
+            context.note(f"classification: left out for {given}, which no data point with known labels has.")
+            continue
+        for metric, (value, error) in classification_scores(found.logits[rows], labels[found.rows][rows]).items():
+            yield make_row(metric, value, given, stderr=error, n=int(rows.sum()))
+
+
+def _known_labels(context: Context) -> tuple[Tensor, Bool[Tensor, "N"]]:
+    """Labels, classes as whole numbers, and the rows in which they are known.
+
+    Raises:
+        Unavailable: if they are known in no row.
+    """
+    labels = context.data.labels
+    if labels is None or labels.ndim == 1:
+        classes = context.labels
+        return classes, classes >= 0
+    found = known_labels(labels)
+    if found is None:
+        raise Unavailable("the data has no row whose labels are all known")
+    unknown = int((~found[1]).sum())
+    if unknown:
+        context.note(f"labels: {unknown} of {len(labels)} rows of the data lack some label, and are left out.")
+    return found
 
 
 def classification_scores(logits: Float[Tensor, "n C"], labels: Tensor) -> dict[str, Score]:
@@ -71,15 +94,13 @@ def _each(context: Context) -> Iterator[tuple[str, Inferred]]:
     for subset in context.each_subset("classification"):
         yield label(subset), context.inferred(subset)
     if context.incomplete:
-        if OBSERVED in context.model.names:
-            context.note(f"classification: no rows given whatever is there, since a modality is called {OBSERVED!r}.")
-        else:
-            yield OBSERVED, context.inferred(None)
+        yield OBSERVED, context.inferred(None)
 
 
 def _of_classes(predicted: Int64[Tensor, "n"], truth: Int64[Tensor, "n"]) -> dict[str, Score]:
     occurring = torch.cat([predicted, truth]).unique()
-    scores = {"accuracy": mean_and_error((predicted == truth).double())}
+    accuracy, error = mean_and_error((predicted == truth).double())
+    scores = {"accuracy": (accuracy, error or share_error(accuracy, len(truth)))}
     return scores | {"f1_macro": _f1_macro(predicted[:, None] == occurring, truth[:, None] == occurring)}
 
 

@@ -13,13 +13,13 @@ from mmvae.classifiers.classifier import MultimodalClassifier
 from mmvae.classifiers.confusion import ConfusionMatrix, Predictions, confusion_matrix, predictions
 from mmvae.classifiers.metrics import classification_scores
 from mmvae.classifiers.tokens import TokenEncoder, encoder_facts
-from mmvae.evaluation.results import Unavailable
+from mmvae.labels import Classes
 from mmvae.plotting.figures.cells import Render
 from mmvae.plotting.figures.inputs import spread
 from mmvae.plotting.figures.scores import rows_of
 from mmvae.plotting.reports.model_tables import sizes
 from mmvae.plotting.reports.page import Page, number
-from mmvae.plotting.reports.pictures import Picture, show
+from mmvae.plotting.reports.pictures import Drawing, Picture, show
 from mmvae.plotting.reports.sections import Reported, section
 from mmvae.plotting.reports.training_tables import seconds_per_step
 from mmvae.plotting.words import metric_name
@@ -50,14 +50,12 @@ def classification(reported: Reported) -> None:
     if batch.labels is None:
         page.paragraph("The data looked at has no labels.")
     else:
-        found = predictions(model, batch)
-        try:
+        with page.attempt("predictions"):
+            found = predictions(model, batch)
             # Those that were evaluated stand in the report already.
             if not any(row["metric"] == "f1_macro" for row in rows_of(reported.evaluation or ())):
                 write_classification(page, found)
-            show(page, reported.folder, classification_pictures(found))
-        except Unavailable as reason:
-            page.paragraph(f"Left out, since {reason}.")
+            show(page, reported.folder, classification_pictures(found, batch.classes))
     show(page, reported.folder, attention_pictures(model, data, reported.render))
 
 
@@ -110,14 +108,17 @@ def write_classification(page: Page, found: Predictions) -> None:
     page.table(["given", *(metric_name(metric).name for metric in metrics)], rows, caption)
 
 
-def classification_pictures(found: Predictions) -> Iterator[Picture]:
+def classification_pictures(found: Predictions, classes: Classes | None = None) -> Iterator[Drawing]:
     """Which classes are taken for which; nothing where data have several labels, or more classes than can be shown."""
     logits, labels = next(iter(found.values()))
-    if labels.ndim != 1 or logits.shape[1] > _MOST_CLASSES:
-        return
-    arrays = ConfusionMatrix.of_predictions(found)
+    if labels.ndim == 1 and logits.shape[1] <= _MOST_CLASSES:
+        yield Drawing("confusion matrices", lambda: _confusion(found, classes))
+
+
+def _confusion(found: Predictions, classes: Classes | None) -> Picture:
+    arrays = ConfusionMatrix.of_predictions(found, classes)
     right = "; ".join(f"{label(s)} {a:.1%}" for s, a in zip(arrays.subsets, arrays.accuracy, strict=True))
-    yield Picture(
+    return Picture(
         "confusion_matrix",
         confusion_matrix(arrays),
         f"Confusion matrices given each subset. Predicted rightly: {right}.",
@@ -127,16 +128,20 @@ def classification_pictures(found: Predictions) -> Iterator[Picture]:
     )
 
 
-def attention_pictures(model: Any, data: Data, render: Render | None) -> Iterator[Picture]:
+def attention_pictures(model: Any, data: Data, render: Render | None) -> Iterator[Drawing]:
     """Where the encoders look, if some are of the library's own."""
     if not isinstance(model, MultimodalClassifier):
         return
     names = [name for name in spread(data, 1).names if name in model.names]
     if not any(own_encoder(model.encoder(name)) for name in names):
         return
+    yield Drawing("attention maps", lambda: _attention(model, data, render))
+
+
+def _attention(model: MultimodalClassifier, data: Data, render: Render | None) -> Picture:
     arrays = AttentionMaps.of(model, data)
     lookers = "; ".join(f"{name}: {', '.join(each)}" for name, each in arrays.weights.items())
-    yield Picture(
+    return Picture(
         "attention_maps",
         attention_maps(arrays, render),
         f"Attention maps over the tokens of a few data points. Who looks: {lookers}.",

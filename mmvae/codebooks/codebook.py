@@ -83,6 +83,14 @@ class CodebookModel(MultimodalModel):
         self.stems = nn.ModuleDict(stems)
         self.encoders = nn.ModuleDict(make_step_encoders(steps, stems, self.latent_dim, sizes))
 
+    # What a recipe may say otherwise.
+
+    def make_quantiser(
+        self, num_codes: int, code_dim: int, commitment: float, cross: bool, reset_after: int | None
+    ) -> Quantiser:
+        """The codebook of the arguments; override it for another update, as :class:`~mmvae.nn.Quantiser` has."""
+        return Quantiser(num_codes, code_dim, commitment=commitment, cross=cross, reset_after=reset_after)
+
     # What a recipe must say.
 
     @abstractmethod

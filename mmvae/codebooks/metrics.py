@@ -13,10 +13,13 @@ from mmvae.codebooks.code_statistics import code_histogram, perplexity, sharing,
 from mmvae.codebooks.dimensions import HasCodebook
 from mmvae.evaluation.context import Context
 from mmvae.evaluation.registry import METRICS
-from mmvae.evaluation.results import OtherKind, Row, make_row, mean_and_error
+from mmvae.evaluation.results import OtherKind, Row, Unavailable, make_row, mean_and_error
 from mmvae.subsets import label
 
 __all__ = ["code_agreement", "code_divergence", "code_information", "code_purity", "codebook"]
+
+_TRUSTED = 4
+"""Data (or steps) for each code in use, from which on codes that say nothing about classes have little information."""
 
 
 def codebook(context: Context) -> Iterator[Row]:
@@ -47,10 +50,12 @@ def codebook(context: Context) -> Iterator[Row]:
         context.note("codebook_usage: of the codes up to the largest that occurs, since the model shows no codebook.")
     yield from _uses(known, size)
     yield from _agreements(context, known)
-    if context.labels is None:
-        context.note("codebook: without classes, since the data has no class labels (one integer for each data point).")
+    try:
+        labels = context.labels
+    except Unavailable as reason:
+        context.note(f"codebook: without classes, since {reason}.")
         return
-    classes = {name: per_step(context.labels[context.inferred((name,)).rows], found) for name, found in known.items()}
+    classes = {name: per_step(labels[context.inferred((name,)).rows], found) for name, found in known.items()}
     yield from _meanings(known, classes, size)
 
 
@@ -147,14 +152,18 @@ def _agreements(context: Context, codes: Mapping[str, Tensor]) -> Iterator[Row]:
 
 
 def _meanings(codes: Mapping[str, Tensor], classes: Mapping[str, Tensor], size: int) -> Iterator[Row]:
-    there: dict[str, Bool[Tensor, "..."]] = {name: found >= 0 for name, found in codes.items()}
-    codes = {name: found[there[name]] for name, found in codes.items()}
-    classes = {name: found[there[name]] for name, found in classes.items()}
+    there: dict[str, Bool[Tensor, "..."]] = {name: (codes[name] >= 0) & (classes[name] >= 0) for name in codes}
+    codes = {name: found[there[name]] for name, found in codes.items() if bool(there[name].any())}
+    classes = {name: classes[name][there[name]] for name in codes}
+    if not codes:
+        return
     together = (torch.cat(list(codes.values())), torch.cat(list(classes.values())))
     parts = {name: (codes[name], classes[name]) for name in codes} | ({"": together} if len(codes) > 1 else {})
     for metric, measure in (("codebook_nmi", code_information), ("codebook_purity", code_purity)):
         for target, (found, kinds) in parts.items():
-            yield make_row(metric, measure(found, kinds), target=target, n=len(found))
+            many = len(found) < _TRUSTED * len(found.unique())
+            note = f"fewer than {_TRUSTED} data for each code in use: high even if codes say nothing" if many else None
+            yield make_row(metric, measure(found, kinds), target=target, n=len(found), note=note)
     if len(codes) > 1:
         divergence = code_divergence(codes, classes, size)
         if divergence == divergence:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from mmvae.codebooks.code_usage import CodeUsage, code_usage
 from mmvae.codebooks.dimensions import HasCodebook
 from mmvae.plotting.reports.page import Page
-from mmvae.plotting.reports.pictures import Picture, show
+from mmvae.plotting.reports.pictures import Drawing, Picture, show
 from mmvae.plotting.reports.sections import Reported, section
 from mmvae.plotting.words import modalities
 
@@ -17,9 +17,10 @@ def codebook(reported: Reported) -> None:
     """Who uses which codes, of a model with a codebook."""
     if isinstance(reported.model, HasCodebook):
         reported.page.section("Codebook")
-        usage = CodeUsage.of(reported.model, reported.data)
-        show(reported.page, reported.folder, codebook_pictures(usage))
-        write_codebook(reported.page, usage)
+        with reported.page.attempt("codebook"):
+            usage = CodeUsage.of(reported.model, reported.data)
+            show(reported.page, reported.folder, codebook_pictures(usage))
+            write_codebook(reported.page, usage)
 
 
 def write_codebook(page: Page, arrays: CodeUsage) -> None:
@@ -43,10 +44,14 @@ def write_codebook(page: Page, arrays: CodeUsage) -> None:
     )
 
 
-def codebook_pictures(arrays: CodeUsage) -> Iterator[Picture]:
+def codebook_pictures(arrays: CodeUsage) -> Iterator[Drawing]:
     """How often each code is used, by whom."""
+    yield Drawing("use of the codes", lambda: _usage(arrays))
+
+
+def _usage(arrays: CodeUsage) -> Picture:
     owned = "; ".join(f"{count}: {share:.0%}" for count, share in enumerate(arrays.owned, 1))
-    yield Picture(
+    return Picture(
         "code_usage",
         code_usage(arrays),
         f"Bars of the use of each code by {', '.join(arrays.names)}. Shares of the codes in use by number of owners: "

@@ -14,8 +14,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from mmvae.batch import Batch
+from mmvae.casting import as_tensor
 from mmvae.data.mapped_rows import MappedRows
 from mmvae.data.rows import Rows, Sampler, Stored
+from mmvae.labels import Classes, as_labels
 from mmvae.seeds import derive_seed, stream
 from mmvae.sources import Blocks
 from mmvae.subsets import canonical
@@ -28,12 +30,13 @@ class MultimodalDataset(Dataset[Any]):
     (:meth:`batch`), which is much faster than collating single items.
 
     Args:
-        sources: by modality, a tensor ``[n, ...]`` of base data (bytes are images in 0..255 and become float32 in
-            [0, 1] when read), :class:`~mmvae.data.Rows` of another kind, or a :class:`~mmvae.data.Sampler`, which
+        sources: by modality, a tensor or array ``[n, ...]`` of base data (bytes are images in 0..255 and become float32
+            in [0, 1] when read), :class:`~mmvae.data.Rows` of another kind, or a :class:`~mmvae.data.Sampler`, which
             draws from the labels anew at each access.
         index: by modality, int64 ``[N]``, the base row of each data point, which is its own number where the table is
             left out.
-        labels: ``[N, ...]``, of the data points; samplers need them, as integers.
+        labels: ``[N, ...]``, of the data points, in any form that :class:`~mmvae.Batch` takes; samplers need them, as
+            integers.
         observed: by modality, bool ``[N]``, true where the datum is present. Names left out are present throughout,
             but for rows of base data that are NaN throughout.
         name: how tables call the dataset.
@@ -58,8 +61,8 @@ class MultimodalDataset(Dataset[Any]):
         self,
         sources: Mapping[str, Any],
         index: Mapping[str, Tensor] | None = None,
-        labels: Tensor | None = None,
-        observed: Mapping[str, Tensor] | None = None,
+        labels: Any = None,
+        observed: Mapping[str, Any] | None = None,
         *,
         name: str = "data",
         sources_used: Mapping[str, str] | None = None,
@@ -75,18 +78,19 @@ class MultimodalDataset(Dataset[Any]):
         self._rows: dict[str, Rows] = {}
         self._samplers: dict[str, Sampler] = {}
         for modality, source in sources.items():
-            if isinstance(source, Tensor):
-                self._rows[modality] = Stored(modality, source)
-            elif isinstance(source, Rows):
+            if isinstance(source, Rows) and not isinstance(source, Tensor):
                 self._rows[modality] = source
             elif isinstance(source, Sampler):
                 self._samplers[modality] = source
             else:
-                raise TypeError(f"{modality}: expected a tensor, Rows or a Sampler, got {type(source).__name__}.")
+                self._rows[modality] = Stored(modality, source)
         self.names: tuple[str, ...] = tuple(sources)
-        self.labels: Tensor | None = labels
+        self.labels: Tensor | None = None
+        self.classes: Classes | None = None
+        if labels is not None:
+            self.labels, self.classes = as_labels(labels)
         self._index = checked_index(dict(index or {}), self._rows, self._samplers)
-        self._size = common_size(self._rows, self._index, labels)
+        self._size = common_size(self._rows, self._index, self.labels)
         self.shapes: dict[str, tuple[int, ...]] = {
             modality: self._rows[modality].shape if modality in self._rows else self._probe(modality)
             for modality in self.names
@@ -96,7 +100,9 @@ class MultimodalDataset(Dataset[Any]):
             if isinstance(rows, Stored) and rows.present is not None:
                 table = self._index.get(modality)
                 self._hide({modality: rows.present if table is None else rows.present[table]})
-        self._hide(observed or {})
+        self._hide(
+            {name: as_tensor(f"observed, the mask of {name!r}", mask)[0] for name, mask in (observed or {}).items()}
+        )
         self._generators = {modality: stream(seed, "sampler", modality) for modality in self._samplers}
         self._worker: int | None = None
 
@@ -146,11 +152,11 @@ class MultimodalDataset(Dataset[Any]):
                 data[name] = self._rows[name].take(chosen if table is None else table.index_select(0, chosen))
         observed = self._observed(chosen, data)
         if observed is None:
-            return Batch.trusted(data, None, labels)
+            return Batch.trusted(data, None, labels, classes=self.classes)
         for name, mask in observed.items():
             hole = torch.zeros((), dtype=data[name].dtype, device=mask.device)
             data[name] = torch.where(mask.reshape(-1, *(1,) * (data[name].ndim - 1)), data[name], hole)
-        return Batch.trusted(data, observed, labels)
+        return Batch.trusted(data, observed, labels, classes=self.classes)
 
     def __getitem__(self, row: int) -> dict[str, Tensor] | tuple[dict[str, Tensor], Tensor]:
         """One data point: ``{name: tensor}`` without what is missing, as a pair with its label if there are labels.

@@ -98,17 +98,15 @@ def _files(folder: Path) -> tuple[dict[str, Path], Path | None, dict[str, Path]]
 
 
 def _rows(name: str, value: Any) -> Any:
-    """Files and maps as rows, arrays in memory as tensors, and whatever else a dataset may take."""
+    """Files and maps as rows; whatever else a dataset may take as it is."""
     if isinstance(value, str | os.PathLike | np.memmap):
         return MappedRows(name, value)  # type: ignore[arg-type]
-    return torch.as_tensor(value) if isinstance(value, np.ndarray) else value
+    return value
 
 
-def _in_memory(what: str, value: Any) -> Tensor:
-    if isinstance(value, str | os.PathLike):
-        array = np.array(map_npy(what, Path(value)))
-        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
-    return torch.as_tensor(value)
+def _in_memory(what: str, value: Any) -> Any:
+    """What a file holds; anything else as it is."""
+    return np.array(map_npy(what, Path(value))) if isinstance(value, str | os.PathLike) else value
 
 
 def _default_blocks(rows: Mapping[str, Any]) -> Blocks | None:
@@ -179,9 +177,13 @@ def _parts(number: int, batch: Batch) -> dict[str, Tensor]:
     if bool(empty.any()):
         raise ValueError(f"batch {number}: row {int(empty.nonzero()[0])} has no modality at all; leave it out.")
     for name in batch.data:
-        check_name(name)
-        if name == LABELS:
-            raise ValueError(f"modality name: {LABELS!r} is the name of the file of labels; choose another.")
+        check_name(name)  # which is no path, and not that of the labels
+    folded = [name.casefold() for name in batch.data]
+    if len(set(folded)) < len(folded):
+        raise ValueError(
+            f"batch {number}: {', '.join(map(repr, batch.data))} are one name on discs that do not tell capitals "
+            f"apart; rename one of them."
+        )
     return batch.data if batch.labels is None else {**batch.data, LABELS: batch.labels}
 
 

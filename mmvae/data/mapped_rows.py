@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
+from mmvae.casting import as_tensor
 from mmvae.data.reading import map_npy
 from mmvae.data.rows import as_floats
 
@@ -68,8 +69,7 @@ class MappedRows:
         if len(rows) and int(rows.min()) < 0:  # which numpy would count from the end
             raise IndexError(f"{self.name}: row {int(rows.min())} is outside 0..{len(self) - 1}.")
         values = self._values[rows.cpu().numpy()]
-        native = values.astype(values.dtype.newbyteorder("="), copy=False)
-        return as_floats(torch.from_numpy(np.asarray(native)).to(self._device))
+        return as_floats(as_tensor(self.name, np.asarray(values))[0].to(self._device))
 
     def to(self, device: torch.device) -> MappedRows:
         """The same file, its rows handed out on another device."""

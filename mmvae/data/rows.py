@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int64, Shaped
@@ -43,7 +43,7 @@ class Stored:
 
     Args:
         name: of the modality, for errors.
-        values: ``[n, ...]``. A floating-point row that is NaN throughout counts as missing.
+        values: tensor or array ``[n, ...]``. A floating-point row that is NaN throughout counts as missing.
 
     Attributes:
         present: bool ``[n]``, false where a row is NaN throughout; ``None`` if every row is there.
@@ -52,7 +52,7 @@ class Stored:
         ValueError: for values that are infinite, or NaN in part of a row.
     """
 
-    def __init__(self, name: str, values: Shaped[Tensor, "n ..."]) -> None:
+    def __init__(self, name: str, values: Any) -> None:
         checked = Batch({name: values})
         self.values: Tensor = checked.data[name]
         self.present: Tensor | None = None if checked.complete else checked.observed[name]

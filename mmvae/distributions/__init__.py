@@ -1,31 +1,45 @@
-"""Distributions that Pyro lacks: products and mixtures of experts, flows, composites, and their divergence."""
+"""Distributions that Pyro lacks or that hold where float32 does not, and what belongs to them.
+
+Products and mixtures of experts, flows, composites of others, counts; divergence, moments, bounds of parameters.
+"""
 
 from mmvae.distributions.components import Components, as_mixture
 from mmvae.distributions.composite import Blocks, choose_rows, concatenate, select_columns
+from mmvae.distributions.continuous_bernoulli import LogitContinuousBernoulli
+from mmvae.distributions.counts import LogNegativeBinomial, LogPoisson
 from mmvae.distributions.divergence import closed_divergence, divergence
-from mmvae.distributions.flow import Flowed
+from mmvae.distributions.flowed import Flowed
+from mmvae.distributions.full_precision import at_least_float32, without_autocast
 from mmvae.distributions.mixture_of_experts import MixtureOfExperts, stratified_draws, stratified_parts
 from mmvae.distributions.moments import mean_of, variance_of
 from mmvae.distributions.point_mass import point_mass
-from mmvae.distributions.product_of_gaussians import product_of_gaussians
+from mmvae.distributions.product_of_gaussians import corrected_product_of_gaussians, product_of_gaussians
 from mmvae.distributions.shared_scale import SharedScaleLaplace
+from mmvae.distributions.soft_clamp import soft_clamp
 
 __all__ = [
     "Blocks",
     "Components",
     "Flowed",
+    "LogNegativeBinomial",
+    "LogPoisson",
+    "LogitContinuousBernoulli",
     "MixtureOfExperts",
     "SharedScaleLaplace",
     "as_mixture",
+    "at_least_float32",
     "choose_rows",
     "closed_divergence",
     "concatenate",
+    "corrected_product_of_gaussians",
     "divergence",
     "mean_of",
     "point_mass",
     "product_of_gaussians",
     "select_columns",
+    "soft_clamp",
     "stratified_draws",
     "stratified_parts",
     "variance_of",
+    "without_autocast",
 ]

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mmvae.distributions.full_precision import at_least_float32, without_autocast
+
 
 def product_of_gaussians(
     loc: Float[Tensor, "M N D"],
@@ -19,8 +21,8 @@ def product_of_gaussians(
     """Location and scale of the normalised product of experts.
 
     Precisions add: with members S, ``1/scale² = prior + Σ_{m in S} 1/scale_m²``, and the location is the mean of the
-    experts' locations under those precisions. A product over nothing at all is the standard normal,
-    column by column.
+    experts' locations under those precisions. A product over nothing at all is the standard normal, column by column.
+    Computed in at least float32, whatever the precision around it.
 
     Args:
         loc: of each expert.
@@ -36,20 +38,72 @@ def product_of_gaussians(
 
     Source: Hinton 2002; Wu and Goodman 2018, "Multimodal generative models for scalable weakly-supervised learning".
     """
-    precision = scale.square().reciprocal()  # [M, N, D]
+    precision, weighted = _natural(loc, scale, observed, speaks)
+    total, weighted = _over_members(precision, members), _over_members(weighted, members)
+    if isinstance(prior_precision, Tensor):
+        prior_precision = prior_precision.to(total).reshape(-1, 1, 1)
+    total = total + prior_precision
+    total = torch.where(total > 0, total, torch.ones_like(total))
+    return weighted / total, total.rsqrt()
+
+
+def corrected_product_of_gaussians(
+    loc: Float[Tensor, "M N D"],
+    scale: Float[Tensor, "M N D"],
+    *,
+    observed: Bool[Tensor, "M N"] | None = None,
+    members: Bool[Tensor, "S M"] | None = None,
+    speaks: Bool[Tensor, "M D"] | None = None,
+) -> tuple[Float[Tensor, "*S N D"], Float[Tensor, "*S N D"]]:
+    """Location and scale of a product of posteriors, each of which contains a standard normal prior.
+
+    The prior is divided out of all but one: ``1/scale² = Σ_{m in S} 1/scale_m² - (|S| - 1)``. Where no expert is wider
+    than the prior, that is at least the precision of the surest one. Wider experts could make it small or negative, so
+    it is kept at or above the precision of the least sure one: N(3, 2²) times a posterior that knows nothing, N(0, 1),
+    is N(3, 2²).
+
+    Args:
+        loc: of each expert.
+        scale: standard deviation of each expert.
+        observed: experts of rows where it is false have no part in any product.
+        members: one row per subset. Without it there is one product, over all experts.
+        speaks: columns of which each expert speaks; in others it has no part. By default it speaks of all.
+
+    Returns:
+        ``loc`` and ``scale``, each ``[S, N, D]``, or ``[N, D]`` without ``members``; the standard normal for a row that
+        has no member of the subset.
+
+    Source: the factor p(z)^(|S| - 1) is that of Wu and Goodman 2018, section 2.2; the bound is this library's.
+    """
+    precision, weighted = _natural(loc, scale, observed, speaks)
+    seen = at_least_float32(loc.new_ones(loc.shape[:2]) if observed is None else observed.to(loc.dtype)).unsqueeze(-1)
+    if speaks is not None:
+        seen = seen * speaks.unsqueeze(1)  # [M, N, D]
+    count = _over_members(seen, members)  # [*S, N, 1 or D]
+    corrected = _over_members(precision, members) - (count - 1)
+    least = torch.full_like(corrected, torch.inf)
+    for place, each in enumerate(precision):
+        taken = seen[place] > 0
+        if members is not None:
+            taken = taken & members[:, place, None, None]
+        least = torch.minimum(least, torch.where(taken, each, torch.inf))
+    corrected = torch.where(count > 0, torch.maximum(corrected, least), torch.ones_like(corrected))
+    return _over_members(weighted, members) / corrected, corrected.rsqrt()
+
+
+def _natural(loc: Tensor, scale: Tensor, observed: Tensor | None, speaks: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Precisions, and locations times precisions, ``[M, N, D]``; zero where there is no expert."""
+    loc, precision = at_least_float32(loc), at_least_float32(scale).square().reciprocal()
     if observed is not None:
         precision = precision * observed.unsqueeze(-1)
     if speaks is not None:
         precision = precision * speaks.unsqueeze(1)
-    weighted = precision * loc
+    return precision, precision * loc
+
+
+def _over_members(values: Float[Tensor, "M N D"], members: Bool[Tensor, "S M"] | None) -> Float[Tensor, "*S N D"]:
+    """The sums over the members of each subset, or over all experts."""
     if members is None:
-        total, weighted = precision.sum(0), weighted.sum(0)  # [N, D]
-    else:
-        membership = members.to(loc.dtype)
-        total = (membership @ precision.flatten(1)).unflatten(1, loc.shape[1:])  # [S, N, D]
-        weighted = (membership @ weighted.flatten(1)).unflatten(1, loc.shape[1:])
-    if isinstance(prior_precision, Tensor):
-        prior_precision = prior_precision.to(loc).reshape(-1, 1, 1)
-    total = total + prior_precision
-    total = torch.where(total > 0, total, torch.ones_like(total))
-    return weighted / total, total.rsqrt()
+        return values.sum(0)
+    with without_autocast(values):  # which would round the factors of a product of matrices
+        return (members.to(values.dtype) @ values.flatten(1)).unflatten(1, values.shape[1:])

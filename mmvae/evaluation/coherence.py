@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import torch
 
 from mmvae.evaluation.context import Context
 from mmvae.evaluation.generation import generator_of, no_judges, prior_of, readings, real_readings
-from mmvae.evaluation.results import Row, Unavailable, make_row
+from mmvae.evaluation.results import Row, Unavailable, make_row, share_error
+from mmvae.subsets import label
 
 
 def coherence(context: Context) -> Iterator[Row]:
@@ -20,16 +20,20 @@ def coherence(context: Context) -> Iterator[Row]:
 
     Source: Shi et al. 2019, section 4.2.
     """
-    if context.labels is None:
-        raise Unavailable("the data has no class labels (one integer for each data point)")
+    known = context.labels >= 0
     generator_of(context)
     names = _classified(context)
     for subset in context.each_subset("coherence"):
-        labels = context.labels[context.inferred(subset).rows]
+        rows = context.inferred(subset).rows
+        if not bool(known[rows].any()):
+            context.note(f"coherence: left out for {label(subset)}, which no data point with a known class has.")
+            continue
+        labels = context.labels[rows][known[rows]]
         found = readings(context, subset)
         for name in names:
             extra = {"note": "reconstruction"} if name in subset else {}
-            yield _share("coherence", found[name].predicted == labels, subset, name, **extra)
+            right = found[name].predicted[known[rows]] == labels
+            yield _share("coherence", right, subset, name, **extra)
 
 
 def joint_coherence(context: Context) -> Iterator[Row]:
@@ -48,14 +52,19 @@ def joint_coherence(context: Context) -> Iterator[Row]:
 
 def classifier_accuracy(context: Context) -> Iterator[Row]:
     """Accuracy of the classifiers on the evaluated data itself: the ceiling of coherence, and a check of the judge."""
-    if context.labels is None:
-        raise Unavailable("the data has no class labels (one integer for each data point)")
+    known = context.labels >= 0
     generator_of(context)
     for name in _classified(context):
-        rows = context.rows((name,)) if name in context.names else ()
-        if len(rows):
-            right = real_readings(context, name).predicted == context.labels[rows]
-            yield _share("classifier_accuracy", right, (), name)
+        rows = context.rows((name,)) if name in context.names else torch.empty(0, dtype=torch.int64)
+        if bool(known[rows].any()):
+            reading = real_readings(context, name)
+            labels = context.labels[rows]
+            if int(labels.max()) >= reading.num_classes:
+                context.note(
+                    f"classifier_accuracy: the classifier of {name} tells {reading.num_classes} classes apart, but the "
+                    f"labels of the data go up to {int(labels.max())}; rows of the others count as wrong."
+                )
+            yield _share("classifier_accuracy", (reading.predicted == labels)[known[rows]], (), name)
 
 
 def _classified(context: Context) -> tuple[str, ...]:
@@ -66,6 +75,8 @@ def _classified(context: Context) -> tuple[str, ...]:
     """
     if not context.classifiers:
         raise Unavailable(no_judges(context))
+    if context.data.classes is not None and not context.classifiers_learned:
+        raise Unavailable("the labels are names, and the classifiers know numbers alone; pass labels as those numbers")
     without = [name for name in context.model.names if name not in context.classifiers]
     if without:
         context.note(f"coherence: without {', '.join(without)}, for which there is no classifier.")
@@ -74,5 +85,4 @@ def _classified(context: Context) -> tuple[str, ...]:
 
 def _share(metric: str, hits: torch.Tensor, subset: tuple[str, ...], target: str, **extras: str) -> Row:
     share = float(hits.double().mean())
-    error = math.sqrt(share * (1 - share) / len(hits))
-    return make_row(metric, share, subset, target, stderr=error, n=len(hits), **extras)
+    return make_row(metric, share, subset, target, stderr=share_error(share, len(hits)), n=len(hits), **extras)

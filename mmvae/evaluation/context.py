@@ -17,6 +17,8 @@ from mmvae.abilities import Evaluated, Predicts
 from mmvae.batch import Batch
 from mmvae.evaluation.results import Unavailable
 from mmvae.inference import infer
+from mmvae.labels import class_numbers
+from mmvae.literal import without_markup
 from mmvae.networks.masked import masked_mean
 from mmvae.sources import Source
 from mmvae.subsets import label
@@ -103,12 +105,12 @@ class Context:
         model: in evaluation mode; metrics run without gradients.
         device: of the model.
         data: the data points that are evaluated, as one batch.
-        labels: their classes, int64 ``[N]`` on the CPU, or ``None``.
-        train: labelled training data as one batch, or ``None``.
+        train: labelled training data as one batch, or ``None``; named classes are numbered as those of ``data``.
         names: the modalities that are observed in some data point, in the model's order.
         subsets: on which to report.
         joint: all of ``names``.
         classifiers: by modality; each takes data to logits.
+        classifiers_learned: whether they learned from ``train``, and so know the names of its classes.
         num_samples: K, draws per data point where importance is sampled.
         weighed: which data points importance is sampled for, bool ``[N]``.
         prior_samples: how many draws of the prior are looked at.
@@ -125,6 +127,7 @@ class Context:
         train: Batch | None,
         subsets: Sequence[tuple[str, ...]],
         classifiers: Callable[[], Mapping[str, nn.Module]],
+        classifiers_learned: bool = False,
         num_samples: int,
         weighed: Bool[Tensor, "N"],
         prior_samples: int,
@@ -138,13 +141,34 @@ class Context:
         self.names = observed_names(model, data)
         self.joint = self.names
         self.subsets = tuple(subsets)
-        self.labels = class_labels(data)
         self.num_samples, self.weighed, self.prior_samples = num_samples, weighed, prior_samples
         self.seed, self.batch_size = seed, batch_size
         self.inception_weights = inception_weights
+        self.classifiers_learned = classifiers_learned
         self.notes: list[str] = []
         self._classifiers, self._progress = classifiers, progress
         self._kept: dict[Hashable, Any] = {}
+
+    @property
+    def labels(self) -> Int64[Tensor, "N"]:
+        """Classes of the evaluated data points on the CPU, -1 where unknown; a note says of how many that is so.
+
+        Raises:
+            Unavailable: if the data has no classes.
+        """
+        return self.once("labels", lambda: self._classes_of(self.data, "the data"))
+
+    @property
+    def train_labels(self) -> Int64[Tensor, "T"]:
+        """Classes of the training data, as :attr:`labels`.
+
+        Raises:
+            Unavailable: if there is no training data, or it has no classes.
+        """
+        train = self.train
+        if train is None:
+            raise Unavailable("there is no training data to fit on; pass train=")
+        return self.once("train labels", lambda: self._classes_of(train, "the training data"))
 
     @property
     def classifiers(self) -> Mapping[str, nn.Module]:
@@ -188,7 +212,7 @@ class Context:
 
     def each(self, description: str, items: Sequence[_T]) -> Iterator[_T]:
         """The items one by one, with a progress bar."""
-        task = self._progress.add_task(description, total=len(items))
+        task = self._progress.add_task(without_markup(description), total=len(items))
         for item in items:
             yield item
             self._progress.advance(task)
@@ -213,6 +237,11 @@ class Context:
             raise Unavailable(f"it needs {least} single modalities among the subsets, and there are {len(names)}")
         return names
 
+    def covariates_of(self, rows: Int64[Tensor, "n"]) -> dict[str, Tensor]:
+        """The covariates of some data points by name, on the device of the model."""
+        there = self.data.covariates
+        return {name: value[rows.to(value.device)].to(self.device) for name, value in there.items()}
+
     def reseed(self, *words: object) -> None:
         """Sets the seed of the draws that follow, from the evaluation's seed and these words; tuples are unordered."""
         seed = self.derived_seed(*words)
@@ -226,6 +255,19 @@ class Context:
         parts = [label(sorted(word)) if isinstance(word, tuple) else str(word) for word in words]
         digest = hashlib.sha256("\0".join([str(self.seed), *parts]).encode()).digest()
         return int.from_bytes(digest[:8], "big") >> 2
+
+    def _classes_of(self, data: Batch, what: str) -> Int64[Tensor, "N"]:
+        labels = class_numbers(data.labels)
+        if labels is None:
+            raise Unavailable(f"{what} {no_classes(data.labels)}")
+        unknown = int((labels < 0).sum())
+        if unknown:
+            self.note(
+                f"labels: {unknown} of {len(labels)} rows of {what} have no class; what needs classes leaves them out."
+            )
+        if len(labels[labels >= 0].unique()) == 1:
+            self.note(f"labels: {what} has a single class; scores of telling classes apart mean little.")
+        return labels
 
     def _infer(self, data: Batch, subset: tuple[str, ...] | None, which: str) -> Inferred:
         members = self.names if subset is None else subset
@@ -266,12 +308,16 @@ def observed_names(model: Evaluated, data: Batch) -> tuple[str, ...]:
     return tuple(name for name in model.names if name in data.names and bool(data.observed[name].any()))
 
 
-def class_labels(data: Batch) -> Int64[Tensor, "N"] | None:
-    """The labels of a batch, if it has any and they are classes: one integer each."""
-    labels = data.labels
-    if labels is None or labels.is_floating_point() or labels.is_complex() or labels.ndim != 1:
-        return None
-    return labels.to("cpu", torch.int64)
+def no_classes(labels: Tensor | None) -> str:
+    """Why labels are no classes, after the words "the data"."""
+    wanted = "(one whole number or name for each row)"
+    if labels is None:
+        return f"has no class labels {wanted}"
+    if labels.ndim > 1 and labels.shape[1:] != (1,):
+        return f"has labels of shape {tuple(labels.shape[1:])} for each row, and no classes {wanted}"
+    if labels.is_floating_point() and not bool(labels.isnan().all()):
+        return f"has real numbers as labels, and no classes {wanted}"
+    return f"has no row whose class is known {wanted}"
 
 
 def gather(source: Source, max_rows: int, seed: int) -> Batch:

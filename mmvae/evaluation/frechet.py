@@ -18,6 +18,7 @@ from mmvae.evaluation.context import Context
 from mmvae.evaluation.generation import generated, generator_of, no_judges, readings, real, real_readings
 from mmvae.evaluation.results import Row, make_row
 from mmvae.files import reading
+from mmvae.subsets import label
 
 
 class Inception(nn.Module):
@@ -144,21 +145,22 @@ def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _by_classifiers(context: Context, sources: list[tuple[str, ...] | None]) -> Iterator[Row]:
-    names = [name for name in context.names if name in context.classifiers and len(context.rows((name,))) >= _FEW]
+    metric = "classifier_feature_fd"
+    names = [name for name in context.names if name in context.classifiers and _has_moments(context, metric, name)]
     for subset in context.each("classifier-feature FD", sources):
         found = readings(context, subset)
         for name in names:
             features, truth = found[name].features, real_readings(context, name).features
             if features is None or truth is None:
-                context.note(f"classifier_feature_fd: left out for {name}, whose classifier has no features(x).")
-            elif len(features) >= _FEW:
-                yield _row("classifier_feature_fd", features, truth, subset, name)
+                context.note(f"{metric}: left out for {name}, whose classifier has no features(x).")
+            else:
+                yield from _row(context, metric, features, truth, subset, name)
 
 
 def _inception(context: Context, sources: list[tuple[str, ...] | None]) -> Iterator[Row]:
     assert context.inception_weights is not None
     images = [name for name in context.names if Inception.reads(context.data.data[name])]
-    images = [name for name in images if len(context.rows((name,))) >= _FEW]
+    images = [name for name in images if _has_moments(context, "fid", name)]
     network = Inception(context.inception_weights).to(context.device)
     truth = {name: torch.cat([network(batch[name]) for batch in real(context, name)]) for name in images}
     for subset in context.each("FID", sources):
@@ -167,13 +169,24 @@ def _inception(context: Context, sources: list[tuple[str, ...] | None]) -> Itera
             for name in images:
                 found[name].append(network(batch[name]))
         for name in images:
-            features = torch.cat(found[name])
-            if len(features) >= _FEW:
-                yield _row("fid", features, truth[name], subset, name)
+            yield from _row(context, "fid", torch.cat(found[name]), truth[name], subset, name)
 
 
-def _row(metric: str, features: Tensor, truth: Tensor, subset: tuple[str, ...] | None, target: str) -> Row:
+def _has_moments(context: Context, metric: str, name: str) -> bool:
+    """Whether there are enough real data of a modality for a covariance; if not, that is noted."""
+    enough = len(context.rows((name,))) >= _FEW
+    if not enough:
+        context.note(f"{metric}: left out for {name}, which fewer than {_FEW} rows have.")
+    return enough
+
+
+def _row(
+    context: Context, metric: str, features: Tensor, truth: Tensor, subset: tuple[str, ...] | None, target: str
+) -> Iterator[Row]:
+    if len(features) < _FEW:
+        context.note(f"{metric}: left out for {target} from {label(subset or ())}, which fewer than {_FEW} rows have.")
+        return
     few = min(len(features), len(truth)) <= features.shape[1]
     note = "fewer data than features: the covariance is singular" if few else None
     distance = feature_distance(features, truth)
-    return make_row(metric, distance, subset or (), target, n=len(features), n_real=len(truth), note=note)
+    yield make_row(metric, distance, subset or (), target, n=len(features), n_real=len(truth), note=note)

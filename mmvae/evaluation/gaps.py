@@ -56,9 +56,9 @@ def inference_gaps(context: Context) -> Iterator[Row]:
       climbs, with the modality and KL weights of training.
     - ``closed_share``: (L(λ_T) - L(λ_0)) / (L(λ*) - L(λ_0)), the ratio of the means.
 
-    All bounds average over the same noise, which is not the noise that ascent climbed on: so differences are sharp, and
-    λ* does not look better than it is. Over at most 64 of the data points that importance is sampled for, drawn at
-    random.
+    All bounds of a row average over the same noise, which is not the noise that ascent climbed on: so differences are
+    sharp, and λ* does not look better than it is. Each row has noise of its own, so that standard errors have it in
+    them. Over at most 64 of the data points that importance is sampled for, drawn at random.
 
     Source: Cremer et al. 2018, "Inference suboptimality in variational autoencoders".
     """
@@ -91,9 +91,7 @@ def _gaps(context: Context, model: Refinable, subset: tuple[str, ...], rows: Int
         raise Unavailable(f"the posterior of {type(model).__name__} is a point mass, which has no density")
     ascent = Gradient(_STEPS, seed=context.derived_seed("gaps", "climbed"))
     best = Gaussian.of(ascent(model, batch, posterior).distribution)
-    latent_dim = best.loc.shape[-1]
-    generator = torch.Generator().manual_seed(context.derived_seed("gaps", "measured"))
-    noise = balanced_noise(max(_DRAWS, 2 * latent_dim), latent_dim, generator, best.loc)
+    noise = _noise_of_rows(context.derived_seed("gaps", "measured"), best.loc)
     bound = Bound(model, batch)
     optimum, own = (bound.at(q, noise) for q in (best, Gaussian.of(posterior)))
     note = None if _is_gaussian(posterior) else _MATCHED
@@ -102,7 +100,8 @@ def _gaps(context: Context, model: Refinable, subset: tuple[str, ...], rows: Int
     context.reseed("gaps", "weights", subset)
     weights = _log_weights(model, batch, best, context.num_samples).double()
     likelihood = weights.logsumexp(0) - math.log(context.num_samples)
-    extras = diagnostics(effective_sample_size(weights), pareto_k(weights), context.num_samples)
+    found = effective_sample_size(weights).cpu(), pareto_k(weights).cpu()
+    extras = diagnostics(context, "approximation_gap", subset, *found)
     yield mean_row("approximation_gap", (likelihood - optimum).cpu(), subset, **extras)
 
     if isinstance(model, RefinesItself) and set(subset) == set(model.names):
@@ -110,7 +109,7 @@ def _gaps(context: Context, model: Refinable, subset: tuple[str, ...], rows: Int
 
 
 def _own_refinement(
-    context: Context, model: RefinesItself, batch: Batch, noise: Float[Tensor, "K 1 D"], optimum: Float[Tensor, "N"]
+    context: Context, model: RefinesItself, batch: Batch, noise: Float[Tensor, "K N D"], optimum: Float[Tensor, "N"]
 ) -> Iterator[Row]:
     """The rows of a model that refines, given all modalities."""
     climbed, path = model.refinement_path(batch, model.num_steps)
@@ -131,6 +130,14 @@ def _own_refinement(
     share = float(gain.mean()) / whole
     error = mean_and_error(gain - share * gap)[1] / whole  # of a ratio of means, to first order
     yield make_row("closed_share", share, batch.names, stderr=error, n=len(gap))
+
+
+def _noise_of_rows(seed: int, loc: Float[Tensor, "N D"]) -> Float[Tensor, "K N D"]:
+    """Balanced noise for each row by itself. Noise that rows shared would not average out over them, unseen by the
+    spread between rows."""
+    generator = torch.Generator().manual_seed(seed)
+    count = max(_DRAWS, 2 * loc.shape[-1])
+    return torch.cat([balanced_noise(count, loc.shape[-1], generator, loc) for _ in loc], 1)
 
 
 def _log_weights(model: Refinable, batch: Batch, q: Gaussian, num_samples: int) -> Float[Tensor, "K N"]:

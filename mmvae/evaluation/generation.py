@@ -27,10 +27,12 @@ class Reading:
     Attributes:
         predicted: the class, int64 ``[n]`` on the CPU.
         features: its penultimate layer, ``[n, F]`` on the CPU, or ``None`` if the classifier shows none.
+        num_classes: how many it tells apart; two for a single logit.
     """
 
     predicted: Int64[Tensor, "n"]
     features: Float[Tensor, "n F"] | None
+    num_classes: int
 
 
 def generated(context: Context, subset: tuple[str, ...] | None) -> Iterator[dict[str, Tensor]]:
@@ -46,13 +48,19 @@ def generated(context: Context, subset: tuple[str, ...] | None) -> Iterator[dict
         prior = prior_of(context)
         for number, start in enumerate(range(0, context.prior_samples, _PRIOR_BLOCK)):
             context.reseed("prior", number)
-            yield prior.sample(min(_PRIOR_BLOCK, context.prior_samples - start))
+            size = min(_PRIOR_BLOCK, context.prior_samples - start)
+            if context.data.covariates:  # those of the data, in turn
+                rows = torch.arange(start, start + size) % context.data.size
+                yield prior.sample(size, covariates=context.covariates_of(rows))
+            else:
+                yield prior.sample(size)
         return
     model, found = generator_of(context), context.inferred(subset)
     for places in torch.arange(len(found.rows)).split(context.batch_size):
         codes = None if found.codes is None else found.codes[places].to(context.device)
         at_draw = point_mass(found.draw[places].to(context.device))
-        yield model.generate(Latents(at_draw, subset, codes=codes))
+        covariates = context.covariates_of(found.rows[places])
+        yield model.generate(Latents(at_draw, subset, codes=codes, covariates=covariates))
 
 
 def generator_of(context: Context) -> Generates:
@@ -103,14 +111,16 @@ def real(context: Context, name: str) -> Iterator[dict[str, Tensor]]:
 def _read(classifiers: Mapping[str, nn.Module], batches: Iterator[dict[str, Tensor]]) -> dict[str, Reading]:
     predicted: dict[str, list[Tensor]] = {name: [] for name in classifiers}
     features: dict[str, list[Tensor]] = {name: [] for name in classifiers}
+    widths: dict[str, int] = {}
     for batch in batches:
         for name, classifier in classifiers.items():
             logits, shown = _judged(classifier, batch[name].to(device_of(classifier)))
-            predicted[name].append(logits.argmax(-1).cpu())
+            widths[name] = max(2, logits.shape[-1])
+            predicted[name].append((logits.argmax(-1) if logits.shape[-1] > 1 else (logits[:, 0] > 0).long()).cpu())
             if shown is not None:
                 features[name].append(shown.flatten(1).float().cpu())
     return {
-        name: Reading(torch.cat(predicted[name]), torch.cat(features[name]) if features[name] else None)
+        name: Reading(torch.cat(predicted[name]), torch.cat(features[name]) if features[name] else None, widths[name])
         for name in classifiers
     }
 

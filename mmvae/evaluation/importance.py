@@ -15,6 +15,10 @@ from mmvae.abilities import Weighs
 from mmvae.evaluation.context import Context
 from mmvae.evaluation.pareto import effective_sample_size, pareto_k, pareto_k_threshold
 from mmvae.evaluation.results import Row, Unavailable, make_row, mean_and_error
+from mmvae.subsets import label
+
+_ONE_DRAW = 2.0
+"""Effective sample size below which one draw decides the estimate of a row (half of K, where K is below four)."""
 
 _BLOCK = 128
 """Data points whose draws share one seed. It is no setting, since draws would depend on it."""
@@ -49,14 +53,16 @@ def elbo(context: Context) -> Iterator[Row]:
 def log_likelihood(context: Context) -> Iterator[Row]:
     """log p(x_S) in nats, per subset, by importance sampling from q(z|x_S); on average a lower bound.
 
-    Extras: ``ess``, the mean effective sample size; ``pareto_k``, the median over data points; ``pareto_k_high``, the
-    share of data points above the threshold for this K, whose estimates cannot be trusted.
+    Extras: ``ess``, the mean effective sample size; ``pareto_k``, the median over rows; ``pareto_k_high``, the share of
+    rows above the threshold for this K, whose estimates cannot be trusted. Rows whose weights are not finite count as 0
+    draws in ``ess`` and as an infinite ``pareto_k``; ``note`` says how many there are, and how many rows hang on a
+    single draw.
 
     Source: Burda et al. 2016, the bound L_K; Vehtari et al. 2024 for the diagnostics.
     """
     for subset in _subsets("log-likelihood", context):
         found = weigh(context, subset)
-        extras = diagnostics(found.effective, found.shape, context.num_samples)
+        extras = diagnostics(context, "log_likelihood", subset, found.effective, found.shape)
         yield mean_row("log_likelihood", found.log_likelihood, subset, **extras)
 
 
@@ -76,7 +82,7 @@ def conditional_log_likelihood(context: Context) -> Iterator[Row]:
             difference = whole.log_likelihood - part.log_likelihood[common]
             effective = torch.minimum(whole.effective, part.effective[common])
             shape = torch.maximum(whole.shape, part.shape[common])
-            extras = diagnostics(effective, shape, context.num_samples)
+            extras = diagnostics(context, "conditional_log_likelihood", subset, effective, shape, target)
             yield mean_row("conditional_log_likelihood", difference, subset, target, **extras)
 
 
@@ -132,10 +138,44 @@ def mean_row(
     return make_row(metric, mean, subset, target, stderr=error, n=len(values), **extras)
 
 
-def diagnostics(effective: Float[Tensor, "n"], shape: Float[Tensor, "n"], num_samples: int) -> dict[str, Any]:
-    """What is said beside an importance-weighted estimate, given effective sample sizes and Pareto k by data point."""
-    extras: dict[str, Any] = {"num_samples": num_samples, "ess": float(effective.mean())}
-    if bool(shape.isfinite().all()):
+def diagnostics(
+    context: Context,
+    metric: str,
+    subset: tuple[str, ...],
+    effective: Float[Tensor, "n"],
+    shape: Float[Tensor, "n"],
+    target: str = "",
+) -> dict[str, Any]:
+    """Extras of the row of an importance-weighted estimate, with a note on what to distrust.
+
+    The note is repeated among those of the evaluation if weights are not finite, or if half of the rows hang on one
+    draw each.
+
+    Args:
+        context: the evaluation, for K and for its notes.
+        metric: name of the row's metric.
+        subset: the modalities that inference looked at.
+        effective: effective sample size of each row, 0 where its weights are not finite.
+        shape: Pareto k of each row, NaN if K is too small for it.
+        target: the modality that the row is about, if any.
+    """
+    draws, rows = context.num_samples, len(effective)
+    extras: dict[str, Any] = {"num_samples": draws, "ess": float(effective.mean())}
+    warnings = []
+    if bool(shape.isnan().any()):
+        warnings.append(f"{draws} draws are too few for pareto_k; raise num_samples")
+    else:
         extras["pareto_k"] = float(shape.median())
-        extras["pareto_k_high"] = float((shape > pareto_k_threshold(num_samples)).double().mean())
+        extras["pareto_k_high"] = float((shape > pareto_k_threshold(draws)).double().mean())
+    broken = int((effective == 0).sum())
+    if broken:
+        warnings.append(f"{broken} of {rows} rows have weights that are not finite")
+    dominated = int(((effective > 0) & (effective < min(_ONE_DRAW, draws / 2))).sum())
+    if dominated:
+        warnings.append(f"effective sample size near 1 in {dominated} of {rows} rows, each of which hangs on one draw")
+    if warnings:
+        extras["note"] = "; ".join(warnings)
+    if broken or 2 * dominated >= rows:
+        where = f"{label(subset)} to {target}" if target else label(subset)
+        context.note(f"{metric}, {where}: {extras['note']}.")
     return extras

@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mmvae.batch import Batch
-from mmvae.evaluation.context import class_labels
+from mmvae.evaluation.context import no_classes
+from mmvae.labels import Classes, class_numbers
 from mmvae.likelihoods import Categorical, Normal, as_likelihood
 from mmvae.modality import Modality
 from mmvae.networks import default_encoder
@@ -115,6 +116,7 @@ def train_classifiers(
     learning_rate: float = 1e-3,
     seed: int = 0,
     num_classes: int | None = None,
+    classes: Classes | None = None,
     device: torch.device | str = "cpu",
     cache: str | Path | None = None,
 ) -> dict[str, Classifier]:
@@ -123,13 +125,15 @@ def train_classifiers(
     The classifiers do not depend on one another, nor on which of them are found in the cache.
 
     Args:
-        data: labelled training data; classes are integers from 0 on.
+        data: labelled training data; classes are integers from 0 on, or names. Rows without a class are left out.
         modalities: which to train for, with the shapes and likelihoods of the model.
         steps: of Adam, with a learning rate that falls to zero along a half cosine.
         batch_size: data points of a step; each classifier learns from those that have its modality.
         learning_rate: at the start.
         seed: of the initial weights and the order of the data.
         num_classes: how many there are; by default one more than the largest label among 2048 data points.
+        classes: names of the classes in the order of their numbers, where labels are names; by default those that occur
+            among 2048 data points.
         device: to train on, and where the classifiers stay.
         cache: a folder in which trained classifiers are kept, by a hash of the data and of the settings.
 
@@ -150,15 +154,17 @@ def train_classifiers(
     """
     source, training = as_source(data), _Training(steps, batch_size, learning_rate, seed)
     probe = _probe(source)
-    labels = class_labels(probe)
-    if labels is None or int(labels.min()) < 0:
-        raise ValueError("classifiers: the data needs labels that are classes, one integer from 0 on per data point.")
-    classes = int(labels.max()) + 1 if num_classes is None else num_classes
+    classes = probe.classes if classes is None else classes
+    probe = probe.in_classes(classes)
+    labels = class_numbers(probe.labels)
+    if labels is None:
+        raise ValueError(f"classifiers: the training data {no_classes(probe.labels)}.")
+    count = int(labels.max()) + 1 if num_classes is None else num_classes
     wanted = [each for each in modalities if each.name in probe.names and bool(probe.observed[each.name].any())]
     trained, keys, missing = {}, {}, {}
     again = source.batch(_evenly(len(source)))
     for modality in wanted:
-        built = _sizes(modality, classes)
+        built = _sizes(modality, count)
         settings = {"built": {**asdict(built), "shape": list(built.shape)}, "training": asdict(training)}
         keys[modality.name] = _cache_key(settings, len(source), probe, again, modality.name)
         with torch.random.fork_rng(devices=[]):
@@ -171,14 +177,20 @@ def train_classifiers(
             missing[modality.name] = _scaled(classifier, probe, modality.name).to(device)
         trained[modality.name] = classifier.to(device).eval()
     if missing:
-        _fit(missing, source, training, torch.device(device))
+        _fit(missing, source, training, torch.device(device), classes)
         for name, classifier in missing.items():
             if cache is not None:
                 _write_cached(Path(cache), name, keys[name], classifier.state_dict())
     return trained
 
 
-def _fit(classifiers: Mapping[str, nn.Module], source: Source, training: _Training, device: torch.device) -> None:
+def _fit(
+    classifiers: Mapping[str, nn.Module],
+    source: Source,
+    training: _Training,
+    device: torch.device,
+    classes: Classes | None,
+) -> None:
     """Trains in place; every classifier has its own loss, so that they may share an optimiser."""
     for classifier in classifiers.values():
         classifier.train()
@@ -187,7 +199,7 @@ def _fit(classifiers: Mapping[str, nn.Module], source: Source, training: _Traini
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.steps)
     with torch.enable_grad():
         for rows in _orders(len(source), training):
-            batch = source.batch(rows).to(device)
+            batch = source.batch(rows).in_classes(classes).to(device)
             optimiser.zero_grad()
             for loss in _losses(classifiers, batch):
                 loss.backward()
@@ -198,13 +210,16 @@ def _fit(classifiers: Mapping[str, nn.Module], source: Source, training: _Traini
 
 
 def _losses(classifiers: Mapping[str, nn.Module], batch: Batch) -> Iterable[Tensor]:
-    assert batch.labels is not None  # train_classifiers has made sure
+    labels = class_numbers(batch.labels)
+    if labels is None:  # none of these rows has a class
+        return
+    labels = labels.to(batch.device)
     for name, classifier in classifiers.items():
         if name in batch.names:
-            seen = batch.observed[name]
+            seen = batch.observed[name] & (labels >= 0)
             if bool(seen.any()):
                 logits = classifier(batch.data[name][seen])
-                yield nn.functional.cross_entropy(logits, batch.labels[seen].to(torch.int64))
+                yield nn.functional.cross_entropy(logits, labels[seen])
 
 
 def _orders(size: int, training: _Training) -> Iterable[Tensor]:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmvae.files import reading
+from mmvae.literal import as_cell, without_markup
 from mmvae.storage import read_json, write_json, write_text
 from mmvae.subsets import label
 
@@ -25,6 +26,8 @@ Row = dict[str, Any]
 
 KEYS = ("metric", "given", "target", "value")
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_WORDS = ("metric", "given", "target", "note")
+"""Columns that hold no numbers: a modality may be called "nan"."""
 
 
 OBSERVED = "observed"
@@ -39,6 +42,14 @@ class OtherKind(Unavailable):
     """Raised by a metric that is about models of another kind; a note only where the metric was asked for by name."""
 
 
+def words_of(error: Exception) -> str:
+    """Return what an error says as one sentence, with the kind of error where its words are not written for users."""
+    words = " ".join(str(error).split())
+    if not words or not isinstance(error, ValueError | TypeError):
+        words = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    return words if words.endswith((".", "!", "?")) else f"{words}."
+
+
 def make_row(
     metric: str, value: float, given: str | Sequence[str] = "", target: str = "", **extras: float | str | None
 ) -> Row:
@@ -50,7 +61,7 @@ def make_row(
         given: the subset that inference looked at, as names or as a label.
         target: the modality that the number is about.
         **extras: further columns: ``n`` (how many data points), ``stderr`` (standard error), ``note``, ... Those that
-            are ``None`` or not finite are left out.
+            are ``None`` or NaN are left out; an infinite one says something and stays.
     """
     row: Row = {
         "metric": metric,
@@ -59,7 +70,7 @@ def make_row(
         "value": float(value),
     }
     kept = {key: extra for key, extra in extras.items() if extra is not None}
-    return row | {k: v for k, v in kept.items() if isinstance(v, str) or math.isfinite(v)}
+    return row | {k: v for k, v in kept.items() if isinstance(v, str) or not math.isnan(v)}
 
 
 def mean_and_error(values: Float[Tensor, "n"]) -> tuple[float, float]:
@@ -68,6 +79,21 @@ def mean_and_error(values: Float[Tensor, "n"]) -> tuple[float, float]:
     if len(values) < 2:
         return float(values.mean()), math.nan
     return float(values.mean()), float(values.std()) / math.sqrt(len(values))
+
+
+def share_error(share: float, n: int) -> float:
+    """The standard error of a share of n rows.
+
+    A share of 0 or 1 is not certain: its error is computed with two further rows on each side, as in the interval of
+    Agresti and Coull 1998.
+
+    Args:
+        share: between 0 and 1.
+        n: rows, at least 1.
+    """
+    if share in (0.0, 1.0):
+        share, n = (n * share + 2) / (n + 4), n + 4
+    return math.sqrt(share * (1 - share) / n)
 
 
 @dataclass(frozen=True)
@@ -129,7 +155,7 @@ class Evaluation:
         """The rows as a table for the terminal (``rich.print(evaluation.table())``), the notes below it."""
         from rich.table import Table
 
-        table = Table(caption="\n".join(self.notes) or None, caption_justify="left")
+        table = Table(caption=without_markup("\n".join(self.notes)) or None, caption_justify="left")
         for heading in ("metric", "given", "target"):
             table.add_column(heading, overflow="fold")
         for heading in ("value", "stderr", "n"):  # a number that is cut is no number
@@ -138,7 +164,7 @@ class Evaluation:
         for row in self.rows:
             extras = [f"{key} {_shown(row[key])}" for key in row if key not in (*KEYS, "stderr", "n")]
             cells = [_shown(row.get(key, "")) for key in (*KEYS, "stderr", "n")]
-            table.add_row(*cells, ", ".join(extras))
+            table.add_row(*map(without_markup, (*cells, ", ".join(extras))))
         return table
 
     def __rich__(self) -> Table:
@@ -180,11 +206,11 @@ def members(given: str | Iterable[str]) -> frozenset[str]:
 
 
 def as_csv(columns: Sequence[str], rows: Iterable[Row]) -> str:
-    """Rows as comma-separated values under a heading; what a row lacks is left empty."""
+    """Rows as comma-separated values under a heading; what a row lacks is left empty, and no text is a formula."""
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer.writerow({column: as_cell(column) for column in columns})
+    writer.writerows({column: as_cell(value) for column, value in row.items()} for row in rows)
     return file.getvalue()
 
 
@@ -204,7 +230,7 @@ def _encoded(row: Row) -> Row:
 
 
 def _decoded(row: Row) -> Row:
-    return row | {"value": _NON_FINITE.get(row["value"], row["value"])}
+    return {k: _NON_FINITE.get(v, v) if isinstance(v, str) and k not in _WORDS else v for k, v in row.items()}
 
 
 def _checked(row: Row) -> Row:

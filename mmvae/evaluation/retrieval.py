@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from mmvae.evaluation.context import Context
+from mmvae.evaluation.context import Context, Inferred
 from mmvae.evaluation.results import Row, Unavailable, make_row, mean_and_error
 
 _KS, _EPISODE_KS = (1, 5, 10), (1, 3)
@@ -35,17 +35,18 @@ def retrieval(context: Context) -> Iterator[Row]:
 
     Extra: ``chance``, what a gallery in random order gives.
     """
-    if context.labels is None:
-        raise Unavailable("the data has no class labels (one integer for each data point)")
+    labels = context.labels
+    if len(labels[labels >= 0].unique()) < 2:
+        raise Unavailable("the data is of a single class, of which every answer is right")
     for source, target in context.each("retrieval", list(permutations(context.alone(), 2))):
-        queries, gallery = context.inferred((source,)), context.inferred((target,))
-        asked, offered = context.labels[queries.rows], context.labels[gallery.rows]
+        queries, asked = _of_known_class(context.inferred((source,)), labels)
+        gallery, offered = _of_known_class(context.inferred((target,)), labels)
         if not bool(torch.isin(asked, offered).any()):
             context.note(f"retrieval: left out from {source} to {target}, which have no class in common.")
             continue
         seed = context.derived_seed("retrieval", source, target)
-        found = retrieve(queries.pooled, asked, gallery.pooled, offered)
-        found |= retrieve_in_episodes(queries.pooled, asked, gallery.pooled, offered, seed=seed)
+        found = retrieve(queries, asked, gallery, offered)
+        found |= retrieve_in_episodes(queries, asked, gallery, offered, seed=seed)
         chance = _chance(asked, offered)
         for name, values in found.items():
             mean, error = mean_and_error(values[values.isfinite()])
@@ -128,6 +129,12 @@ def retrieve_in_episodes(
 def cosines(queries: Float[Tensor, "Q D"], gallery: Float[Tensor, "G D"]) -> Float64[Tensor, "Q G"]:
     """The cosine of each query and each item, 0 where a vector is zero; rounded, so that ties are ties."""
     return (_directions(queries) @ _directions(gallery).mT).round(decimals=_DECIMALS)
+
+
+def _of_known_class(latents: Inferred, labels: Int64[Tensor, "N"]) -> tuple[Float64[Tensor, "n D"], Int64[Tensor, "n"]]:
+    """The vectors whose class is known, and their classes."""
+    classes = labels[latents.rows]
+    return latents.pooled[classes >= 0], classes[classes >= 0]
 
 
 def _directions(vectors: Tensor) -> Float64[Tensor, "N D"]:

@@ -15,7 +15,7 @@ from mmvae.batch import Batch
 from mmvae.evaluation.active_units import active_units
 from mmvae.evaluation.canonical import canonical_correlation
 from mmvae.evaluation.coherence import classifier_accuracy, coherence, joint_coherence
-from mmvae.evaluation.context import Context, class_labels, device_of, gather, observed_names
+from mmvae.evaluation.context import Context, device_of, gather, observed_names, rows_with_any
 from mmvae.evaluation.cosine import cosine
 from mmvae.evaluation.frechet import frechet
 from mmvae.evaluation.gaps import inference_gaps
@@ -23,13 +23,15 @@ from mmvae.evaluation.importance import conditional_log_likelihood, elbo, log_li
 from mmvae.evaluation.judges import train_classifiers
 from mmvae.evaluation.linear_probe import linear_probe
 from mmvae.evaluation.registry import METRICS, Metric
-from mmvae.evaluation.results import Evaluation, OtherKind, Row, Unavailable
+from mmvae.evaluation.results import Evaluation, OtherKind, Row, Unavailable, words_of
 from mmvae.evaluation.retrieval import retrieval
 from mmvae.evaluation.students import students
 from mmvae.evaluation.transfer import transfer
 from mmvae.families import load
+from mmvae.labels import class_numbers, joined_classes
 from mmvae.modality import Modality
 from mmvae.modes import mode
+from mmvae.multimodal import MultimodalModel
 from mmvae.sources import Data, Source, as_source
 from mmvae.subsets import Subset, canonical, label, powerset
 
@@ -69,6 +71,7 @@ def evaluate(
     dataset: Data,
     metrics: Sequence[str | Metric] | None = None,
     *,
+    covariates: Mapping[str, Any] | None = None,
     train: Data | None = None,
     classifiers: Mapping[str, nn.Module] | None = None,
     subsets: Iterable[Subset] | None = None,
@@ -84,9 +87,9 @@ def evaluate(
     """How good a model's inference and generation are, as rows of numbers.
 
     A data point counts for a subset if it has every member of it; ``n`` says how many did. What the model or the data
-    does not allow is left out, and :attr:`Evaluation.notes` says why; what is about models of another kind, such as the
-    codebook of a model without one, is passed over unless it was asked for. The model, its mode and the state of random
-    number generators are as before afterwards.
+    does not allow is left out, and so is what fails; :attr:`Evaluation.notes` says why. What is about models of another
+    kind, such as the codebook of a model without one, is passed over unless it was asked for. The model, its mode and
+    the state of random number generators are as before afterwards.
 
     Args:
         model: any model of the library.
@@ -94,6 +97,7 @@ def evaluate(
             access is read once.
         metrics: names from :data:`METRICS`, or callables of your own from a :class:`Context` to rows. By default all
             but the :data:`COSTLY` ones, which ``[*METRICS]`` has too.
+        covariates: ``{name: numbers [N]}``, beside ``dataset`` in memory, for a model that has some.
         train: labelled training data, to fit linear probes and classifiers on.
         classifiers: ``{name: module}``, from data to logits, as judges of what is generated; a method ``features``
             gives their penultimate layer. By default they are trained on ``train``.
@@ -127,19 +131,22 @@ def evaluate(
         if size < 1:
             raise ValueError(f"{name}: expected at least 1, got {size}.")
     with _undisturbed(model, (classifiers or {}).values()), torch.no_grad(), _progress(progress) as bars:
-        data = gather(as_source(dataset), max_data, seed)
+        data = gather(as_source(dataset, covariates=covariates), max_data, seed)
         source = None if train is None else as_source(train)
         train_batch = None if source is None else gather(source, max_data, seed + 1)
+        data, train_batch = _numbered_alike(data, train_batch)
         names = observed_names(model, data)
         if not names:
             raise ValueError(f"data: holds none of the model's modalities, {', '.join(map(repr, model.names))}.")
+        if isinstance(model, MultimodalModel):  # at once, since a metric that fails later is but a note
+            data[rows_with_any(data, names)].restrict(names).conform(model.shapes, model.forms)
         wanted, notes = _subsets(subsets, tuple(model.names), names)
         order = torch.randperm(data.size, generator=torch.Generator().manual_seed(seed))
         weighed = torch.zeros(data.size, dtype=torch.bool)
         weighed[order[:likelihood_rows]] = True
 
         def judges() -> Mapping[str, nn.Module]:
-            return classifiers if classifiers is not None else _trained(model, source, train_batch, data, seed, cache)
+            return classifiers if classifiers is not None else _trained(context, source, seed, cache)
 
         context = Context(
             model,
@@ -152,6 +159,7 @@ def evaluate(
             prior_samples=max_data,
             seed=seed,
             batch_size=batch_size,
+            classifiers_learned=classifiers is None,
             inception_weights=None if inception_weights is None else Path(inception_weights),
             progress=bars,
         )
@@ -163,6 +171,8 @@ def evaluate(
             except Unavailable as reason:
                 if metrics is not None or not isinstance(reason, OtherKind):
                     context.note(f"{name}: left out, since {reason}.")
+            except Exception as error:  # one that fails must not cost the others
+                context.note(f"{name}: failed. {words_of(error)}")
     settings = {"model": type(model).__name__, "modalities": list(names), "seed": seed, **sizes}
     return Evaluation(rows, context.notes, settings | {"n": data.size})
 
@@ -174,7 +184,10 @@ def _metrics(metrics: Sequence[str | Metric] | None) -> dict[str, Metric]:
     chosen: dict[str, Metric] = {}
     for metric in [name for name in METRICS if name not in COSTLY] if metrics is None else metrics:
         if callable(metric):
-            chosen[getattr(metric, "__name__", type(metric).__name__)] = metric
+            name = getattr(metric, "__name__", type(metric).__name__)
+            if {**METRICS, **chosen}.get(name, metric) is not metric:
+                raise ValueError(f"metrics: two metrics are called {name!r}; rename the function of your own.")
+            chosen[name] = metric
         elif metric in METRICS:
             if metric in _JUDGED:
                 chosen.setdefault("classifier_accuracy", classifier_accuracy)
@@ -205,20 +218,31 @@ def default_subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
     return [subset for subset in subsets if len(subset) in (1, len(names) - 1, len(names))]
 
 
-def _trained(
-    model: Evaluated, source: Source | None, train: Batch | None, data: Batch, seed: int, cache: str | Path | None
-) -> Mapping[str, nn.Module]:
+def _trained(context: Context, source: Source | None, seed: int, cache: str | Path | None) -> Mapping[str, nn.Module]:
     """Classifiers trained on the training data; none, if it has no classes, or nobody says what the data are."""
-    if source is None or train is None or not isinstance(model, Describes):
+    if source is None or context.train is None or not isinstance(context.model, Describes):
         return {}
-    modalities = [each for each in model.modalities if isinstance(each, Modality)]
-    known = [labels for labels in (class_labels(train), class_labels(data)) if labels is not None]
-    if class_labels(train) is None:
+    try:
+        found = context.train_labels
+    except Unavailable:
         return {}
-    num_classes = int(torch.cat(known).max()) + 1
-    return train_classifiers(
-        source, modalities, seed=seed, num_classes=num_classes, device=device_of(model), cache=cache
-    )
+    modalities = [each for each in context.model.modalities if isinstance(each, Modality)]
+    others = class_numbers(context.data.labels)
+    num_classes = 1 + max(int(labels.max()) for labels in (found, others) if labels is not None)
+    options: dict[str, Any] = {"num_classes": num_classes, "classes": context.train.classes, "cache": cache}
+    return train_classifiers(source, modalities, seed=seed, device=context.device, **options)
+
+
+def _numbered_alike(data: Batch, train: Batch | None) -> tuple[Batch, Batch | None]:
+    """The two with one numbering of classes that are named.
+
+    Raises:
+        ValueError: if the labels of one are names and those of the other numbers.
+    """
+    if train is None or train.labels is None or data.labels is None:
+        return data, train
+    classes = joined_classes([data.classes, train.classes])
+    return data.in_classes(classes), train.in_classes(classes)
 
 
 @contextmanager

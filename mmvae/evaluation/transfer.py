@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmvae.evaluation.context import Context, Inferred, mean_over_steps
 from mmvae.evaluation.linear_probe import fit_logistic, labels_for_probe
-from mmvae.evaluation.results import Row, Unavailable, make_row
+from mmvae.evaluation.results import Row, Unavailable, make_row, share_error
 
 _VALIDATION = 0.2
 """The share of the training data on which a head's settings are chosen."""
@@ -56,13 +56,12 @@ class Transfer:
     def rows(self) -> Iterator[Row]:
         """Rows of an evaluation: ``transfer`` by pair; ``transfer_mean`` and ``transfer_ratio``, means over pairs."""
         for (source, target), value in self.accuracy.items():
-            error = math.sqrt(value * (1 - value) / self.n[target])
             yield make_row(
                 "transfer",
                 value,
                 (source,),
                 target,
-                stderr=error,
+                stderr=share_error(value, self.n[target]),
                 n=self.n[target],
                 n_train=self.n_train[source],
                 majority=self.majority[target],
@@ -95,11 +94,14 @@ def transfer(context: Context) -> Iterator[Row]:
     train, validation, test = {}, {}, {}
     for name in context.each("transfer", names):
         latents = context.inferred_train((name,))
-        whole, apart = labelled(latents, train_labels), held_out[latents.rows]
+        whole = labelled(latents, train_labels)
+        apart = held_out[latents.rows[train_labels[latents.rows] >= 0]]
         train[name], validation[name] = whole[(~apart).nonzero().flatten()], whole[apart.nonzero().flatten()]
         test[name] = labelled(context.inferred((name,)), labels)
         if len(train[name].labels.unique()) < 2 or not len(validation[name]):
             raise Unavailable(f"the training data with {name} are of one class, or too few")
+        if not len(test[name]):
+            raise Unavailable(f"no data point with {name} has a known class")
     if len({each.features.shape[-1] for each in test.values()}) > 1:
         raise Unavailable("the latents of the modalities are of different widths, and no head reads them all")
     yield from transfer_matrix(train, validation, test, seed=context.seed).rows()
@@ -168,8 +170,10 @@ def few_of_each(labels: Int64[Tensor, "n"], per_class: int | None, seed: int) ->
 
 
 def labelled(latents: Inferred, labels: Int64[Tensor, "N"]) -> Labelled:
-    """Posterior means with the classes of their data points."""
-    return Labelled(latents.mean, labels[latents.rows], latents.there)
+    """Posterior means with the classes of their data points, where these are known."""
+    classes = labels[latents.rows]
+    known = classes >= 0
+    return Labelled(latents.mean[known], classes[known], latents.there[known])
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmvae.arguments import Remembers
+from mmvae.casting import narrowed
 
 
 class Steps(Remembers, nn.Module, ABC):
@@ -192,13 +193,14 @@ class CodeSteps(Steps):
             )
         if data.ndim != 2 or data.shape[1] == 0:
             raise ValueError(f"{name}: expected sequences of codes [N, T], got {tuple(data.shape)}.")
+        data = data.long()  # a narrow type may not hold the number it is compared with
         outside = (data < 0) | (data >= self.width)
         if bool(outside.any()):
             raise ValueError(
                 f"{name}: CodeSteps({self.width}) takes codes 0 to {self.width - 1}, got {data[outside][0].item()} "
                 f"({int(outside.sum())} such values)."
             )
-        return data.long()
+        return data
 
     def extra_repr(self) -> str:
         """How it prints."""
@@ -235,4 +237,4 @@ def _real(name: str, kind: str, data: Tensor) -> Tensor:
         raise TypeError(
             f"{name}: {kind} takes real numbers, got {data.dtype}; convert, for images with x.float() / 255."
         )
-    return data.to(torch.float32)
+    return narrowed(name, data, torch.float32)

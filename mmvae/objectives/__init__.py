@@ -3,8 +3,10 @@
 from mmvae.objectives.alignment import AlignedELBO
 from mmvae.objectives.base import Loss, Objective
 from mmvae.objectives.elbo import ELBO
+from mmvae.objectives.judging import Judge
 from mmvae.objectives.mixture_elbo import MixtureELBO
 from mmvae.objectives.schedules import LinearWarmup
+from mmvae.objectives.stages import Stage
 from mmvae.objectives.stratified import StratifiedDReG, StratifiedELBO, StratifiedIWAE
 from mmvae.objectives.subset_elbo import SubsetELBO
 from mmvae.objectives.total_correlation import TotalCorrelation
@@ -12,10 +14,12 @@ from mmvae.objectives.total_correlation import TotalCorrelation
 __all__ = [
     "ELBO",
     "AlignedELBO",
+    "Judge",
     "LinearWarmup",
     "Loss",
     "MixtureELBO",
     "Objective",
+    "Stage",
     "StratifiedDReG",
     "StratifiedELBO",
     "StratifiedIWAE",

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from mmvae.arguments import Remembers
 from mmvae.batch import Batch
 from mmvae.distributions import MixtureOfExperts
+from mmvae.objectives.judging import BY_ELBO, BY_LOSS, Judge
+from mmvae.objectives.schedules import LinearWarmup, Weight
 from mmvae.posteriors import Experts, JointNetwork, JointPosterior
 
 
@@ -61,11 +63,38 @@ class Loss:
 
 
 class Objective(Remembers, ABC):
-    """A training objective over the modalities of a model."""
+    """A training objective over the modalities of a model.
+
+    Attributes:
+        beta: Weight of the KL term.
+    """
+
+    beta: Weight = 1.0
 
     @abstractmethod
     def __call__(self, model: Trainable, batch: Batch) -> Loss:
         """The loss of a batch that conforms to the model."""
+
+    def judged_by(self, model: Trainable) -> Judge:
+        """What validation compares when a model is trained for this objective.
+
+        The ELBO, if the loss is made of plain ELBOs: all modality weights are 1, and so is beta at the end of its
+        schedule. Otherwise the loss itself, since the ELBO in nats is then not what training improves. The loss judges
+        models with a part that is frozen as a whole, too: if the decoders do not learn, the ELBO may not move.
+
+        Args:
+            model: To train; parts that do not learn require no gradients.
+        """
+        beta = self.beta.end if isinstance(self.beta, LinearWarmup) else self.beta
+        is_plain = all(weight == 1 for weight in (beta, *model.weights.values()))
+        parts = [list(part.parameters()) for part in model.children()] if isinstance(model, nn.Module) else []
+        is_whole = all(any(each.requires_grad for each in part) for part in parts if part)
+        return BY_ELBO if is_plain and is_whole else BY_LOSS
+
+    @property
+    def settled_after(self) -> float:
+        """Number of epochs after which no weight of this objective changes any more; validation uses these weights."""
+        return max((each.epochs for each in vars(self).values() if isinstance(each, LinearWarmup)), default=0.0)
 
     def refusal(self, posterior: JointPosterior) -> str | None:
         """Reason why this objective cannot train with a joint posterior, and what to pair instead; ``None`` if it can.

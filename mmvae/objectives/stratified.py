@@ -14,6 +14,7 @@ from mmvae.choices import check_count
 from mmvae.distributions.components import Components, as_mixture
 from mmvae.objectives.base import Loss, Trainable, joint_posterior, make_loss, untrained_experts, weighted_sum
 from mmvae.objectives.chunks import ChunkedObjective, ChunkSize, Scores
+from mmvae.objectives.judging import BY_ELBO, Judge
 from mmvae.objectives.schedules import Weight, checked, weight_at
 from mmvae.posteriors import Flow, JointPosterior
 
@@ -65,6 +66,11 @@ class _Stratified(ChunkedObjective):
             honest = self._bound(sum(log_p.values(), start=log_ratio))
             bounds[self.bound_name] = over_components(honest).mean()
         return make_loss(-maximised.mean(), batch, means, -over_components(log_ratio.mean(0)), **bounds)
+
+    def judged_by(self, model: Trainable) -> Judge:
+        """What validation compares: the importance-weighted bound in the place of the ELBO, where there is one."""
+        judge = super().judged_by(model)
+        return Judge(self.bound_name, "higher") if self.bound_name is not None and judge == BY_ELBO else judge
 
     def _density(self, posterior: Components) -> Components:
         return posterior

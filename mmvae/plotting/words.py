@@ -40,6 +40,9 @@ _METRICS = {
     "linear_probe_all": MetricName(
         "Linear probe", "Accuracy of a linear classifier that was fitted on posterior means.", 1
     ),
+    "linear_probe_protocol": MetricName(
+        "Linear probe (protocol)", "With few labels, on latents that are not standardised: the published protocol.", 1
+    ),
     "cosine": MetricName(
         "Cosine", "Similarity of the posterior mean to that from all modalities of the same datum.", 1
     ),

@@ -3,7 +3,7 @@
 from mmvae.posteriors.base import Fusion, JointPosterior
 from mmvae.posteriors.corrected_product import CorrectedProduct
 from mmvae.posteriors.experts import Experts, UnimodalExperts
-from mmvae.posteriors.flow import Flow
+from mmvae.posteriors.flow_posterior import Flow
 from mmvae.posteriors.joint_encoder import JointEncoder
 from mmvae.posteriors.joint_network import JointNetwork, Reading
 from mmvae.posteriors.joint_product import JointProduct

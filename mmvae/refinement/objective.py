@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmvae.batch import Batch
 from mmvae.choices import check_choice
 from mmvae.distributions import divergence
 from mmvae.objectives.base import Loss, Objective, Trainable, make_loss
+from mmvae.objectives.judging import Judge
 from mmvae.objectives.schedules import Weight, checked, weight_at
 from mmvae.posteriors import Experts, JointNetwork, JointPosterior
 from mmvae.refinement.amortized import Path, unroll
@@ -126,6 +127,14 @@ class RefinedELBO(Objective):
             log_p, kl = path.slopes[0].terms
             others["initial_elbo"] = (sum(log_p.values(), start=-kl)).mean()
         return make_loss(total, batch, terms.log_likelihoods, terms.kl, **others)
+
+    def judged_by(self, model: Trainable) -> Judge:
+        """What validation compares: the alignment where the unimodal posteriors learn alone, as in a second stage."""
+        students, usual = model.experts, super().judged_by(model)
+        if not isinstance(model, nn.Module) or not isinstance(students, nn.Module):
+            return usual
+        learning = {id(each) for each in model.parameters() if each.requires_grad}
+        return Judge("alignment", "lower") if learning <= {id(each) for each in students.parameters()} else usual
 
     def capture_obstacle(self, batch: Batch) -> str | None:
         """Of a batch that may lack something, each row must be looked at."""

@@ -53,7 +53,24 @@ class InferenceContract(ABC):
         """A model with the same weights at each call, in evaluation mode."""
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            return self.build().eval()
+            return self._knowing(self.build().eval())
+
+    def make_covariates(self) -> dict[str, float]:
+        """A value of each covariate, for models that have some; tests that say nothing else take it for every row."""
+        return {}
+
+    def _knowing(self, model: Any) -> Any:
+        """The model with these covariates wherever a test passes data without them."""
+        known = self.make_covariates()
+        if known:
+            prepare = model.prepare
+
+            def with_known(data: Any, observed: Any = None, covariates: Any = None) -> Batch:
+                there = data.covariates if isinstance(data, Batch) else {}
+                return prepare(data, observed, {**known, **there, **(covariates or {})})
+
+            model.prepare = with_known
+        return model
 
     def make_observed(self) -> dict[str, Tensor]:
         """A mask for six rows, each of which has something."""

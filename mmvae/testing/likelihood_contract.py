@@ -27,7 +27,9 @@ class LikelihoodContract(ABC):
     shape: tuple[int, ...] = (2, 3)
     """Of one datum in the tests."""
     normalised: bool = True
-    """False for a score that is no density."""
+    """False for a score that is not a density."""
+    reach: float = 30.0
+    """Size of the largest decoder outputs that must be scored as exactly in float32 as in float64."""
 
     @abstractmethod
     def make_likelihood(self) -> Likelihood:
@@ -82,6 +84,52 @@ class LikelihoodContract(ABC):
         values = values.reshape(-1, *(1,) * dims).expand(-1, *distribution.batch_shape, *distribution.event_shape)
         total = distribution.log_prob(values.to(likelihood.data_dtype)).double().exp().sum(0) * volume
         torch.testing.assert_close(total, torch.ones_like(total), atol=2e-3, rtol=0)
+
+    def make_wide_parameters(self, size: int) -> Tensor:
+        """Decoder output of sizes from :attr:`reach` / 1000 to :attr:`reach`, ``[size, *parameter_shape]``."""
+        shape = self.make_likelihood().parameter_shape(self.shape)
+        generator = torch.Generator().manual_seed(3)
+        sizes = self.reach * 10 ** (-3 * torch.rand(size, *shape, generator=generator))
+        return sizes * torch.randint(0, 2, sizes.shape, generator=generator).mul(2).sub(1)
+
+    def test_float32_scores_as_float64_does(self) -> None:
+        """Log-densities within 1e-3 of their size of those in float64, and gradients too, for decoder outputs of any
+        size up to :attr:`reach`."""
+        likelihood, size = self.make_likelihood(), 64
+        data = likelihood.conform("x", self.make_data(size))
+        narrow = self.make_wide_parameters(size).requires_grad_()
+        wide = narrow.detach().double().requires_grad_()
+        found = likelihood(narrow).log_prob(data)
+        exact = copy.deepcopy(likelihood).double()(wide).log_prob(data.double() if data.is_floating_point() else data)
+        assert exact.dtype == torch.float64
+        torch.testing.assert_close(found.double(), exact, rtol=1e-3, atol=1e-4)
+        found.sum().backward()
+        exact.sum().backward()
+        assert narrow.grad is not None
+        assert wide.grad is not None
+        torch.testing.assert_close(narrow.grad.double(), wide.grad, rtol=1e-3, atol=1e-4)
+
+    def test_half_precision_ends_where_densities_begin(self) -> None:
+        """Under autocast, and from a decoder's output of bfloat16, densities are those of the same numbers in
+        float32."""
+        likelihood = self.make_likelihood()
+        parameters = self.make_parameters(16).bfloat16()
+        data = likelihood.conform("x", self.make_data(16))
+        expected = likelihood(parameters.float()).log_prob(data)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = likelihood(parameters).log_prob(data)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+    def test_large_events_are_summed_without_loss(self) -> None:
+        """The log-density of an event of 120,000 numbers is the sum of theirs, to 1e-5 of its size."""
+        likelihood, size = self.make_likelihood(), 20_000
+        data, parameters = likelihood.conform("x", self.make_data(size)), self.make_parameters(size)
+        each, event = likelihood(parameters), likelihood(parameters)
+        event = event.to_event(len(event.batch_shape))
+        with torch.no_grad():
+            parts, whole = each.log_prob(data).double(), event.log_prob(data).double()
+        assert float((whole - parts.sum()).abs()) < 1e-5 * float(parts.abs().sum())
 
     def test_gradients_reach_parameters(self) -> None:
         """The log-density is differentiable in the decoder's output and in the likelihood's own parameters."""

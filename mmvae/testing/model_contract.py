@@ -76,7 +76,7 @@ class ModelContract(InferenceContract):
     # Inference.
 
     def test_latents_have_the_shapes_of_the_contract(self) -> None:
-        """A latent of ``latent_dim`` numbers with positive scales, from every subset in any order."""
+        """A latent of ``latent_dim`` columns with positive scales, from every subset in any order."""
         model, data = self.make(), self.make_data()
         for subset in powerset(model.names):
             latents = model.infer(data, subset)
@@ -90,6 +90,103 @@ class ModelContract(InferenceContract):
         numbers = super().numbers_of(model, data, observed)
         numbers.append(model.elbo(data, observed=observed))
         return [*numbers, model.log_likelihood(data, observed=observed, num_samples=5)]
+
+    def test_shared_and_private_latents_are_columns_of_the_whole(self) -> None:
+        """Their moments are those of the columns; without private latents the shared part is the whole."""
+        model, data = self.make(), self.make_data()
+        layout = model.layout
+        assert layout.size == model.latent_dim
+        latents = model.infer(data, model.names[:1])
+        assert tuple(latents.private) == tuple(layout.private)
+        for name, part in ((None, latents.shared), *latents.private.items()):
+            columns = layout.columns(name)
+            assert part.distribution.event_shape == (len(range(*columns.indices(layout.size))),)
+            torch.testing.assert_close(part.mean, latents.mean[:, columns])
+            torch.testing.assert_close(part.scale, latents.scale[:, columns])
+        if layout.is_shared:
+            assert latents.shared is latents
+
+    def test_decoders_read_the_shared_latents_and_their_own(self) -> None:
+        """A private column changes the data of its modality, and of no other."""
+        model = self.make()
+        z = torch.zeros(1, model.latent_dim)
+        known = self.make_covariates()
+        before = {name: each.mean for name, each in model.decode(z, covariates=known).items() if name != "codes"}
+        for owner in model.layout.private:
+            moved = z.clone()
+            moved[:, model.layout.columns(owner)] = 3.0
+            for name, each in model.decode(moved, tuple(before), known).items():
+                assert torch.equal(each.mean, before[name]) == (name != owner)
+
+    def test_private_latents_of_what_is_missing_follow_the_prior(self) -> None:
+        """Of a standard prior: zero mean and the prior's scale."""
+        model, data = self.make(), self.make_data()
+        for owner in model.layout.private:
+            others = [name for name in model.names if name != owner]
+            latents = model.infer(data, others).private[owner]
+            torch.testing.assert_close(latents.mean, torch.zeros_like(latents.mean))
+            standard = model.experts.family(0.0, 1.0).stddev
+            torch.testing.assert_close(latents.scale, standard.expand_as(latents.scale))
+
+    # Prior and covariates.
+
+    def test_draws_of_the_prior_match_its_density(self) -> None:
+        """The importance-weighted mean of a wide proposal over the prior's density is one, and draws score finitely."""
+        model = self.make()
+        prior = model.prior(model.covariates.encode(model.covariates.of_rows(1, {}, self.make_covariates())))
+        z = prior.sample(torch.Size((64,)))
+        assert z.shape[-1] == model.latent_dim
+        assert prior.log_prob(z).isfinite().all()
+        if model.latent_dim <= 4:
+            proposal = torch.distributions.StudentT(5.0, 0.0, 2.0)
+            points = proposal.sample((20_000, *prior.batch_shape, model.latent_dim))
+            with torch.no_grad():
+                ratio = (prior.log_prob(points) - proposal.log_prob(points).sum(-1)).double().exp()
+            assert (ratio.mean() - 1).abs() < 5 * ratio.std() / ratio.numel() ** 0.5 + 1e-3
+
+    def test_covariates_are_needed_and_remembered(self) -> None:
+        """Data without them is refused by name; latents remember them; generation changes with others."""
+        import pytest
+
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = self.build().eval()
+        known, data = self.make_covariates(), self.make_data()
+        assert set(known) == set(model.covariates.names)
+        latents = model.infer(data, covariates=known)
+        assert {name: float(value[0]) for name, value in latents.covariates.items()} == known
+        for name in known:
+            with pytest.raises(ValueError, match=f"covariates: {name!r} is missing"):
+                model.infer(data, covariates={other: known[other] for other in known if other != name})
+            other = {**known, name: 1.0 - known[name]}
+            assert not torch.equal(model.infer(data, covariates=other).mean, latents.mean)
+            assert not torch.equal(model.generate(latents, covariates=other)["real"], model.generate(latents)["real"])
+            mixed = {**known, name: torch.tensor([known[name], other[name]] * 3)}
+            both = model.infer(data, covariates=mixed).mean
+            torch.testing.assert_close(both[::2], latents.mean[::2])
+            torch.testing.assert_close(both[1::2], model.infer(data, covariates=other).mean[1::2])
+        with pytest.raises(ValueError, match="'flavour' is not a covariate"):
+            model.infer(data, covariates={**known, "flavour": 1.0})
+
+    def test_scores_are_those_of_the_program(self) -> None:
+        """log p(x_m | z), the prior's density, and their gradients: straight, and by the trace of the Pyro program."""
+        model, observed = self.make(), self.make_observed()
+        batch = model.prepare(self.make_data(), observed)
+        results = []
+        for traced in (False, True):
+            z = torch.linspace(-1, 1, 6 * model.latent_dim).reshape(6, -1).requires_grad_()
+            if traced:
+                trace = pyro.poutine.trace(pyro.poutine.condition(model.model, data={"z": z})).get_trace(batch)
+                trace.compute_log_prob()
+                scores = {name: trace.nodes[name]["log_prob"] for name in batch.names}
+                prior = trace.nodes["z"]["log_prob"]
+            else:
+                scores, prior = model.score(batch, z), model.prior(batch.context).log_prob(z)
+            total = sum(scores.values(), start=prior)
+            gradients = torch.autograd.grad(total.sum(), [z, *model.decoders.parameters()])
+            results.append([*scores.values(), prior, *gradients])
+        for straight, traced_value in zip(*results, strict=True):
+            torch.testing.assert_close(straight, traced_value)
 
     # Training.
 
@@ -114,13 +211,17 @@ class ModelContract(InferenceContract):
         for generated, shape in (
             (model.generate(latents), (6,)),
             (model.generate(latents, num_samples=2), (2, 6)),
-            (model.sample(4), (4,)),
+            (self._sampled(model, 4), (4,)),
         ):
             assert tuple(generated) == model.names
             for name, value in generated.items():
                 assert value.shape == (*shape, *data[name].shape[1:])
                 assert value.dtype == data[name].dtype
                 assert value.isfinite().all()
+
+    def _sampled(self, model: Any, num_samples: int) -> dict[str, Tensor]:
+        known = self.make_covariates()
+        return model.sample(num_samples, covariates=known) if known else model.sample(num_samples)
 
     # Bounds.
 
@@ -190,7 +291,7 @@ class ModelContract(InferenceContract):
             model.elbo(data)
             model.log_likelihood(data, num_samples=2)
             model.generate(latents)
-            model.sample(2)
+            self._sampled(model, 2)
             states.append(torch.rand(()))
         assert states[0] != states[1]
         assert [part.training for part in model.modules()] == modes

@@ -4,90 +4,84 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import Any
 
+from mmvae.literal import printable
 from mmvae.training.journal import Row
+from mmvae.training.run import Run
+from mmvae.training.watchers import Progress, StepWatcher
 
 _SECONDS_BETWEEN_DRAWINGS = 0.25
 
 
-class Display:
-    """A bar with epoch, loss and ELBO; where the output is no terminal, a line for each epoch instead.
+class Display(StepWatcher):
+    """A bar with epoch, loss and ELBO; where the output is not a terminal, a line for each epoch instead.
 
     Args:
-        shown: whether to show anything.
-        epochs: of the run.
-        steps: of an epoch.
+        epochs: Number of epochs of the run, in all stages.
+        steps: Number of steps of an epoch.
     """
 
-    def __init__(self, shown: bool, epochs: int, steps: int) -> None:
+    def __init__(self, epochs: int, steps: int) -> None:
+        from rich.console import Console
+
         self._epochs, self._steps = epochs, steps
         self._drawn = 0.0
-        self._console: Any = None
+        self._console = Console(stderr=True)
         self._bar: Any = None
         self._task: Any = None
         self._figures = ""
-        if not shown:
-            return
-        from rich.console import Console
+        self._stage: str | None = None
 
-        self._console = Console(stderr=True)
+    def begin(self, run: Run) -> None:
+        """Show the bar."""
         if self._console.is_terminal or self._console.is_jupyter:
-            self._bar, self._task = _bar(self._console, epochs * steps)
-
-    def __enter__(self) -> Display:
-        if self._bar is not None:
+            self._bar, self._task = _bar(self._console, self._epochs * self._steps)
             self._bar.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def step(self, epoch: int, step: int) -> None:
-        """Shows how far training has come; does nothing most of the time.
-
-        Args:
-            epoch: how many were completed.
-            step: how many of the next were completed.
-        """
+    def step(self, progress: Progress) -> None:
+        """Move the bar; do nothing most of the time."""
+        self._stage = progress.stage
+        if progress.means is not None:
+            self._figures = _figures(progress.means)
         if self._bar is None:
             return
         now = time.perf_counter()
         if now - self._drawn >= _SECONDS_BETWEEN_DRAWINGS:
             self._drawn = now
-            self._draw(epoch, step)
+            self._draw(progress.epoch, progress.step)
 
-    def figures(self, means: Mapping[str, float]) -> None:
-        """The figures to show from now on."""
-        self._figures = _figures(means)
-
-    def epoch(self, rows: Sequence[Row]) -> None:
-        """Shows the figures of an epoch that was completed, the validation last."""
+    def epoch(self, rows: Sequence[Row], model: Any) -> None:
+        """Show the figures of an epoch, those of validation last."""
         self._figures = "  ".join([_figures(rows[0]), *(f"{row['split']} {_figures(row, 1)}" for row in rows[1:])])
         epoch = rows[0]["epoch"]
         if self._bar is not None:
             self._draw(epoch, 0)
-        elif self._console is not None:
-            self.say(f"epoch {epoch}/{self._epochs}  {self._figures}  {rows[0]['seconds']:.1f} s")
+        else:
+            self.say(f"{self._named(epoch)}  {self._figures}  {rows[0]['seconds']:.1f} s")
+
+    def end(self, run: Run) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.stop()
 
     def say(self, text: str) -> None:
-        """A line of text."""
-        if self._console is not None:
-            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        """Print a line of text."""
+        self._console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
     def _draw(self, epoch: int, step: int) -> None:
         number = min(epoch + 1, self._epochs)
         self._bar.update(
             self._task,
             completed=epoch * self._steps + step,
-            description=f"epoch {number}/{self._epochs}",
+            description=self._named(number),
             figures=self._figures,
         )
         self._bar.refresh()
+
+    def _named(self, epoch: int) -> str:
+        stage = "" if self._stage is None else f"{self._stage}, "
+        return f"{stage}epoch {epoch}/{self._epochs}"
 
 
 def _figures(means: Mapping[str, Any], how_many: int = 2) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mmvae.modes import mode
+from mmvae.objectives import Judge
 from mmvae.sources import Data, InBlocks, InMemory, Placeable, Source, as_source
 from mmvae.streams import Streamed, as_stream
 from mmvae.training.checked import CheckedOnce, sound
@@ -22,18 +23,20 @@ from mmvae.training.checkpoint import Checkpoints
 from mmvae.training.display import Display
 from mmvae.training.engine import Engine, MakeOptimizer
 from mmvae.training.feed import Feed, RowFeed, split
-from mmvae.training.fingerprint import data_in_words, optimizer_in_words, schedule_in_words
+from mmvae.training.fingerprint import data_in_words, schedule_in_words
 from mmvae.training.folder import existing_run, start_run
-from mmvae.training.journal import Journal
+from mmvae.training.journal import MetricsFile, TensorBoard
 from mmvae.training.learning_rate import Schedule
 from mmvae.training.lock import RunLock
 from mmvae.training.loop import Loop
+from mmvae.training.plan import epochs_of, plan, settings_of
 from mmvae.training.randomness import derived_seed, randomness_kept, seed_generators
 from mmvae.training.run import Run
 from mmvae.training.settings import Acceleration, MatmulPrecision, Precision, Settings
 from mmvae.training.stream_feed import StreamFeed
 from mmvae.training.switches import Interrupts, environment, validated_distributions
 from mmvae.training.switches import matmul_precision as switched_matmul_precision
+from mmvae.training.watchers import Watchers, checked_watchers
 
 _NOISE = 0
 _SHARE_OF_GPU_MEMORY = 0.5
@@ -46,7 +49,8 @@ def fit(
     *,
     labels: Any = None,
     observed: Mapping[str, Any] | None = None,
-    epochs: int,
+    covariates: Mapping[str, Any] | None = None,
+    epochs: int | Mapping[str, int],
     batch_size: int = 128,
     lr: float = 1e-3,
     weight_decay: float = 0.0,
@@ -55,6 +59,7 @@ def fit(
     max_grad_norm: float | None = None,
     validation: Data | Streamed | DataLoader[Any] | float | None = None,
     patience: int | None = None,
+    select: str | Judge | None = None,
     restore_best: bool = True,
     seed: int = 0,
     out: str | Path | None = None,
@@ -66,6 +71,7 @@ def fit(
     acceleration: Acceleration = "auto",
     validate_args: bool = False,
     checkpoint_seconds: float = 600.0,
+    watch: Sequence[Any] = (),
     progress: bool = True,
 ) -> Run:
     """Trains a model.
@@ -76,8 +82,10 @@ def fit(
     With another number of processes, and as many rows a step in all, it continues on the same data with other draws.
 
     **Which weights.** With ``validation``, the model and ``model.safetensors`` hold the weights of the epoch of the
-    best validation score, otherwise the latest. The score is the ELBO; of classifiers the task's loss; of models that
-    have neither, their loss. The checkpoint always has the latest.
+    best validation score, otherwise the latest; the checkpoint always has the latest. The objective says what the
+    score is (:meth:`mmvae.objectives.Objective.judged_by`): the ELBO, or the loss where modality weights or beta lead
+    training elsewhere. Classifiers are judged by the loss of their task, other models by their loss. ``select`` names
+    another term.
 
     **Ctrl-C** takes effect after the current step: a checkpoint is written, the model gets its weights as above, and
     ``KeyboardInterrupt`` is raised, so that a script stops; catch it to go on with the model as it is. A second
@@ -96,7 +104,10 @@ def fit(
             Or a stream: an ``IterableDataset`` or a ``DataLoader``, with a length or in :class:`mmvae.data.Streamed`.
         labels: ``[N, ...]``, beside data in memory; for models that are trained on them.
         observed: ``{name: bool [N]}``, beside data in memory: what is missing.
-        epochs: how often to go through the data, in all; a run that is resumed does what is left of them.
+        covariates: ``{name: numbers [N]}``, beside data in memory, for a model that has some. Other data for
+            validation brings its own: pass a :class:`~mmvae.Batch`.
+        epochs: how often to go through the data, in all; a run that is resumed does what is left of them. Of a model
+            with stages, how often in each, or ``{stage: epochs}``; 0 skips a stage.
         batch_size: rows of a step, on each device, so that a step sees ``batch_size`` times the number of devices; a
             ``DataLoader`` has its own.
         lr: learning rate.
@@ -110,8 +121,10 @@ def fit(
         validation: other data, or the fraction of the data to hold out (chosen by the seed; not of a stream); looked
             at after each epoch, always with the same random draws.
         patience: stop when the validation score has not improved for this many epochs.
-        restore_best: with validation, keep the weights of its best score. The ELBO is in honest nats: where weights
-            of modalities or of the KL lead training elsewhere, ``False`` keeps the latest weights instead.
+        select: Term that validation compares: ``"loss"``, ``"elbo"``, ``"alignment"`` or another term of the loss, the
+            name of a modality (its log-likelihood), or a :class:`mmvae.objectives.Judge`, which also says whether
+            higher is better. The loss in validation is the one at the end of all schedules of its weights.
+        restore_best: with validation, keep the weights of its best score; ``False`` keeps the latest weights.
         seed: of the order of the data and of all draws.
         out: folder of the run.
         resume: continue the run in ``out``, if there is one.
@@ -128,6 +141,9 @@ def fit(
             loss with :func:`torch.compile`; ``"none"`` does neither. See the page "Fast training".
         validate_args: let Pyro check the arguments of all distributions; slower.
         checkpoint_seconds: write a checkpoint at least this often, besides the one after each epoch.
+        watch: Watchers, objects with methods ``begin(run)``, ``epoch(rows, model)`` and ``end(run)``, each optional;
+            see :class:`mmvae.training.Watcher` and the page "Watchers". ``epoch`` may return ``"stop"``. With several
+            processes, the main one calls them.
         progress: show a bar, or a line for each epoch where the output is no terminal.
 
     Returns:
@@ -137,6 +153,7 @@ def fit(
         ValueError: for data that does not fit the model, settings out of their range, or a folder that holds another
             run, files of another program, or the same run and ``resume`` is not set, or in which a run is under way;
             with ``acceleration="graph"``, if steps cannot be captured.
+        TypeError: for a watcher without any of the three methods.
         FloatingPointError: if the loss is no longer finite; names the epoch, the step and the term at fault. The last
             good checkpoint is kept.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
@@ -152,8 +169,9 @@ def fit(
         >>> [(row["epoch"], row["split"]) for row in run.metrics]
         [(1, 'train'), (1, 'validation'), (2, 'train'), (2, 'validation')]
     """
+    stages = plan(model, epochs, select)
     settings = Settings(
-        epochs=epochs,
+        epochs=epochs_of(stages),
         batch_size=batch_size,
         lr=lr,
         weight_decay=weight_decay,
@@ -171,21 +189,24 @@ def fit(
     )
     if patience is not None and validation is None:
         raise ValueError("patience: early stopping looks at validation data; pass validation=, a fraction or data.")
+    if select is not None and validation is None:
+        raise ValueError("select: it names what validation compares; pass validation=, a fraction or data.")
+    watch = checked_watchers(watch)
     if resume and out is None:
         raise ValueError("resume: there is nothing to resume from without the folder of the run; pass out=.")
     with contextlib.ExitStack() as stack:
         stack.enter_context(randomness_kept())
         if devices == 1:  # several processes find each other through the environment
             stack.enter_context(environment())
-        parts = _parts(data, observed, labels, validation, seed, model)
+        parts = _parts(data, observed, labels, covariates, validation, seed, model)
         engine = Engine(device, settings)
-        engine.setup(model, optimizer, schedule)
         folder = None if out is None else Path(out)
         state = None
         if folder is not None:
             stack.enter_context(_one_at_a_time(folder, engine))
             training = {**settings.fixed(), "devices": engine.world, **_sizes(*parts), **_facts(*parts)}
-            training["optimizer"] = optimizer_in_words(engine.optimizer)
+            make = functools.partial(engine.fresh_optimizer, model, optimizer)
+            training |= settings_of(model, stages, validation is not None, make)
             if schedule is not None:
                 training["schedule_factors"] = schedule_in_words(schedule)
             state = existing_run(folder, model, training, resume)
@@ -193,23 +214,37 @@ def fit(
             if engine.is_main and state is None:
                 start_run(folder, model, training)
             engine.barrier()
+        model.to(engine.device)
         checkpoints = Checkpoints(folder)
-        loop = Loop(model, engine, *_feeds(*parts, engine, settings, model), settings, checkpoints)
-        journal = Journal(folder if engine.is_main else None, [] if state is None else state["rows"])
-        stack.callback(journal.close)
-        display = stack.enter_context(Display(progress and engine.is_main, epochs, loop.steps))
+        feeds = _feeds(*parts, engine, settings, model)
+        all_epochs = sum(stage.epochs for stage in stages)
+        display = Display(all_epochs, feeds[0].steps) if progress and engine.is_main else None
+        say = _nothing if display is None else display.say
+        files = [] if folder is None else [MetricsFile(folder), TensorBoard(folder)]
+        shown = [] if display is None else [display]
+        kept = f"Training is kept in the last checkpoint: {checkpoints}."
+        watchers = Watchers([*files, *shown, *watch] if engine.is_main else [], engine.agreed, kept)
         stack.enter_context(validated_distributions(validate_args))
         stack.enter_context(switched_matmul_precision(matmul_precision))
-        engine.accelerate(display.say)
         stack.enter_context(mode(model, training=True))
         seed_generators(derived_seed(seed, _NOISE, engine.rank))
-        if state is not None:
-            loop.resume(state)
+
+        def set_up() -> None:
+            engine.setup(model, optimizer, schedule)
+            engine.accelerate(say)
+
+        loop = Loop(model, engine, set_up, stages, *feeds, settings, checkpoints)
+        stack.callback(loop.leave)
+        loop.start(state)
         advice = f"The last checkpoint: {checkpoints}. Start the script again, with resume=True, to go on from it."
         with engine.losses_named(advice):
-            loop.run(journal, display, stack.enter_context(Interrupts()))
+            run = loop.run(watchers, stack.enter_context(Interrupts()), say)
             engine.barrier()  # all that was written is there, for every process, when fit returns
-    return Run(model, folder, loop.rows, loop.best_epoch)
+    return run
+
+
+def _nothing(text: str) -> None:
+    """Takes a line for the user where none is shown."""
 
 
 @dataclass(frozen=True)
@@ -230,22 +265,23 @@ def _parts(
     data: Any,
     observed: Mapping[str, Any] | None,
     labels: Any,
+    covariates: Mapping[str, Any] | None,
     validation: Any,
     seed: int,
     model: Any,
 ) -> tuple[_Part, _Part | None]:
     """What is for training, and what for validation."""
     stream = as_stream(data)
-    if stream is not None and not (observed is None and labels is None):
-        raise TypeError("observed and labels go with tensors; a stream must yield its own, item by item.")
+    if stream is not None and not (observed is None and labels is None and covariates is None):
+        raise TypeError("observed, labels and covariates go with tensors; a stream must yield its own, item by item.")
     if isinstance(validation, float):
         if stream is not None:
             raise ValueError("validation: no fraction of a stream can be held out; pass other data.")
-        source = _prepared(as_source(data, observed, labels), model)
+        source = _prepared(as_source(data, observed, labels, covariates), model)
         rows, held_out = split(len(source), validation, seed)
         return _Chosen(source, rows), _Chosen(source, held_out)
     other = None if validation is None else as_stream(validation) or _all_of(as_source(validation), model)
-    return stream or _all_of(as_source(data, observed, labels), model), other
+    return stream or _all_of(as_source(data, observed, labels, covariates), model), other
 
 
 def _all_of(source: Source, model: Any) -> _Chosen:

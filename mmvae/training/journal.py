@@ -1,4 +1,4 @@
-"""What a run writes down after each epoch: rows of numbers, ``metrics.csv`` and TensorBoard."""
+"""The rows of metrics of a run, and the watchers that write them into its folder: ``metrics.csv`` and TensorBoard."""
 
 from __future__ import annotations
 
@@ -6,68 +6,103 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from mmvae.files import reading
+from mmvae.literal import as_cell, from_cell
 from mmvae.storage import write_text
 
 Row = dict[str, Any]
-"""``epoch`` (from 1), ``split`` ("train" or "validation"), ``loss``, one entry for each term, ``seconds``."""
+"""``epoch`` (from 1), ``split`` ("train" or "validation"), ``loss``, one entry for each term, ``seconds``.
+
+Of a model with stages also ``stage``, the name; epochs are counted through all stages.
+"""
+
+TEXTS = ("split", "stage")
+"""Columns of words; all others are numbers."""
 
 METRICS_FILE = "metrics.csv"
 TENSORBOARD_FOLDER = "tensorboard"
 
 
-def metrics_row(epoch: int, split: str, means: Mapping[str, float], seconds: float) -> Row:
+def metrics_row(epoch: int, split: str, stage: str | None, means: Mapping[str, float], seconds: float) -> Row:
     """A row of metrics from the means of an epoch, the loss among them."""
-    return {"epoch": epoch, "split": split, **means, "seconds": round(seconds, 3)}
+    staged = {} if stage is None else {"stage": stage}
+    return {"epoch": epoch, "split": split, **staged, **means, "seconds": round(seconds, 3)}
 
 
-class Journal:
-    """The rows of a run, on the disk too if there is a folder.
+@runtime_checkable
+class _HasMetrics(Protocol):
+    """A run."""
+
+    metrics: list[Row]
+
+
+class MetricsFile:
+    """Writes ``metrics.csv``, anew after each epoch.
 
     Args:
-        folder: of the run, or ``None``.
-        rows: of the epochs before, when a run is resumed; what a killed run wrote after them is taken back.
+        folder: Folder of the run.
     """
 
-    def __init__(self, folder: Path | None, rows: Sequence[Row] = ()) -> None:
-        self.rows: list[Row] = list(rows)
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._board: Any = None
-        if folder is None:
-            return
-        from torch.utils.tensorboard import SummaryWriter
+        self._rows: list[Row] = []
 
-        next_epoch = self.rows[-1]["epoch"] + 1 if self.rows else 1
-        self._board = SummaryWriter(str(folder / TENSORBOARD_FOLDER), purge_step=next_epoch)
+    def begin(self, run: _HasMetrics) -> None:
+        """Write the rows of the epochs before; rows that a killed run wrote after its last checkpoint go."""
+        self._rows = list(run.metrics)
         self._write()
 
-    def add(self, rows: Sequence[Row]) -> None:
-        """Takes in the rows of one epoch."""
-        self.rows.extend(rows)
-        if self._folder is None:
-            return
+    def epoch(self, rows: Sequence[Row], model: Any) -> None:
+        """Add the rows of an epoch."""
+        self._rows.extend(rows)
         self._write()
-        for row in rows:
-            for name, value in row.items():
-                if name not in ("epoch", "split"):
-                    self._board.add_scalar(f"{name}/{row['split']}", value, row["epoch"])
-        self._board.flush()
-
-    def close(self) -> None:
-        """Closes the files."""
-        if self._board is not None:
-            self._board.close()
 
     def _write(self) -> None:
-        assert self._folder is not None
-        names = dict.fromkeys(name for row in self.rows for name in row if name != "seconds")
+        names = dict.fromkeys(name for row in self._rows for name in row if name != "seconds")
         text = io.StringIO()
         writer = csv.DictWriter(text, [*names, "seconds"], restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
+        writer.writerow({name: as_cell(name) for name in writer.fieldnames})
+        for row in self._rows:
+            writer.writerow({name: as_cell(value) if isinstance(value, str) else value for name, value in row.items()})
         write_text(self._folder / METRICS_FILE, text.getvalue())
+
+
+class TensorBoard:
+    """Writes the rows for TensorBoard, each column as ``<name>/<split>``.
+
+    Args:
+        folder: Folder of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._board: Any = None
+
+    def begin(self, run: _HasMetrics) -> None:
+        """Open the event file; on a resumed run, replace what was written from the last completed epoch on."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        last = run.metrics[-1]["epoch"] if run.metrics else 1
+        self._board = SummaryWriter(str(self._folder / TENSORBOARD_FOLDER), purge_step=last)
+        # A run may have been killed after the checkpoint of its last epoch, before this watcher was called.
+        self._add([row for row in run.metrics if row["epoch"] == last])
+
+    def epoch(self, rows: Sequence[Row], model: Any) -> None:
+        """Add the rows of an epoch."""
+        self._add(rows)
+
+    def end(self, run: _HasMetrics) -> None:
+        """Close the event file."""
+        self._board.close()
+
+    def _add(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            for name, value in row.items():
+                if name not in ("epoch", *TEXTS):
+                    self._board.add_scalar(f"{name}/{row['split']}", value, row["epoch"])
+        self._board.flush()
 
 
 def read_metrics(path: Path) -> list[Row]:
@@ -85,5 +120,8 @@ def read_metrics(path: Path) -> list[Row]:
 
 
 def _parsed(row: Mapping[str, str]) -> Row:
-    numbers = {name: float(value) for name, value in row.items() if name not in ("epoch", "split") and value != ""}
-    return {"epoch": int(row["epoch"]), "split": row["split"], **numbers}
+    stage = {"stage": from_cell(row["stage"])} if "stage" in row else {}
+    numbers = {
+        from_cell(name): float(value) for name, value in row.items() if name not in ("epoch", *TEXTS) and value != ""
+    }
+    return {"epoch": int(row["epoch"]), "split": row["split"], **stage, **numbers}

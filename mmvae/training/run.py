@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mmvae.objectives.judging import Judge, usual_judge
 from mmvae.training.journal import METRICS_FILE, Row, read_metrics
-from mmvae.training.saving import load
+from mmvae.training.saving import load, read_configuration
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,9 +20,9 @@ class Run:
         model: the model.
         path: the folder, or ``None`` if nothing was written.
         metrics: a row for each epoch and split: ``epoch`` (from 1), ``split`` ("train" or "validation"), ``loss``, one
-            entry for each term of the loss (nats, mean per datum), ``seconds``.
+            entry for each term of the loss (nats, mean per datum), ``seconds``; of a model with stages also ``stage``.
         best_epoch: with validation, the epoch of the best score, whose weights the model holds unless it was told not
-            to restore them.
+            to restore them; of a model with stages, in the last one. ``fit(select=)`` says what is compared.
     """
 
     model: Any = field(repr=False)
@@ -44,18 +46,41 @@ class Run:
         folder = Path(path)
         model = load(folder, model)
         rows = read_metrics(folder / METRICS_FILE)
-        return cls(model, folder, rows, best_epoch(rows))
+        return cls(model, folder, rows, best_epoch(rows, read_configuration(folder).get("training", {})))
 
 
-def score(row: Row) -> float:
-    """What validation compares, higher is better: the ELBO; of a classifier the negative loss of its task.
+def score(row: Row, judge: Judge | None) -> float:
+    """What validation compares, higher is better.
 
-    A model that has neither is judged by its loss.
+    Args:
+        row: Metrics of a validation.
+        judge: Names the term; by default the one that suits the recorded terms.
     """
-    return row["elbo"] if "elbo" in row else -row["task"] if "task" in row else -row["loss"]
+    return (judge or usual_judge(row)).score(row)
 
 
-def best_epoch(rows: list[Row]) -> int | None:
-    """The first epoch of the highest validation ELBO, ``None`` without validation."""
+def best_epoch(rows: list[Row], training: Mapping[str, Any]) -> int | None:
+    """The first epoch of the highest score in validation, of the latest stage; ``None`` without validation.
+
+    Args:
+        rows: Metrics of the run.
+        training: Settings of the run, as in ``config.json``, which name the judge.
+    """
     validated = [row for row in rows if row["split"] == "validation"]
-    return max(validated, key=score)["epoch"] if validated else None
+    if not validated:
+        return None
+    stage = validated[-1].get("stage")
+    judge = judge_in(training, stage)
+    latest = [row for row in validated if row.get("stage") == stage]
+    return max(latest, key=lambda row: score(row, judge))["epoch"]
+
+
+def judge_in(training: Mapping[str, Any], stage: str | None) -> Judge | None:
+    """The judge that the settings of a run name, ``None`` where the recorded terms decide.
+
+    Args:
+        training: Settings of the run, as in ``config.json``.
+        stage: Name of the stage, ``None`` for a model without stages.
+    """
+    settings = training if stage is None else training.get("stages", {}).get(stage, {})
+    return Judge(**settings["judge"]) if "judge" in settings else None

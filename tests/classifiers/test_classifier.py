@@ -131,13 +131,46 @@ def test_several_labels(data) -> None:
     torch.testing.assert_close(loss.terms["accuracy"], ((p > 0.5) == labels.bool()).float().mean())
 
 
+def test_rows_whose_class_is_not_known_do_not_count(data) -> None:
+    model = Mean({"a": Small(2), "b": Small(5)}, 3).eval()
+    classes, known = torch.arange(8) % 3, torch.arange(8) % 2 == 0
+    expected = model.loss(Batch(data, labels=classes)[known])
+    forms = [
+        torch.where(known, classes, -1),
+        torch.where(known, classes.double(), torch.nan),
+        [int(each) if here else None for each, here in zip(classes, known, strict=True)],
+        [None if not here else "abc"[each] for each, here in zip(classes, known, strict=True)],
+    ]
+    for labels in forms:
+        loss = model.loss(Batch(data, labels=labels))
+        for name in ("task", "accuracy"):  # regularisers need no labels
+            torch.testing.assert_close(loss.terms[name], expected.terms[name])
+    none = model.loss(Batch(data, labels=torch.full((8,), -1)))
+    assert none.terms["task"] == 0
+    assert none.terms["accuracy"] == 0
+
+
+def test_single_labels_of_several_may_be_unknown(data) -> None:
+    model = Mean({"a": Small(2), "b": Small(5)}, 3, task="multi-label").eval()
+    labels = torch.randint(2, (8, 3)).float()
+    p = model.predict(model.infer(data)).sigmoid()
+    labels[0, 1] = torch.nan
+    labels[2, 0] = -1
+    known = labels >= 0
+    binary = -(labels * p.log() + (1 - labels) * (1 - p).log())[known].mean()
+    loss = model.loss(Batch(data, labels=labels))
+    torch.testing.assert_close(loss.terms["task"], binary)
+    torch.testing.assert_close(loss.terms["accuracy"], ((p > 0.5) == (labels > 0))[known].float().mean())
+
+
 @pytest.mark.parametrize(
     ("task", "labels", "message"),
     [
         ("single-label", None, r"labels: a classifier is trained on labels; pass fit\(model, data, labels"),
         ("single-label", torch.zeros(8, 3, dtype=torch.int64), 'task="multi-label"'),
-        ("single-label", torch.zeros(8), "whole numbers, got torch.float32"),
-        ("single-label", torch.full((8,), 3), "classes from 0 to 2, got 3 to 3"),
+        ("single-label", torch.full((8,), 0.5), "whole numbers, got torch.float32 with fractions"),
+        ("single-label", torch.full((8,), 3), "classes from 0 to 2, got 3"),
+        ("single-label", ["cat", "dog"] * 4, "2 names of classes occur, but the model tells 3 apart"),
         ("multi-label", torch.zeros(8, dtype=torch.int64), r"expected 0 or 1, \(N, 3\)"),
         ("multi-label", torch.full((8, 3), 2), "got other values"),
     ],

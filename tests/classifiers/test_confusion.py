@@ -43,7 +43,7 @@ def test_many_classes_are_drawn_without_numbers() -> None:
 def test_models_and_labels_that_have_none(model: MultimodalVAE, classifier: models.CMPT, pair: Batch) -> None:
     with pytest.raises(TypeError, match="MVAE does not classify"):
         plot.ConfusionMatrix.of(model, pair)
-    with pytest.raises(ValueError, match="the data has none"):
+    with pytest.raises(ValueError, match="labels: the data has no class labels"):
         plot.ConfusionMatrix.of(classifier, pair.data)
     several = Batch(pair.data, pair.observed, pair.labels[:, None].expand(-1, 3))
     with pytest.raises(ValueError, match=r"needs one class for each data point, got shape \(11, 3\)"):

@@ -45,6 +45,11 @@ def test_accuracy_and_f1_of_classes_by_hand() -> None:
     assert "auroc" not in scores
 
 
+def test_perfect_accuracy_on_few_rows_is_not_certain() -> None:
+    scores = classification_scores(one_hot([0, 1, 1, 1]), torch.tensor([0, 1, 1, 1]))
+    assert scores["accuracy"] == (1, pytest.approx((0.75 * 0.25 / 8) ** 0.5))
+
+
 def test_f1_and_auroc_of_labels_by_hand() -> None:
     logits = torch.tensor([[2.0, -1.0, 1.0], [-1.0, 3.0, 1.0], [1.0, -2.0, 1.0], [-3.0, -0.5, 1.0]])
     labels = torch.tensor([[1, 0, 1], [1, 1, 1], [0, 0, 1], [0, 1, 1]])
@@ -132,7 +137,9 @@ def test_other_models_are_noted_only_where_it_was_asked_for(exact_model: Any, li
     assert asked.notes == ["classification: left out, since MVAE does not classify (it has no method predict)."]
     assert not any("predict" in note for note in evaluate(exact_model(), linear_data(), **small).notes)
     bare = evaluate(Votes("a"), {"a": one_hot([0, 1])}, METRICS, progress=False)
-    assert bare.notes == ["classification: left out, since the data has no labels."]
+    assert bare.notes == [
+        "classification: left out, since the data has no class labels (one whole number or name for each row)."
+    ]
 
 
 @pytest.mark.parametrize("labels", [torch.arange(60) % 3, torch.arange(180).reshape(60, 3) % 2])
@@ -143,7 +150,7 @@ def test_a_classifier_is_evaluated_by_default_in_all_that_applies(labels: Tensor
     metrics = {row["metric"] for row in found.rows}
     common = {"f1_macro", "cosine", "cosine_shuffled", "canonical_correlation", "active_units"}
     if labels.ndim == 1:
-        assert metrics == common | {"accuracy", "linear_probe", "linear_probe_all"}
+        assert metrics == common | {"accuracy", "linear_probe", "linear_probe_all", "linear_probe_protocol"}
     else:
         assert metrics == common | {"f1_micro", "auroc"}
     for metric in ("elbo", "log_likelihood", "coherence", "joint_coherence", "frechet"):

@@ -91,6 +91,15 @@ def test_rows_of_a_codebook_by_hand() -> None:
     assert found.select("codebook_usage", target="a")[0]["num_codes"] == 5
 
 
+def test_codes_with_few_data_each_are_said_to_inform_by_chance() -> None:
+    labels = torch.arange(40) % 2
+    for codes, noted in ((torch.arange(40) % 10, False), (torch.arange(40) % 11, True)):
+        data = Batch({"a": codes, "b": codes}, labels=labels)
+        found = evaluate(Codes("a", "b", num_codes=20), data, METRICS, progress=False)
+        for metric in ("codebook_nmi", "codebook_purity"):
+            assert ("note" in found.select(metric, target="a")[0]) == noted
+
+
 def test_steps_that_are_not_there_and_rows_that_are_missing_do_not_count() -> None:
     a = tensor([0, 1, -1], [2, -1, -1], [3, 3, 3])
     b = tensor([0, 0, 0], [2, 2, 2], [1, 1, 1])

@@ -241,7 +241,7 @@ def test_masks_that_do_not_fit(masks, error, message):
         ({"a": torch.zeros(3, 2)}, {"a": torch.tensor([0.0])}, None, TypeError, "int64"),
         ({"a": torch.zeros(3, 2)}, {"b": torch.tensor([0])}, None, ValueError, "a table for 'b'"),
         ({"a": torch.zeros(3, 2)}, {}, torch.zeros(4), ValueError, "unequal"),
-        ({"a": [1, 2]}, {}, None, TypeError, "a: expected a tensor"),
+        ({"a": {1: 2}}, {}, None, TypeError, "a: expected a tensor"),
         ({"a": torch.zeros(3, 2), "t": DigitWords()}, {}, None, ValueError, "t: a sampler draws from the labels"),
         ({"t": DigitWords()}, {}, torch.tensor([10]), ValueError, r"t: the sampler cannot draw for the labels \[10\]"),
         ({"t": DigitWords()}, {}, torch.tensor([-1]), ValueError, "t: the sampler cannot draw"),

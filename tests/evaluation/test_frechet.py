@@ -82,6 +82,20 @@ def test_a_classifier_without_features_is_noted(known) -> None:
     assert any("no features" in note for note in found.notes)
 
 
+def test_what_too_few_rows_leave_out_is_noted(known) -> None:
+    data, there = torch.randn(5, 3), torch.arange(5) < 1
+    model = known({"a": lambda z: z, "b": lambda z: z}, data)
+    holed = Batch({"a": data, "b": data}, {"b": there})
+    found = evaluate(model, holed, ["frechet"], classifiers={"a": Judge(), "b": Judge()}, progress=False)
+    assert {row["target"] for row in found.rows} == {"a"}
+    assert "classifier_feature_fd: left out for b, which fewer than 2 rows have." in found.notes
+    assert "classifier_feature_fd: left out for a from b, which fewer than 2 rows have." in found.notes
+    (row,) = found.select("classifier_feature_fd", "a", "a")
+    assert "note" not in row
+    narrow = evaluate(model, holed[:3], ["frechet"], classifiers={"a": Judge()}, subsets=["a"], progress=False)
+    assert "singular" in narrow.select("classifier_feature_fd", "a", "a")[0]["note"]
+
+
 class FakeInception(nn.Module):
     """In the place of pytorch-fid's network: fetches its weights as that does, and gives 6 features."""
 

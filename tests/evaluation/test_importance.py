@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import torch
 
@@ -64,7 +67,50 @@ def test_rows_that_lack_a_member_are_left_out(exact_model, linear_data, log_like
 def test_few_draws_have_no_pareto_k(exact_model, linear_data) -> None:
     found = evaluate(exact_model(), linear_data(5), ["log_likelihood"], num_samples=10, progress=False)
     assert "pareto_k" not in found.rows[0]
+    assert "10 draws are too few for pareto_k" in found.rows[0]["note"]
     assert found.rows[0]["ess"] == pytest.approx(10, rel=1e-4)
+
+
+def with_weights(model: Any, monkeypatch: pytest.MonkeyPatch, change: Any) -> Any:
+    """The model, whose importance weights a function changes."""
+    honest = model.log_weights
+    monkeypatch.setattr(model, "log_weights", lambda *arguments: change(honest(*arguments)))
+    return model
+
+
+def test_rows_whose_weights_are_not_finite_show_in_the_diagnostics(exact_model, linear_data, monkeypatch) -> None:
+    def spoil(weights: torch.Tensor) -> torch.Tensor:
+        weights[7, 0], weights[:, 1] = math.nan, -math.inf
+        return weights
+
+    model = with_weights(exact_model(), monkeypatch, spoil)
+    found = evaluate(model, linear_data(20), METRICS, num_samples=50, progress=False)
+    for metric in ("log_likelihood", "conditional_log_likelihood"):
+        for row in found.select(metric):
+            assert row["ess"] == pytest.approx(18 * 50 / 20, rel=1e-3)
+            assert row["pareto_k_high"] == pytest.approx(0.1)
+            assert "2 of 20 rows have weights that are not finite" in row["note"]
+            assert any(row["note"] in note for note in found.notes)
+    everywhere = with_weights(exact_model(), monkeypatch, lambda weights: weights + math.nan)
+    (row,) = evaluate(everywhere, linear_data(5), ["log_likelihood"], subsets=["a"], progress=False).rows
+    assert (row["ess"], row["pareto_k"], row["pareto_k_high"]) == (0, math.inf, 1)
+
+
+def test_collapsed_weights_are_said(exact_model, linear_data, monkeypatch) -> None:
+    model = with_weights(exact_model(), monkeypatch, lambda weights: weights + 100 * torch.randn_like(weights))
+    found = evaluate(model, linear_data(20), ["log_likelihood"], num_samples=1000, progress=False)
+    for row in found.rows:
+        assert row["ess"] < 1.5
+        assert row["pareto_k"] > 5
+        assert row["pareto_k_high"] == 1
+        assert "effective sample size near 1 in" in row["note"]
+    assert sum("near 1" in note for note in found.notes) == len(found.rows)
+
+
+@pytest.mark.parametrize("num_samples", [1, 2, 3])
+def test_few_draws_are_not_said_to_have_collapsed(exact_model, linear_data, num_samples: int) -> None:
+    found = evaluate(exact_model(), linear_data(5), ["log_likelihood"], num_samples=num_samples, progress=False)
+    assert not any("near 1" in row["note"] for row in found.rows)
 
 
 def test_likelihood_rows_bound_the_work(exact_model, linear_data) -> None:

@@ -107,7 +107,7 @@ def test_data_that_is_drawn_anew_is_cached_by_its_labels(tmp_path: Path) -> None
     assert torch.equal(weights(first["codes"]), weights(again["codes"]))
 
 
-@pytest.mark.parametrize("labels", [None, torch.rand(90), torch.ones(90, 2).long(), torch.arange(90) - 1])
+@pytest.mark.parametrize("labels", [None, torch.rand(90), torch.ones(90, 2).long(), torch.full((90,), -1)])
 def test_labels_that_are_no_classes_are_refused(labels: Tensor | None) -> None:
-    with pytest.raises(ValueError, match="labels that are classes"):
+    with pytest.raises(ValueError, match=r"classifiers: the training data has .*one whole number or name for each row"):
         train_classifiers(Batch(make_data().data, labels=labels), MODALITIES, **QUICK)

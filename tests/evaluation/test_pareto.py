@@ -32,6 +32,52 @@ def slow_shape(x: np.ndarray) -> float:
     return (n * float(np.mean(np.log(1 - theta * x))) + 5) / (n + 10)
 
 
+def slow_k(log_weights: np.ndarray) -> float:
+    """Pareto k of one column as arviz computes it: weights are exponentiated, and those below the range are cut off."""
+    x = np.sort(log_weights - log_weights.max())
+    n = len(x)
+    cutoff = max(x[-math.ceil(min(n / 5, 3 * math.sqrt(n))) - 1], np.log(np.finfo(float).tiny))
+    tail = x[x > cutoff]
+    return math.inf if len(tail) <= 4 else slow_shape(np.exp(tail) - np.exp(cutoff))
+
+
+@pytest.mark.parametrize("draws", [30, 1000])
+@pytest.mark.parametrize("spread", [1e-2, 1.0, 10.0, 100.0, 150.0])
+def test_k_of_weights_of_any_spread_is_that_of_the_algorithm_written_as_loops(draws: int, spread: float) -> None:
+    weights = spread * torch.randn(draws, 6, generator=torch.Generator().manual_seed(draws)).double()
+    expected = [slow_k(column) for column in weights.numpy().T]
+    assert pareto_k(weights).tolist() == pytest.approx(expected, rel=1e-10, abs=1e-12)
+
+
+@pytest.mark.parametrize("spread", [30.0, 1e3, 1e6, 1e100])
+@pytest.mark.parametrize("draws", [21, 200, 5000])
+def test_weights_that_one_draw_dominates_are_never_called_reliable(draws: int, spread: float) -> None:
+    weights = spread * torch.randn(draws, 20, generator=torch.Generator().manual_seed(1)).double()
+    assert bool((pareto_k(weights) > 1).all())
+    assert bool((effective_sample_size(weights) < 3).all())
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_columns_that_are_not_finite_are_worth_nothing(bad: float) -> None:
+    weights = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+    sound = pareto_k(weights), effective_sample_size(weights)
+    weights[0 if bad != -math.inf else slice(None), 1] = bad  # one weight of zero is a weight like others
+    for measure, before, worst in zip((pareto_k, effective_sample_size), sound, (math.inf, 0), strict=True):
+        found = measure(weights)
+        assert found[1] == worst
+        assert torch.equal(found[[0, 2]], before[[0, 2]])
+
+
+def test_weights_of_zero_count_as_draws() -> None:
+    weights = torch.randn(100, 1, generator=torch.Generator().manual_seed(0)).double()
+    weights[:40] = -math.inf
+    assert float(pareto_k(weights)) == pytest.approx(slow_k(weights[:, 0].numpy()), rel=1e-10)
+    weights[3:] = -math.inf
+    weights[:3] = 0.0
+    assert float(effective_sample_size(weights)) == pytest.approx(3)
+    assert float(pareto_k(weights)) == math.inf
+
+
 @pytest.mark.parametrize("shape", [-0.4, 0.0, 0.3, 0.7, 1.2])
 def test_shape_of_an_exact_generalised_pareto_is_found(shape: float) -> None:
     found = generalised_pareto_shape(quantiles(shape, 5000).unsqueeze(1))
@@ -72,10 +118,11 @@ def test_effective_sample_size_by_its_definition() -> None:
     assert effective_sample_size(weights.log()).tolist() == pytest.approx([36 / 14, 1.0])
 
 
-def test_ties_at_the_cutoff_are_no_trouble() -> None:
-    weights = torch.zeros(100, 1)
-    weights[:3] = torch.tensor([[1.0], [2.0], [3.0]])
-    assert bool(pareto_k(weights).isfinite().all())
+def test_weights_that_tie_with_the_cutoff_are_no_part_of_the_tail() -> None:
+    weights = torch.zeros(100, 2).double()
+    weights[:9, 0] = torch.linspace(0.5, 4.5, 9)
+    weights[:3, 1] = torch.tensor([1.0, 2.0, 3.0])  # too few for a fit
+    assert pareto_k(weights).tolist() == pytest.approx([slow_k(weights[:, 0].numpy()), math.inf], rel=1e-10)
 
 
 def test_too_few_draws_have_no_tail() -> None:

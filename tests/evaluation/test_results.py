@@ -9,6 +9,7 @@ import pytest
 import rich.console
 
 from mmvae.evaluation import Evaluation, make_row
+from mmvae.evaluation.results import share_error
 
 EVALUATION = Evaluation(
     [
@@ -92,3 +93,18 @@ def test_numbers_are_never_cut_and_printing_shows_the_table(monkeypatch: pytest.
         assert number in shown
     assert "left out" in shown
     assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_the_error_of_a_share_is_binomial_and_never_zero() -> None:
+    assert share_error(0.25, 40) == pytest.approx((0.25 * 0.75 / 40) ** 0.5)
+    for share in (0.0, 1.0):
+        assert share_error(share, 5) == pytest.approx((7 / 9 * 2 / 9 / 9) ** 0.5)
+    assert share_error(1.0, 10_000) < 2e-4
+
+
+def test_infinite_extras_are_kept_and_reloaded(tmp_path) -> None:
+    row = make_row("log_likelihood", math.inf, "a", "nan", pareto_k=math.inf, ess=math.nan, note="inf")
+    assert row["pareto_k"] == math.inf
+    assert "ess" not in row
+    Evaluation([row]).save(tmp_path)
+    assert Evaluation.load(tmp_path).rows == [row]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pyro.distributions as dist
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
+from mmvae.distributions import corrected_product_of_gaussians
 from mmvae.posteriors import CorrectedProduct, Experts, Product
-from mmvae.subsets import powerset
+from mmvae.subsets import powerset, to_mask
 from mmvae.testing import LinearGaussian
 
 YARDSTICK = LinearGaussian.orthogonal({"a": 3, "b": 4, "c": 2}, latent_dim=2, seed=1)
@@ -55,8 +58,8 @@ def test_by_hand() -> None:
     torch.testing.assert_close(found.variance, torch.tensor([[1 / 6]]))
 
 
-def test_the_result_is_never_wider_than_the_widest_expert() -> None:
-    """Where the exact formula would give a negative precision; one expert by itself stays as it is."""
+def test_products_of_posteriors_wider_than_the_prior_are_as_wide_as_the_widest() -> None:
+    """Of which the exact formula would make a negative precision; one by itself stays as it is."""
     loc, scale = torch.full((3, 2, 1), 0.5), torch.full((3, 2, 1), 2.0)
     found = CorrectedProduct().fuse(Experts(("a", "b", "c"), loc, scale, None, dist.Normal))
     torch.testing.assert_close(found.variance, torch.full((2, 1), 4.0))
@@ -65,12 +68,38 @@ def test_the_result_is_never_wider_than_the_widest_expert() -> None:
     torch.testing.assert_close(alone.variance, torch.full((2, 1), 4.0))
 
 
-def test_an_expert_like_the_prior_adds_nothing() -> None:
-    """N(3, 4) beside N(0, 1), which says nothing: the product over the prior is N(3, 4) again."""
-    loc, scale = torch.tensor([[[3.0]], [[0.0]]]), torch.tensor([[[2.0]], [[1.0]]])
-    found = CorrectedProduct().fuse(Experts(("a", "b"), loc, scale, None, dist.Normal))
-    torch.testing.assert_close(found.mean, torch.tensor([[3.0]]))
-    torch.testing.assert_close(found.variance, torch.tensor([[4.0]]))
+@pytest.mark.parametrize("wide", [(3.0, 2.0), (-1.0, 5.0), (0.4, 0.3), (2.0, 1.0)])
+@pytest.mark.parametrize("ignorant", [1, 4])
+def test_posteriors_that_know_nothing_change_nothing(wide: tuple[float, float], ignorant: int) -> None:
+    """Any Gaussian times standard normals is itself, also if it is wider than they are."""
+    loc, scale = torch.tensor([wide[0], *[0.0] * ignorant]), torch.tensor([wide[1], *[1.0] * ignorant])
+    names = tuple(str(place) for place in range(ignorant + 1))
+    found = CorrectedProduct().fuse(Experts(names, loc[:, None, None], scale[:, None, None], None, dist.Normal))
+    torch.testing.assert_close(found.mean, torch.tensor([[wide[0]]]))
+    torch.testing.assert_close(found.variance, torch.tensor([[wide[1] ** 2]]))
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**16), count=st.integers(1, 4))
+def test_subsets_at_once_are_subsets_one_by_one(seed: int, count: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    loc = torch.randn(count, 5, 2, generator=generator)
+    scale = (1.5 * torch.randn(count, 5, 2, generator=generator)).exp()
+    observed = torch.rand(count, 5, generator=generator) < 0.7
+    names = [str(index) for index in range(count)]
+    members = to_mask(powerset(names), names)
+    together = corrected_product_of_gaussians(loc, scale, observed=observed, members=members)
+    for subset, row in enumerate(members):
+        for n in range(5):
+            taken = row & observed[:, n]
+            precision = scale[taken, n] ** -2
+            if taken.any():
+                corrected = torch.maximum(precision.sum(0) - (taken.sum() - 1), precision.amin(0))
+            else:
+                corrected = torch.ones(2)
+            expected = (precision * loc[taken, n]).sum(0) / corrected
+            torch.testing.assert_close(together[0][subset, n], expected, rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(together[1][subset, n], corrected.rsqrt(), rtol=1e-3, atol=1e-5)
 
 
 def test_gradients_pass_through() -> None:

@@ -121,6 +121,35 @@ class Loud(LogNormal):
         return Louder(parameters, 0.5)
 
 
+class Rounded(LogNormal):
+    """Takes the difference of numbers so large that float32 leaves little of it."""
+
+    def forward(self, parameters: Tensor) -> Any:
+        return dist.LogNormal((parameters + 1e6) - 1e6, 0.5)
+
+
+class Halved(LogNormal):
+    """Leaves the decoder's output in half precision."""
+
+    def __call__(self, parameters: Tensor) -> Any:
+        return self.forward(parameters)
+
+
+class Piled(LogNormal):
+    """Adds up the log-densities of an event one after the other."""
+
+    def forward(self, parameters: Tensor) -> Any:
+        class Pile(dist.Independent):
+            def log_prob(self, value: Tensor) -> Tensor:
+                return self.base_dist.log_prob(value).flatten().half().cumsum(0)[-1]
+
+        class Piling(dist.LogNormal):
+            def to_event(self, count: int | None = None) -> Any:
+                return Pile(self, count)
+
+        return Piling(parameters, 0.5)
+
+
 class Nameless(LogNormal):
     """Does not say which modality it is about."""
 
@@ -139,6 +168,9 @@ class Tolerant(LogNormal):
     ("likelihood", "broken"),
     [
         (Loud, "test_total_probability_is_one"),
+        (Rounded, "test_float32_scores_as_float64_does"),
+        (Halved, "test_half_precision_ends_where_densities_begin"),
+        (Piled, "test_large_events_are_summed_without_loss"),
         (Nameless, "test_unscorable_data_is_refused_by_name"),
         (Tolerant, "test_unscorable_data_is_refused_by_name"),
     ],

@@ -12,6 +12,9 @@ class Interrupting:
     def __init__(self, inner, calls, at_once, number):
         self.inner, self.calls, self.at_once, self.number = inner, calls, at_once, number
 
+    def __getattr__(self, name):
+        return getattr(self.inner, name)  # what judges it, and where its schedules end
+
     def __call__(self, model, batch):
         self.calls -= 1
         if self.calls == 0:

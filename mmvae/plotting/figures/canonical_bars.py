@@ -42,7 +42,7 @@ def canonical_bars(correlations: Mapping[str, Correlations], ax: Axes | None = N
                 if len(values) > 1:
                     half = 0.2 * width
                     ax.hlines(values, middle - half, middle + half, color=INK, linewidth=0.7, alpha=0.7)
-        ax.set_xticks(range(len(pairs)), pairs)
+        ax.set_xticks(range(len(pairs)), pairs, parse_math=False)
         ax.set(ylim=(0, 1.02), ylabel="canonical correlation")
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3)
         tidy(ax)

@@ -13,12 +13,12 @@ from matplotlib.ticker import MaxNLocator
 
 from mmvae.plotting.figures.style import INK, PALETTE, axes_or_new, new_figure, panels, style, tidy
 from mmvae.plotting.words import describe_term
-from mmvae.training.journal import read_metrics
+from mmvae.training.journal import TEXTS, read_metrics
 
 Metrics = Sequence[Mapping[str, Any]] | str | Path
 """Rows of a run's metrics, or the path of a ``metrics.csv``."""
 
-_NOT_CURVES = ("epoch", "split", "seconds")
+_NOT_CURVES = ("epoch", *TEXTS, "seconds")
 _DASHES = {"train": "-", "validation": "--"}
 
 
@@ -66,7 +66,7 @@ def elbo_curve(metrics: Metrics, term: str = "elbo", ax: Axes | None = None) -> 
                 colour = PALETTE[0] if split == "train" else INK
                 marker = "o" if len(points) == 1 else None  # a line of one point would not show
                 ax.plot(epochs, values, linestyle=dash, color=colour, marker=marker, markersize=4, label=split)
-        ax.set_title(heading.heading)
+        ax.set_title(heading.heading, parse_math=False)
         ax.set(xlabel="epoch", ylabel=heading.unit)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
         ax.margins(x=0.03)

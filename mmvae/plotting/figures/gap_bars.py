@@ -64,7 +64,7 @@ def inference_gaps(scores: Scores, ax: Axes | None = None) -> Axes:
                 label=_BEFORE_NAME,
             )
         ax.axvline(0, color=INK, linewidth=0.8)
-        ax.set_yticks(range(len(given)), given)
+        ax.set_yticks(range(len(given)), given, parse_math=False)
         ax.set(ylim=(len(given) - 0.5, -0.5), xlabel="nats per datum", ylabel="given")
         ax.margins(x=0.1)
         handles, labels = ax.get_legend_handles_labels()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,11 @@ from mmvae.inference import infer
 from mmvae.plotting.figures.cells import Cells, Render, blank
 from mmvae.plotting.figures.inputs import (
     chosen_subsets,
-    class_labels,
     distinct_rows,
     evaluating,
     inferable,
     require,
+    shown_labels,
     spread,
 )
 from mmvae.plotting.figures.style import INK, MUTED, bare, new_figure, panels, style
@@ -75,7 +75,7 @@ class CrossGeneration:
         """
         require(model, Generates, "does not generate; this plot needs a model with generate()")
         pool = spread(data, _POOL)
-        batch = pool[distinct_rows(class_labels(pool), pool.size, rows).tolist()]
+        batch = pool[distinct_rows(shown_labels(pool), pool.size, rows).tolist()]
         chosen = chosen_subsets(model, batch, subsets)
         generated, inferred = {}, {}
         for subset in chosen:
@@ -162,20 +162,24 @@ class PriorSamples:
     data: dict[str, Shaped[np.ndarray, "R ..."]]
 
     @classmethod
-    def of(cls, model: Any, num_samples: int = 24, *, seed: int = 0) -> PriorSamples:
+    def of(
+        cls, model: Any, num_samples: int = 24, *, seed: int = 0, covariates: Mapping[str, Any] | None = None
+    ) -> PriorSamples:
         """Draws from the prior, decoded to the likelihood's mean or most probable code.
 
         Args:
-            model: with a prior and decoders.
+            model: Model with a prior and decoders.
             num_samples: R.
-            seed: of the draws.
+            seed: Seed of the draws.
+            covariates: ``{name: value or values [R]}``, for a model that has some.
 
         Raises:
             TypeError: for a model without a prior.
         """
         require(model, Samples, "has no prior to draw from; this plot needs a model with sample()")
         with evaluating(model, seed):
-            return cls(_arrays(model.sample(num_samples)))
+            known = {"covariates": covariates} if covariates else {}
+            return cls(_arrays(model.sample(num_samples, **known)))
 
 
 def prior_samples(arrays: PriorSamples, render: Render | None = None, columns: int = 12) -> Figure:

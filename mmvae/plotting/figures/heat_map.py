@@ -45,8 +45,8 @@ def heat_map(
             look: dict[str, Any] = {"color": _readable(image.to_rgba(value)), "fontsize": fontsize}
             slant = "italic" if slanted is not None and slanted[row, column] else "normal"
             ax.text(column, row, text, ha="center", va="center", style=slant, **look)
-        ax.set_xticks(range(len(columns)), columns)
-        ax.set_yticks(range(len(rows)), rows)
+        ax.set_xticks(range(len(columns)), columns, parse_math=False)
+        ax.set_yticks(range(len(rows)), rows, parse_math=False)
         ax.xaxis.tick_top()
         ax.xaxis.set_label_position("top")
         ax.spines[:].set_visible(False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -13,8 +13,10 @@ from jaxtyping import Bool, Float, Int
 from torch.distributions import Distribution, Independent
 
 from mmvae.batch import Batch
-from mmvae.evaluation.context import is_point_mass, mean_over_steps, steps_there
+from mmvae.covariates import Covariates
+from mmvae.evaluation.context import device_of, is_point_mass, mean_over_steps, steps_there
 from mmvae.inference import infer
+from mmvae.labels import class_numbers
 from mmvae.modes import mode
 from mmvae.sources import Data, as_source
 from mmvae.subsets import Subset, canonical, powerset
@@ -26,8 +28,13 @@ _MOST_SUBSETS = 7
 class HasPrior(Protocol):
     """A model with a prior over its latent."""
 
-    def prior(self) -> Distribution:
-        """p(z), of batch shape ``[]`` and event shape ``[D]``."""
+    @property
+    def prior(self) -> Callable[..., Distribution]:
+        """Gives p(z), of batch shape ``[]`` and event shape ``[D]``."""
+
+    @property
+    def covariates(self) -> Covariates:
+        """What the model knows of every row."""
 
 
 def require(model: Any, ability: type, lack: str) -> None:
@@ -52,16 +59,33 @@ def chosen_subsets(model: Any, batch: Batch, subsets: Iterable[Subset] | None) -
     return every if len(every) <= _MOST_SUBSETS else [*((name,) for name in names), tuple(names)]
 
 
-def class_labels(batch: Batch) -> np.ndarray | None:
-    """One number per data point, or ``None`` where the labels are something else."""
-    return batch.labels.detach().cpu().numpy() if batch.labels is not None and batch.labels.ndim == 1 else None
+def shown_labels(batch: Batch) -> np.ndarray | None:
+    """One label per data point, or ``None`` where there is not one.
+
+    Classes are whole numbers, -1 where unknown, or names, empty where unknown; other labels are real numbers.
+    """
+    numbers = class_numbers(batch.labels)
+    if numbers is not None:
+        return numbers.numpy() if batch.classes is None else np.array([*batch.classes, ""])[numbers.numpy()]
+    labels = batch.labels
+    if labels is None or labels.ndim != 1 or not labels.is_floating_point() or bool(labels.isnan().all()):
+        return None
+    return labels.detach().cpu().numpy()
+
+
+def known_classes(labels: np.ndarray) -> list[Any]:
+    """The classes among labels as :func:`shown_labels` gives them, in order; none where they are no classes."""
+    if labels.dtype.kind not in "iubU":
+        return []
+    return [value for value in np.unique(labels).tolist() if value != "" and (isinstance(value, str) or value >= 0)]
 
 
 def distinct_rows(labels: np.ndarray | None, size: int, count: int) -> Int[np.ndarray, "P"]:
-    """At most ``count`` of ``size`` rows: of as many different whole-numbered classes as there are, else spread."""
-    if labels is None or labels.dtype.kind not in "iub":
+    """At most ``count`` of ``size`` rows: of as many different classes as there are, else spread."""
+    classes = [] if labels is None else known_classes(labels)
+    if labels is None or not classes:
         return np.unique(np.linspace(0, size - 1, min(count, size)).round().astype(int))
-    by_class = [np.flatnonzero(labels == value) for value in np.unique(labels)]
+    by_class = [np.flatnonzero(labels == value) for value in classes]
     turns = range(max(len(rows) for rows in by_class))
     return np.array([rows[turn] for turn in turns for rows in by_class if turn < len(rows)][:count])
 
@@ -149,11 +173,17 @@ def prior_of(model: Any) -> Distribution:
     """The model's prior.
 
     Raises:
-        TypeError: if the model has none.
+        TypeError: If the model has none, or one that differs from row to row.
     """
     require(model, HasPrior, "has no prior; this plot needs a probabilistic model")
+    size = model.covariates.size
     with torch.no_grad():
-        return model.prior()
+        prior = model.prior(torch.zeros(2, size, device=device_of(model)) if size else None)
+    if prior.batch_shape:
+        raise TypeError(
+            f"the prior of this {type(model).__name__} depends on covariates; this plot needs one that all rows share."
+        )
+    return prior
 
 
 @contextmanager

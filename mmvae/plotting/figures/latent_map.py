@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mmvae.plotting.figures.latent_means import LatentMeans, class_colours
+from mmvae.plotting.figures.latent_means import LatentMeans, class_colours, class_name
 from mmvae.plotting.figures.style import MARKERS, MUTED, PALETTE, bare, new_figure, style
 from mmvae.subsets import label
 
@@ -38,7 +38,7 @@ def latent_map(arrays: LatentMeans) -> Figure:
         figure.legend(handles=handles, loc="outside upper left", ncols=4, handletextpad=0.0, columnspacing=0.8)
         if classes:
             dots = [
-                Line2D([], [], linestyle="", marker="o", color=colour, label=str(value))
+                Line2D([], [], linestyle="", marker="o", color=colour, label=class_name(value))
                 for value, colour in classes.items()
             ]
             figure.legend(handles=dots, loc="outside right upper", handletextpad=0.0)

@@ -17,13 +17,14 @@ from matplotlib.patches import Ellipse
 from mmvae.plotting.figures.inputs import (
     HasPrior,
     chosen_subsets,
-    class_labels,
     distinct_rows,
+    known_classes,
     moments,
     prior_of,
+    shown_labels,
     spread,
 )
-from mmvae.plotting.figures.style import INK, MUTED, PALETTE, bare, new_figure, panels, style
+from mmvae.plotting.figures.style import INK, MUTED, PALETTE, RULE, bare, new_figure, panels, style
 from mmvae.sources import Data
 from mmvae.subsets import Subset, label
 
@@ -31,6 +32,9 @@ Method = Literal["pca", "tsne", "umap"]
 
 _FEWEST = 4
 """Of data points in a map of neighbours."""
+
+_DECIMALS = 6
+"""Of points whose largest coordinate is one: those that differ by less lie on each other in a map of neighbours."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +44,8 @@ class LatentMeans:
     Attributes:
         subsets: S of them.
         points: ``[S, N, 2]``, NaN where a row has no member of the subset.
-        labels: ``[N]``, or ``None``.
+        labels: ``[N]``, classes (whole numbers, -1 where unknown, or names, empty where unknown) or real numbers; or
+            ``None``.
         marked: rows whose posterior is drawn as an ellipse; none unless the map is linear and posteriors have a scale.
         covariances: of those rows' posteriors, ``[S, P, 2, 2]``, projected by the map.
         prior: the prior's covariance, ``[2, 2]``, projected likewise, or ``None``.
@@ -88,7 +93,7 @@ class LatentMeans:
         chosen = chosen_subsets(model, batch, subsets)
         inferred = [moments(model, batch, subset) for subset in chosen]
         means = np.stack([each.mean for each in inferred])  # [S, N, D]
-        labels = class_labels(batch)
+        labels = shown_labels(batch)
         if method != "pca":
             points = _neighbour_map(method, means, moments(model, batch, batch.names).mean, seed)
             axes_names = (f"{method} 1 (no unit)", f"{method} 2 (no unit)")
@@ -130,7 +135,7 @@ def latent_means(arrays: LatentMeans) -> Figure:
         classes = None if arrays.labels is None else class_colours(arrays.labels)
         dots = [Line2D([], [], linestyle="", marker="o", color=each) for each in (classes or {}).values()]
         if classes:
-            names = [str(each) for each in classes]
+            names = [class_name(each) for each in classes]
             figure.legend(dots, names, loc="outside upper right", ncols=len(dots), handletextpad=0.0, columnspacing=0.8)
         elif arrays.labels is not None:
             figure.colorbar(grid[0].collections[0], ax=figure.axes, label="label", shrink=0.6, aspect=30)
@@ -140,11 +145,17 @@ def latent_means(arrays: LatentMeans) -> Figure:
 
 
 def class_colours(labels: np.ndarray) -> dict[Any, str] | None:
-    """A colour per class, or ``None`` for labels that are no classes, or more than there are colours."""
-    classes = np.unique(labels)
-    if labels.dtype.kind not in "iub" or len(classes) > len(PALETTE):
+    """A colour per class, grey for what is not known; ``None`` for labels that are no classes, or too many."""
+    classes = known_classes(labels)
+    if not 0 < len(classes) <= len(PALETTE):
         return None
-    return {value: PALETTE[place] for place, value in enumerate(classes.tolist())}
+    unknown = [value for value in np.unique(labels).tolist() if value not in classes]
+    return {value: PALETTE[place] for place, value in enumerate(classes)} | dict.fromkeys(unknown, RULE)
+
+
+def class_name(value: Any) -> str:
+    """A class in a legend."""
+    return "not known" if value == "" or (not isinstance(value, str) and value < 0) else str(value)
 
 
 def _panel(arrays: LatentMeans, place: int, ax: Axes) -> None:
@@ -153,7 +164,7 @@ def _panel(arrays: LatentMeans, place: int, ax: Axes) -> None:
     if labels is None:
         colours = np.full(len(points), PALETTE[0])
     elif classes is None:
-        colours = labels
+        colours = labels if labels.dtype.kind in "iubf" else np.unique(labels, return_inverse=True)[1]
     else:
         colours = np.array([classes[value] for value in labels.tolist()])
     by_number: dict[str, Any] = {"cmap": "viridis"} if classes is None and labels is not None else {}
@@ -205,29 +216,51 @@ def projected_variance(
 
 
 def _neighbour_map(method: str, means: np.ndarray, joint: np.ndarray, seed: int) -> np.ndarray:
+    """A map of the points that differ; those that are the same lie on each other.
+
+    Points that hardly differ are no matter for maps of neighbours, which divide by distances: scikit-learn's does not
+    even end. Fewer than four different points lie where the principal axes put them.
+    """
     if method not in ("tsne", "umap"):
         raise ValueError(f'method: expected "pca", "tsne" or "umap", got {method!r}.')
-    if len(joint) < _FEWEST:
-        raise ValueError(f'method="{method}" needs at least {_FEWEST} data points, got {len(joint)}; take "pca".')
     shape = (*means.shape[:2], 2)
     means = means.reshape(-1, means.shape[-1])
     known = ~np.isnan(means).any(1)
+    count = min(len(joint), int(known.sum()))
+    if count < _FEWEST:
+        raise ValueError(f'method="{method}" needs at least {_FEWEST} data points, got {count}; take "pca".')
+    distinct, places = _distinct(means[known])
+    learnt, _ = _distinct(joint[~np.isnan(joint).any(1)])
+    if min(len(distinct), len(learnt)) < _FEWEST:
+        found = (distinct - distinct.mean(0)) @ principal_axes(distinct)[0].T
+    else:
+        found = _tsne(distinct, seed) if method == "tsne" else _umap(learnt, distinct, seed)
     points = np.full((len(means), 2), np.nan)
-    points[known] = _tsne(means[known], seed) if method == "tsne" else _umap(joint, means[known], seed)
+    points[known] = found[places]
     return points.reshape(shape)
+
+
+def _distinct(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The points that differ, in their order, and the place of each point among them."""
+    centred = points - points.mean(0)
+    rounded = (centred / (float(np.abs(centred).max()) or 1.0)).round(_DECIMALS)
+    _, first, places = np.unique(rounded, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return points[first[order]], np.argsort(order)[places.reshape(-1)]
 
 
 def _tsne(means: np.ndarray, seed: int) -> np.ndarray:
     from sklearn.manifold import TSNE
 
     start = "pca" if means.shape[1] > 1 else "random"  # one latent dimension has no second principal axis
+    means = means - means.mean(0)
+    means = means / np.abs(means).max()  # neighbours stay the same, and no distance is lost in float32
     return TSNE(random_state=seed, perplexity=min(30.0, (len(means) - 1) / 3), init=start).fit_transform(means)
 
 
-def _umap(joint: np.ndarray, means: np.ndarray, seed: int) -> np.ndarray:
+def _umap(learnt: np.ndarray, means: np.ndarray, seed: int) -> np.ndarray:
     try:
         from umap import UMAP
     except ImportError as error:
         raise ImportError('method="umap" needs the package umap-learn: pip install "mmvae[umap]".') from error
-    learnt = joint[~np.isnan(joint).any(1)]
     return UMAP(n_neighbors=min(15, len(learnt) - 1), random_state=seed, n_jobs=1).fit(learnt).transform(means)

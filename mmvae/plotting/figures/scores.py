@@ -136,7 +136,7 @@ def comparison(scores: Mapping[str, Scores], metric: str, target: str | None = N
                 color=PALETTE[turn % 10],
                 label=model,
             )
-        ax.set_yticks(range(len(given)), [one or "(nothing)" for one in given])
+        ax.set_yticks(range(len(given)), [one or "(nothing)" for one in given], parse_math=False)
         ax.set(ylim=(len(given) - 0.5, -0.5), ylabel="given")
         name = metric_name(metric).name
         ax.set_xlabel(name if target is None else f"{name} of {target}")

@@ -56,6 +56,8 @@ STYLE: dict[str, Any] = {
     "xtick.major.size": 3.0,
     "ytick.major.size": 3.0,
     "text.color": INK,
+    "text.parse_math": False,  # a name or a generated text may hold dollar signs, and no label of the library is TeX
+    "text.usetex": False,
     "legend.frameon": False,
     "legend.fontsize": 8.0,
     "legend.handlelength": 1.6,
@@ -100,7 +102,11 @@ def new_figure(width: float, height: float) -> StyledFigure:
 
 
 def axes_or_new(ax: Axes | None, width: float = 5.6, height: float = 3.4) -> Axes:
-    """The axes given, or those of a new figure of this size in inches."""
+    """The axes given, or those of a new figure of this size in inches.
+
+    Titles and labels of ticks that hold names are set with ``parse_math=False``: axes that come from elsewhere have
+    made their texts before the library's style was in force.
+    """
     if ax is not None:
         return ax
     with style():

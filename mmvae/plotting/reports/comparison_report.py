@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,14 @@ from mmvae.plotting.figures.generation_grids import CrossGeneration
 from mmvae.plotting.figures.scores import Scores, comparison, per_subset, rows_of
 from mmvae.plotting.reports.model_tables import sizes
 from mmvae.plotting.reports.page import Page, number
-from mmvae.plotting.reports.pictures import Picture, cross_picture, evaluation_pictures, show, transfer_pictures
+from mmvae.plotting.reports.pictures import (
+    Drawing,
+    Picture,
+    cross_picture,
+    evaluation_pictures,
+    show,
+    transfer_pictures,
+)
 from mmvae.plotting.reports.provenance import provenance
 from mmvae.plotting.reports.score_tables import SIDE_BY_SIDE, best_of, mean_cross_coherence, write_comparison
 from mmvae.plotting.words import metric_name
@@ -97,8 +105,8 @@ def comparison_report(
         for place, (name, model) in enumerate(models.items(), 1):
             page.heading(name)
             if isinstance(model, Generates):
-                arrays = CrossGeneration.of(model, data)
-                show(page, folder, [cross_picture(arrays, render, f"cross_generation_{place}", name)])
+                draw = functools.partial(_generated, model, data, render, place, name)
+                show(page, folder, [Drawing("generation", draw)])
             else:
                 page.paragraph(f"{type(model).__name__} does not generate.")
     page.section("Reproduction")
@@ -107,6 +115,10 @@ def comparison_report(
     path = folder / "report.html"
     write_text(path, page.html())
     return path
+
+
+def _generated(model: Any, data: Data, render: Render | None, place: int, name: str) -> Picture:
+    return cross_picture(CrossGeneration.of(model, data), render, f"cross_generation_{place}", name)
 
 
 def _write_overview(page: Page, evaluations: Mapping[str, Scores], links: Mapping[str, str]) -> None:
@@ -159,16 +171,20 @@ def _summaries(evaluations: Mapping[str, Scores], metric: str) -> dict[str, floa
     return found
 
 
-def _metric_pictures(evaluations: Mapping[str, Scores]) -> list[Picture]:
+def _metric_pictures(evaluations: Mapping[str, Scores]) -> list[Drawing]:
     measured = {row["metric"] for each in evaluations.values() for row in rows_of(each)}
     return [
-        Picture(
-            f"comparison_{metric}",
-            comparison(evaluations, metric).figure,  # type: ignore[arg-type]
-            f"{metric_name(metric).name} by subset of {', '.join(evaluations)}.",
-            f"{metric_name(metric).name} by subset. {metric_name(metric).meaning} Horizontal lines: standard errors."
-            + (" Averaged over the modalities that were not given." if metric == "coherence" else ""),
-        )
+        Drawing(metric_name(metric).name, functools.partial(_metric_picture, evaluations, metric))
         for metric in _COMPARED
         if metric in measured
     ]
+
+
+def _metric_picture(evaluations: Mapping[str, Scores], metric: str) -> Picture:
+    return Picture(
+        f"comparison_{metric}",
+        comparison(evaluations, metric).figure,  # type: ignore[arg-type]
+        f"{metric_name(metric).name} by subset of {', '.join(evaluations)}.",
+        f"{metric_name(metric).name} by subset. {metric_name(metric).meaning} Horizontal lines: standard errors."
+        + (" Averaged over the modalities that were not given." if metric == "coherence" else ""),
+    )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from html import escape
+
+from mmvae.evaluation.results import Unavailable, words_of
 
 _CSS = """
 :root { color-scheme: light dark; --paper: #ffffff; --ground: #f5f6f8; --ink: #22262e; --muted: #5d6573;
@@ -92,6 +95,20 @@ class Page:
     def paragraph(self, text: str) -> None:
         """A paragraph of plain text."""
         self._add(f"<p>{escape(text)}</p>")
+
+    @contextmanager
+    def attempt(self, what: str) -> Iterator[None]:
+        """Write what follows, or a paragraph on why it failed: one part that fails does not cost the others.
+
+        Args:
+            what: Name of the part, for readers.
+        """
+        try:
+            yield
+        except Unavailable as reason:
+            self.paragraph(f"Left out, since {reason}. ({what})")
+        except Exception as error:
+            self.paragraph(f"Left out. {words_of(error)} ({what})")
 
     def notes(self, lines: Iterable[str]) -> None:
         """Lines that the reader must not miss; nothing, if there are none."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
 from mmvae.abilities import Samples
+from mmvae.batch import Batch
 from mmvae.plotting.figures.calibration import AggregateCalibration, aggregate_calibration
 from mmvae.plotting.figures.cells import Render
 from mmvae.plotting.figures.curves import elbo_curves, term_names
@@ -22,7 +23,7 @@ from mmvae.plotting.figures.posterior_moments import (
     kl_per_dimension,
     posterior_of_datum,
 )
-from mmvae.plotting.figures.scores import Scores, coherence_heatmap, rows_of
+from mmvae.plotting.figures.scores import Row, Scores, coherence_heatmap, rows_of
 from mmvae.plotting.figures.style import new_figure, panels, style, to_png
 from mmvae.plotting.figures.transfer_heat_map import transfer_matrix
 from mmvae.plotting.reports.page import Page
@@ -51,16 +52,34 @@ class Picture(NamedTuple):
     caption: str
 
 
-def show(page: Page, folder: Path, pictures: Iterable[Picture]) -> None:
-    """Writes each picture as a file under ``plots``, and into the page."""
-    for picture in pictures:
-        png = to_png(picture.figure)
-        write_bytes(folder / "plots" / f"{picture.name}.png", png)
-        page.figure(png, picture.alt, picture.caption)
+class Drawing(NamedTuple):
+    """A picture that is not drawn yet, so that one that fails does not cost the others.
+
+    Attributes:
+        what: Name of the picture, for readers.
+        draw: Compute and draw it.
+    """
+
+    what: str
+    draw: Callable[[], Picture]
 
 
-def training_pictures(metrics: list[dict[str, Any]]) -> Iterator[Picture]:
+def show(page: Page, folder: Path, drawings: Iterable[Drawing]) -> None:
+    """Write each picture as a file under ``plots`` and into the page; of one that fails the page says why."""
+    for drawing in drawings:
+        with page.attempt(drawing.what):
+            picture = drawing.draw()
+            png = to_png(picture.figure)
+            write_bytes(folder / "plots" / f"{picture.name}.png", png)
+            page.figure(png, picture.alt, picture.caption)
+
+
+def training_pictures(metrics: list[dict[str, Any]]) -> Iterator[Drawing]:
     """The curves of a run."""
+    yield Drawing("training curves", lambda: _curves(metrics))
+
+
+def _curves(metrics: list[dict[str, Any]]) -> Picture:
     if "elbo" in term_names(metrics):
         what = (
             "Each panel is one term, in nats per datum. The ELBO is the sum of the modalities' expected "
@@ -72,7 +91,7 @@ def training_pictures(metrics: list[dict[str, Any]]) -> Iterator[Picture]:
             "Each panel is one term, without its weight; the loss is their weighted sum. Some terms are only watched: "
             "they are no part of it."
         )
-    yield Picture(
+    return Picture(
         "elbo_curves",
         elbo_curves(metrics),
         f"Curves over epochs of {', '.join(term_names(metrics))}.",
@@ -80,7 +99,7 @@ def training_pictures(metrics: list[dict[str, Any]]) -> Iterator[Picture]:
     )
 
 
-def evaluation_pictures(scores: Scores, name: str = "coherence", of: str = "") -> Iterator[Picture]:
+def evaluation_pictures(scores: Scores, name: str = "coherence", of: str = "") -> Iterator[Drawing]:
     """Coherence as a heat map, if it was measured.
 
     Args:
@@ -90,18 +109,22 @@ def evaluation_pictures(scores: Scores, name: str = "coherence", of: str = "") -
     """
     rows = [row for row in rows_of(scores) if row["metric"] == "coherence"]
     if rows:
-        pairs = ", ".join(f"{row['given']} to {row['target']} {row['value']:.2f}" for row in rows)
-        yield Picture(
-            name,
-            coherence_heatmap(rows).figure,  # type: ignore[arg-type]
-            f"Heat map of coherence: {pairs}.",
-            f"Coherence{' of ' + of if of else ''}. Share of generated data in the class of what was given; rows: what "
-            "inference looked at, columns: what was generated. Numbers in italics are reconstructions of a modality "
-            "that was given; the others are what cross-modal generation is judged by.",
-        )
+        yield Drawing("coherence", lambda: _coherence(rows, name, of))
 
 
-def transfer_pictures(evaluations: Mapping[str, Scores]) -> Iterator[Picture]:
+def _coherence(rows: list[Row], name: str, of: str) -> Picture:
+    pairs = ", ".join(f"{row['given']} to {row['target']} {row['value']:.2f}" for row in rows)
+    return Picture(
+        name,
+        coherence_heatmap(rows).figure,  # type: ignore[arg-type]
+        f"Heat map of coherence: {pairs}.",
+        f"Coherence{' of ' + of if of else ''}. Share of generated data in the class of what was given; rows: what "
+        "inference looked at, columns: what was generated. Numbers in italics are reconstructions of a modality "
+        "that was given; the others are what cross-modal generation is judged by.",
+    )
+
+
+def transfer_pictures(evaluations: Mapping[str, Scores]) -> Iterator[Drawing]:
     """Transfer between modalities as heat maps side by side, of the models for which it was measured.
 
     Args:
@@ -110,43 +133,61 @@ def transfer_pictures(evaluations: Mapping[str, Scores]) -> Iterator[Picture]:
     found = {name: [row for row in rows_of(each) if row["metric"] == "transfer"] for name, each in evaluations.items()}
     found = {name: rows for name, rows in found.items() if rows}
     if found:
-        pairs = "; ".join(
-            ", ".join([name, *(f"{row['given']} to {row['target']} {row['value']:.2f}" for row in rows)])
-            for name, rows in found.items()
-        )
-        yield Picture(
-            "transfer",
-            transfer_matrix(found),
-            f"Heat maps of transfer between modalities. {pairs}.",
-            "Transfer between modalities. Accuracy of a classifier that was fitted on the latents of one modality "
-            "(rows) and tested on those of another (columns). Numbers in italics: tested on the modality it was fitted "
-            "on, which is what the others in its column are held against.",
-        )
+        yield Drawing("transfer", lambda: _transfer(found))
 
 
-def posterior_pictures(model: Any, data: Data) -> Iterator[Picture]:
+def _transfer(found: Mapping[str, list[Row]]) -> Picture:
+    pairs = "; ".join(
+        ", ".join([name, *(f"{row['given']} to {row['target']} {row['value']:.2f}" for row in rows)])
+        for name, rows in found.items()
+    )
+    return Picture(
+        "transfer",
+        transfer_matrix(found),
+        f"Heat maps of transfer between modalities. {pairs}.",
+        "Transfer between modalities. Accuracy of a classifier that was fitted on the latents of one modality "
+        "(rows) and tested on those of another (columns). Numbers in italics: tested on the modality it was fitted "
+        "on, which is what the others in its column are held against.",
+    )
+
+
+def posterior_pictures(model: Any, data: Data) -> Iterator[Drawing]:
     """What the posterior of each subset looks like; what needs a prior only for models that have one."""
+    yield Drawing("posterior means", lambda: _posterior_means(model, data))
+    if isinstance(model, HasPrior):
+        yield Drawing("KL in each latent dimension", lambda: _kl(model, data))
+    yield Drawing("posterior of the first datum", lambda: _datum(model, data))
+    if isinstance(model, HasPrior):
+        yield Drawing("calibration of the aggregate posterior", lambda: _calibration(model, data))
+
+
+def _posterior_means(model: Any, data: Data) -> Picture:
     means = LatentMeans.of(model, data)
     look = (
         "Ellipses: one posterior standard deviation of the same few data points in each panel, of the matching "
         "Gaussian where the posterior is a mixture; dotted: that of the prior. Look for classes that stay apart when "
         "modalities are missing, and for ellipses that grow then."
     )
-    yield _means_picture(means, "Posterior means", "means", f".{_colours(means)} {look}")
-    if isinstance(model, HasPrior):
-        kl = KLPerDimension.of(model, data)
-        active = "; ".join(f"{label(s)} {int(a.sum())}" for s, a in zip(kl.subsets, kl.active, strict=True))
-        yield Picture(
-            "kl_per_dimension",
-            kl_per_dimension(kl).figure,  # type: ignore[arg-type]
-            f"KL from the prior in each latent dimension. Active dimensions: {active}.",
-            "What each latent dimension carries. KL from the prior in nats, averaged over the data; bars for all "
-            "modalities, marks for one at a time. A dimension is active if its posterior mean varies over the data by "
-            "more than 0.01. A mark far above the bar: this modality alone is surer than all together, as happens in "
-            "mixtures; one near zero: it says nothing about this dimension.",
-        )
+    return _means_picture(means, "Posterior means", "means", f".{_colours(means)} {look}")
+
+
+def _kl(model: Any, data: Data) -> Picture:
+    kl = KLPerDimension.of(model, data)
+    active = "; ".join(f"{label(s)} {int(a.sum())}" for s, a in zip(kl.subsets, kl.active, strict=True))
+    return Picture(
+        "kl_per_dimension",
+        kl_per_dimension(kl).figure,  # type: ignore[arg-type]
+        f"KL from the prior in each latent dimension. Active dimensions: {active}.",
+        "What each latent dimension carries. KL from the prior in nats, averaged over the data; bars for all "
+        "modalities, marks for one at a time. A dimension is active if its posterior mean varies over the data by "
+        "more than 0.01. A mark far above the bar: this modality alone is surer than all together, as happens in "
+        "mixtures; one near zero: it says nothing about this dimension.",
+    )
+
+
+def _datum(model: Any, data: Data) -> Picture:
     datum = PosteriorOfDatum.of(model, data)
-    yield Picture(
+    return Picture(
         "posterior_of_datum",
         posterior_of_datum(datum).figure,  # type: ignore[arg-type]
         f"Posterior mean and standard deviation of the first datum from {', '.join(map(label, datum.subsets))}.",
@@ -154,28 +195,34 @@ def posterior_pictures(model: Any, data: Data) -> Iterator[Picture]:
         "move furthest from the prior. More modalities should narrow the bars, and bars of different subsets should "
         "overlap where they know the same.",
     )
-    if isinstance(model, HasPrior):
-        yield _calibration_picture(model, data, kl.subsets)
 
 
-def latent_pictures(model: Any, data: Data) -> Iterator[Picture]:
+def latent_pictures(model: Any, data: Data) -> Iterator[Drawing]:
     """Where the latents of a model whose posteriors are points lie, given each subset."""
-    means = LatentMeans.of(model, data)
-    colours = _colours(means)
-    look = "Look for classes that stay apart, and stay where they are, when modalities are missing."
-    yield _means_picture(means, "Latents", "latents", f"; of sequences, the mean over their steps.{colours} {look}")
+    yield Drawing("latents", lambda: _latent_means(model, data))
     few = spread(data, _MAPPED)
-    if few.size < _FEWEST_MAPPED:
-        return
+    if few.size >= _FEWEST_MAPPED:
+        yield Drawing("map of neighbours", lambda: _neighbours(model, few))
+
+
+def _latent_means(model: Any, data: Data) -> Picture:
+    means = LatentMeans.of(model, data)
+    look = "Look for classes that stay apart, and stay where they are, when modalities are missing."
+    rest = f"; of sequences, the mean over their steps.{_colours(means)} {look}"
+    return _means_picture(means, "Latents", "latents", rest)
+
+
+def _neighbours(model: Any, few: Batch) -> Picture:
     alone = [name for name in model.names if name in few.names and bool(few.observed[name].any())]
     mapped = LatentMeans.of(model, few, alone, method="tsne")
-    yield Picture(
+    return Picture(
         "latent_map",
         latent_map(mapped),
         f"t-SNE map of the latents given {', '.join(alone)} alone.",
-        f"Latents of single modalities in one map of neighbours (t-SNE).{colours} Markers are what was given. Where "
-        "modalities agree, markers of all kinds lie together in the islands of their class; islands of one marker are "
-        "what a modality says in a way of its own. Distances between islands, and their sizes, mean nothing.",
+        f"Latents of single modalities in one map of neighbours (t-SNE).{_colours(mapped)} Markers are what was "
+        "given. Where modalities agree, markers of all kinds lie together in the islands of their class; islands of "
+        "one marker are what a modality says in a way of its own. Distances between islands, and their sizes, mean "
+        "nothing.",
     )
 
 
@@ -202,8 +249,11 @@ def _colours(means: LatentMeans) -> str:
     return " Colours are labels." if means.labels is not None else ""
 
 
-def _calibration_picture(model: Any, data: Data, subsets: list[tuple[str, ...]]) -> Picture:
+def _calibration(model: Any, data: Data) -> Picture:
     """The single modalities and the whole, or the whole alone where that would be too many panels."""
+    few = spread(data, 1)
+    names = tuple(name for name in model.names if name in few.names)
+    subsets = [*((name,) for name in names), names] if len(names) > 1 else [names]
     shown = subsets if len(subsets) <= _MOST_CALIBRATED else subsets[-1:]
     found = [AggregateCalibration.of(model, data, subset) for subset in shown]
     columns = min(2, len(found))
@@ -224,18 +274,23 @@ def _calibration_picture(model: Any, data: Data, subsets: list[tuple[str, ...]])
     )
 
 
-def generation_pictures(model: Any, data: Data, render: Render | None) -> Iterator[Picture]:
+def generation_pictures(model: Any, data: Data, render: Render | None) -> Iterator[Drawing]:
     """What a model generates from each subset, and from the prior if it has one."""
-    yield cross_picture(CrossGeneration.of(model, data), render)
+    yield Drawing("generation from subsets", lambda: cross_picture(CrossGeneration.of(model, data), render))
     if isinstance(model, Samples):
-        samples = PriorSamples.of(model)
-        yield Picture(
-            "prior_samples",
-            prior_samples(samples, render),
-            f"Samples from the prior of {', '.join(samples.data)}.",
-            "Samples from the prior. The modalities below each other come from the same latent, and should tell of the "
-            "same thing.",
-        )
+        yield Drawing("samples from the prior", lambda: _samples(model, data, render))
+
+
+def _samples(model: Samples, data: Data, render: Render | None) -> Picture:
+    rows = spread(data, 24)  # whose covariates, if there are some, the samples have
+    samples = PriorSamples.of(model, len(rows), covariates=rows.covariates)
+    return Picture(
+        "prior_samples",
+        prior_samples(samples, render),
+        f"Samples from the prior of {', '.join(samples.data)}.",
+        "Samples from the prior. The modalities below each other come from the same latent, and should tell of the "
+        "same thing.",
+    )
 
 
 def cross_picture(

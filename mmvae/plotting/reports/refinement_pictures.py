@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from mmvae.plotting.figures.posterior_against_hmc import PosteriorAgainstHMC, po
 from mmvae.plotting.figures.refinement_trace import RefinementTrace, refinement_trace
 from mmvae.plotting.figures.scores import Row, Scores, rows_of
 from mmvae.plotting.figures.students_against_teacher import StudentsAgainstTeacher, students_against_teacher
-from mmvae.plotting.reports.pictures import Picture
+from mmvae.plotting.reports.pictures import Drawing, Picture
 from mmvae.refinement import HMC
 from mmvae.sources import Data
 from mmvae.subsets import label
@@ -27,22 +28,26 @@ _FEW_DRAWS = HMC(30, warmup=40, max_tree_depth=5)
 _TRUSTED_R_HAT = 1.1
 
 
-def gap_pictures(scores: Scores) -> Iterator[Picture]:
+def gap_pictures(scores: Scores) -> Iterator[Drawing]:
     """The gaps of inference, if they were measured."""
     rows = [row for row in rows_of(scores) if row["metric"] in GAPS]
     if rows:
-        values = ", ".join(f"{GAPS[row['metric']]} given {row['given']} {row['value']:.3g}" for row in rows)
-        notes = "".join(f" Amortisation gaps are those {note}." for note in dict.fromkeys(_notes(rows)))
-        yield Picture(
-            "inference_gaps",
-            inference_gaps(scores).figure,  # type: ignore[arg-type]
-            f"Bars in nats: {values}.",
-            "Gaps of inference. What the ELBO lacks of the log-likelihood of the given modalities, in honest nats, in "
-            "two parts. The amortisation gap is what gradient ascent on each datum's own Gaussian gains over the "
-            "posterior of the model: better encoders, or refinement, can close it. The approximation gap is what the "
-            "best Gaussian still lacks: only another family of posteriors, or another generative model, can. Lines are "
-            f"standard errors.{notes}",
-        )
+        yield Drawing("gaps of inference", lambda: _gaps(scores, rows))
+
+
+def _gaps(scores: Scores, rows: list[Row]) -> Picture:
+    values = ", ".join(f"{GAPS[row['metric']]} given {row['given']} {row['value']:.3g}" for row in rows)
+    notes = "".join(f" Amortisation gaps are those {note}." for note in dict.fromkeys(_notes(rows)))
+    return Picture(
+        "inference_gaps",
+        inference_gaps(scores).figure,  # type: ignore[arg-type]
+        f"Bars in nats: {values}.",
+        "Gaps of inference. What the ELBO lacks of the log-likelihood of the given modalities, in honest nats, in "
+        "two parts. The amortisation gap is what gradient ascent on each datum's own Gaussian gains over the "
+        "posterior of the model: better encoders, or refinement, can close it. The approximation gap is what the "
+        "best Gaussian still lacks: only another family of posteriors, or another generative model, can. Lines are "
+        f"standard errors.{notes}",
+    )
 
 
 def _notes(rows: list[Row]) -> Iterator[str]:
@@ -50,7 +55,7 @@ def _notes(rows: list[Row]) -> Iterator[str]:
     yield from (row["note"] for row in rows if row["metric"] == "amortization_gap" and row.get("note"))
 
 
-def refinement_pictures(model: Any, data: Data) -> Iterator[Picture]:
+def refinement_pictures(model: Any, data: Data) -> Iterator[Drawing]:
     """What refinement does to the posterior of a model that refines itself, and what its students make of it.
 
     Of data that have every modality; none, where there are no two such data among those looked at.
@@ -60,11 +65,13 @@ def refinement_pictures(model: Any, data: Data) -> Iterator[Picture]:
     if len(whole) < 2:
         return
     complete = batch[whole]
-    yield _trace_picture(RefinementTrace.of(model, complete, ascent_steps=_ASCENT, size=_TRACED))
+    trace = functools.partial(RefinementTrace.of, model, complete, ascent_steps=_ASCENT, size=_TRACED)
+    yield Drawing("course of refinement", lambda: _trace_picture(trace()))
     if prior_of(model).event_shape[0] > 1:
-        yield _hmc_picture(PosteriorAgainstHMC.of(model, complete, hmc=_FEW_DRAWS))
+        chains = functools.partial(PosteriorAgainstHMC.of, model, complete, hmc=_FEW_DRAWS)
+        yield Drawing("posterior against HMC", lambda: _hmc_picture(chains()))
     if len(model.names) > 1:
-        yield _students_picture(StudentsAgainstTeacher.of(model, complete))
+        yield Drawing("students and teacher", lambda: _students_picture(StudentsAgainstTeacher.of(model, complete)))
 
 
 def _trace_picture(arrays: RefinementTrace) -> Picture:

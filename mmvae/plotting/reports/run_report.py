@@ -31,7 +31,7 @@ from mmvae.plotting.reports.pictures import (
 from mmvae.plotting.reports.provenance import provenance
 from mmvae.plotting.reports.refinement_pictures import gap_pictures, refinement_pictures
 from mmvae.plotting.reports.score_tables import mean_cross_coherence, write_scores
-from mmvae.plotting.reports.sections import SECTIONS, Reported
+from mmvae.plotting.reports.sections import SECTIONS, Place, Reported
 from mmvae.plotting.reports.training_tables import best_figures, write_epochs
 from mmvae.refinement.amortized import RefinesItself
 from mmvae.sources import Data
@@ -39,8 +39,6 @@ from mmvae.storage import write_text
 from mmvae.training.configuration import describe
 from mmvae.training.journal import METRICS_FILE, read_metrics
 from mmvae.training.saving import CONFIG_FILE, read_configuration
-
-_LOOKED_AT = 2000
 
 
 @runtime_checkable
@@ -105,42 +103,41 @@ def report(
     load("report")
     reported = Reported(page, folder, model, data, metrics, training, evaluation, render)
 
+    is_point = is_deterministic(model, spread(data, 1))  # which looks at the data: what does not fit is an error
     page.section("Overview")
-    page.tiles(_key_figures(model, metrics, evaluation))
+    with page.attempt("key figures"):
+        page.tiles(_key_figures(model, metrics, evaluation))
     own = [f"{kind}, as it runs here. {model.note}."] if isinstance(model, Noted) else []
     page.notes(dict.fromkeys([*notes, *own, *(data.notes if isinstance(data, Described) else ())]))
-    write_data(page, model, data)
-    for write in SECTIONS["before training"]:
-        write(reported)
+    with page.attempt("data"):
+        write_data(page, model, data)
+    _sections(reported, "before training")
     if metrics:
         page.section("Training")
         show(page, folder, training_pictures(metrics))
-        write_epochs(page, metrics, training)
+        with page.attempt("table of epochs"):
+            write_epochs(page, metrics, training)
     if evaluation is not None:
         page.section("Evaluation")
         show(page, folder, evaluation_pictures(evaluation))
         show(page, folder, transfer_pictures({type(model).__name__: evaluation}))
         show(page, folder, gap_pictures(evaluation))
-        write_scores(page, evaluation)
+        with page.attempt("scores"):
+            write_scores(page, evaluation)
         page.notes(evaluation.notes if isinstance(evaluation, Evaluation) else ())
-    for write in SECTIONS["after evaluation"]:
-        write(reported)
-    if is_deterministic(model, spread(data, 1)):
+    _sections(reported, "after evaluation")
+    if is_point:
         page.section("Latents")
-        show(page, folder, latent_pictures(model, data))
+        with page.attempt("latents"):
+            show(page, folder, latent_pictures(model, data))
     else:
         page.section("Posterior")
         show(page, folder, posterior_pictures(model, data))
-    refined = list(refinement_pictures(model, data)) if isinstance(model, RefinesItself) else []
-    if refined:
-        page.section("Refinement")
-        show(page, folder, refined)
+    if isinstance(model, RefinesItself):
+        _refinement(page, folder, model, data)
     if isinstance(model, Generates):
         page.section("Generation")
-        try:
-            show(page, folder, generation_pictures(model, data, render))
-        except ValueError as reason:  # a model may have been built without its decoders
-            page.paragraph(f"Left out. {reason}")
+        show(page, folder, generation_pictures(model, data, render))
     page.section("Configuration")
     write_configuration(page, configuration)
     page.section("Reproduction")
@@ -158,6 +155,21 @@ def _metrics(folder: Path) -> list[dict[str, Any]]:
 
 def _configuration(folder: Path, model: Any) -> Mapping[str, Any]:
     return read_configuration(folder) if (folder / CONFIG_FILE).exists() else {"model": describe(model)}
+
+
+def _sections(reported: Reported, place: Place) -> None:
+    """The sections of families of models."""
+    for write in SECTIONS[place]:
+        with reported.page.attempt(write.__name__):
+            write(reported)
+
+
+def _refinement(page: Page, folder: Path, model: Any, data: Data) -> None:
+    """What refinement does, if there is data to show it on."""
+    drawings = list(refinement_pictures(model, data))
+    if drawings:
+        page.section("Refinement")
+        show(page, folder, drawings)
 
 
 def _size_of(model: Any) -> str:

@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmvae.objectives.judging import usual_judge
 from mmvae.plotting.figures.curves import term_names
 from mmvae.plotting.reports.page import Page, number
-from mmvae.training.run import best_epoch
+from mmvae.training.run import best_epoch, judge_in
 
 Metrics = Sequence[Mapping[str, Any]]
 
@@ -22,12 +23,13 @@ def write_epochs(page: Page, metrics: list[dict[str, Any]], training: Mapping[st
         training: its settings, ``{}`` if they are not known.
     """
     terms = term_names(metrics)
-    best, last = best_epoch(metrics), max(row["epoch"] for row in metrics)
+    best, last = best_epoch(metrics, training), max(row["epoch"] for row in metrics)
     shown = [row for row in metrics if row["epoch"] in (best, last)]
     seconds = sum(row.get("seconds", 0.0) for row in metrics)
     step = seconds_per_step(metrics, training)
     pace = "" if step is None else f", {number(1000 * step)} ms a step"
-    epochs = "The last epoch" if best is None else f"The epoch of the best validation {_score(terms)}, and the last"
+    compared = _compared(terms, training, metrics[-1].get("stage"))
+    epochs = "The last epoch" if best is None else f"The epoch of the best validation {compared}, and the last"
     unit = "; nats per datum" if "elbo" in terms else ""
     page.table(
         ["epoch", "split", *terms],
@@ -61,5 +63,7 @@ def seconds_per_step(metrics: Metrics, training: Mapping[str, Any]) -> float | N
     return sum(epochs) / (len(epochs) * steps) if epochs and steps else None
 
 
-def _score(terms: Sequence[str]) -> str:
-    return "ELBO" if "elbo" in terms else "loss of the task" if "task" in terms else "loss"
+def _compared(terms: Sequence[str], training: Mapping[str, Any], stage: str | None) -> str:
+    """What validation compares, in words."""
+    term = (judge_in(training, stage) or usual_judge(terms)).term
+    return {"elbo": "ELBO", "task": "loss of the task"}.get(term, term)

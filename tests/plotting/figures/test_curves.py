@@ -89,3 +89,10 @@ def test_unknown_terms_and_empty_metrics_are_refused() -> None:
         plot.elbo_curve(ROWS, "svhn")
     with pytest.raises(ValueError, match="no rows"):
         plot.elbo_curves([])
+
+
+def test_the_stage_of_a_row_is_no_curve(tmp_path: Path) -> None:
+    rows = [{"epoch": epoch, "split": "train", "stage": "joint", "loss": 1 / epoch} for epoch in (1, 2)]
+    (tmp_path / "metrics.csv").write_text("epoch,split,stage,loss\n1,train,joint,1.0\n2,train,joint,0.5\n")
+    for metrics in (rows, tmp_path / "metrics.csv"):
+        assert [ax.get_title(loc="left") for ax in plot.elbo_curves(metrics).axes] == ["Training loss"]

@@ -174,3 +174,62 @@ def test_the_model_stays_in_its_mode(model: MultimodalVAE, batch: Batch) -> None
     plot.LatentMeans.of(model, batch)
     plot.CrossGeneration.of(model, batch, rows=2)
     assert model.training
+
+
+class Known(torch.nn.Module):
+    """A model whose latents are known: the row that the data names."""
+
+    names = ("a",)
+
+    def __init__(self, means: torch.Tensor) -> None:
+        super().__init__()
+        self.means = torch.nn.Parameter(means)
+
+    def infer(self, batch, subset=None, observed=None):
+        rows = batch.data["a"][:, 0].long()
+        return Latents(dist.Delta(self.means[rows]).to_event(1), ("a",))
+
+
+@pytest.mark.parametrize("distinct", [1, 2, 3, 5])
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e6])
+@pytest.mark.parametrize("dims", [1, 3])
+def test_points_that_are_the_same_lie_on_each_other_in_a_map_of_neighbours(
+    distinct: int, scale: float, dims: int
+) -> None:
+    places = torch.randn(distinct, dims, dtype=torch.float64) * scale
+    which = torch.arange(30) % distinct
+    model = Known(places[which])
+    data = {"a": torch.arange(30.0)[:, None]}
+    arrays = plot.LatentMeans.of(model, data, ["a"], method="tsne")
+    assert np.isfinite(arrays.points).all()
+    assert len(np.unique(arrays.points[0], axis=0)) == distinct
+    for each in range(distinct):
+        assert len(np.unique(arrays.points[0][which.numpy() == each], axis=0)) == 1
+    plot.latent_map(arrays).savefig("/dev/null", format="png")
+
+
+def test_latents_that_differ_by_rounding_alone_are_one_point() -> None:
+    model = Known(1 + 1e-12 * torch.randn(30, 3, dtype=torch.float64))
+    arrays = plot.LatentMeans.of(model, {"a": torch.arange(30.0)[:, None]}, ["a"], method="tsne")
+    assert np.isfinite(arrays.points).all()
+
+
+@pytest.mark.parametrize(("rows", "having"), [(3, 3), (12, 0), (12, 1), (12, 3)])
+def test_maps_of_neighbours_of_few_points_are_refused(
+    model: MultimodalVAE, batch: Batch, rows: int, having: int
+) -> None:
+    few = batch[:rows]
+    seen = Batch(few.data, few.masks | {"picture": torch.arange(rows) < having})
+    with pytest.raises(ValueError, match=r"needs at least 4|no row of the data has a member"):
+        plot.LatentMeans.of(model, seen, ["picture"], method="tsne")
+
+
+def test_unknown_classes_are_grey_and_named_classes_bear_their_names(model: MultimodalVAE, batch: Batch) -> None:
+    known = ["dog", None, "cat"] * 4
+    arrays = plot.LatentMeans.of(model, Batch(batch.data, batch.masks, known))
+    figure = plot.latent_means(arrays)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["cat", "dog", "not known"]
+    plot.latent_map(arrays).savefig("/dev/null", format="png")
+    numbers = plot.LatentMeans.of(model, Batch(batch.data, batch.masks, torch.arange(12) % 3 - 1))
+    legend = plot.latent_means(numbers).legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["0", "1", "not known"]

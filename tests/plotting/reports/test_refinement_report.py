@@ -81,4 +81,4 @@ def test_data_of_which_none_is_whole_have_no_section(refining: models.IterativeV
 def test_one_modality_and_one_dimension_have_what_can_be_drawn() -> None:
     narrow = models.IterativeVAE([Modality("a", (3,), likelihoods.Normal())], 1, **SMALL)
     found = list(refinement_pictures.refinement_pictures(narrow, DATA.restrict("a")))
-    assert [each.name for each in found] == ["refinement_trace"]
+    assert [each.draw().name for each in found] == ["refinement_trace"]

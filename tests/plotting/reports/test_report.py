@@ -222,3 +222,34 @@ def test_a_browser_finds_the_plots_and_the_numbers(written: Path, tmp_path: Path
     for expected in ("A < B", "0.8125", "\N{MINUS SIGN}123.4", "0.375", "<b>no weights</b>", "rendered street digits"):
         assert expected in seen["text"]
     assert seen["wider"] <= 0
+
+
+def test_a_figure_that_fails_is_a_sentence_and_costs_no_other(
+    model: MultimodalVAE, batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmvae.plotting.reports import pictures
+
+    def breaks(*_: object) -> None:
+        raise RuntimeError("no such <colour>")
+
+    monkeypatch.setattr(pictures, "kl_per_dimension", breaks)
+    monkeypatch.setattr(run_report, "write_data", breaks)
+    path = plot.report(tmp_path, model, batch)
+    page = path.read_text(encoding="utf-8")
+    assert "Left out. RuntimeError: no such &lt;colour&gt;. (KL in each latent dimension)" in page
+    assert "Left out. RuntimeError: no such &lt;colour&gt;. (data)" in page
+    assert {"latent_means", "posterior_of_datum", "aggregate_calibration"} <= {
+        file.stem for file in (tmp_path / "plots").glob("*.png")
+    }
+
+
+def test_ctrl_c_ends_a_report(
+    model: MultimodalVAE, batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stops(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_report, "write_data", stops)
+    with pytest.raises(KeyboardInterrupt):
+        plot.report(tmp_path, model, batch)
+    assert not (tmp_path / "report.html").exists()

@@ -17,7 +17,8 @@ from mmvae import Batch, models, nn, plot
 from mmvae.classifiers import report as classifier_report
 from mmvae.evaluation import Evaluation, make_row
 from mmvae.plotting.reports import pictures, run_report
-from mmvae.plotting.reports.training_tables import seconds_per_step
+from mmvae.plotting.reports.page import Page
+from mmvae.plotting.reports.training_tables import seconds_per_step, write_epochs
 from mmvae.training.configuration import describe
 from mmvae.training.saving import write_configuration
 from mmvae.vaes.base import MultimodalVAE
@@ -65,6 +66,14 @@ def test_the_page_of_a_classifier(classifier: models.CMPT, pair: Batch, tmp_path
     accuracy = plot.ConfusionMatrix.of(classifier, pair).accuracy[1]
     assert re.search(rf'<th scope="row">codes</th><td class="number">{accuracy:.4g} <small>', page)
     assert "nats per datum." not in page
+
+
+def test_the_table_of_epochs_follows_the_judge_of_the_run() -> None:
+    page = Page("a run", "")
+    page.section("Training")
+    write_epochs(page, TRAINED, {"judge": {"term": "accuracy", "better": "lower"}})
+    assert "The epoch of the best validation accuracy, and the last" in page.html()
+    assert "0.875" not in page.html()  # of the first epoch; the second has the lower one
 
 
 @pytest.mark.usefixtures("_without_maps_of_neighbours")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from mmvae.distributions.flow import Flowed, spline_flow
+from mmvae.distributions.flowed import Flowed, spline_flow
 from mmvae.priors.base import Prior
 
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from mmvae.distributions.flow import Flowed, spline_flow
+from mmvae.distributions.flowed import Flowed, spline_flow
 from mmvae.distributions.moments import mean_of, variance_of
 from mmvae.posteriors.base import Fusion
 from mmvae.posteriors.experts import Experts
