@@ -114,10 +114,7 @@ def _each(context: Context) -> Iterator[tuple[str, Inferred]]:
     for subset in context.each_subset("classification"):
         yield label(subset), context.inferred(subset)
     if context.incomplete:
-        if OBSERVED in context.model.names:
-            context.note(f"classification: no rows given whatever is there, since a modality is called {OBSERVED!r}.")
-        else:
-            yield OBSERVED, context.inferred(None)
+        yield OBSERVED, context.inferred(None)
 
 
 def _of_classes(predicted: Int64[Tensor, "n"], truth: Int64[Tensor, "n"]) -> dict[str, Score]:

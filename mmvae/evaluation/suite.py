@@ -149,7 +149,10 @@ def _metrics(metrics: Sequence[str | Measure] | None) -> dict[str, Measure]:
     costly = costly_metrics()
     for metric in [name for name in METRICS if name not in costly] if metrics is None else metrics:
         if callable(metric):
-            chosen[getattr(metric, "__name__", type(metric).__name__)] = metric
+            name = getattr(metric, "__name__", type(metric).__name__)
+            if {**METRICS, **chosen}.get(name, metric) is not metric:
+                raise ValueError(f"metrics: two metrics are called {name!r}; rename the function of your own.")
+            chosen[name] = metric
         elif metric in METRICS:
             for other in METRICS[metric].beside:
                 chosen.setdefault(other, METRICS[other])

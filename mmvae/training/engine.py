@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ from torch.optim import Optimizer
 
 from mmvae.batch import Batch
 from mmvae.collectives import together
-from mmvae.objectives import Loss
 from mmvae.training.captured import (
     CapturedSteps,
     CudaGraphs,
@@ -79,18 +78,14 @@ class _InnerModule(nn.Module):
 
 
 class _LossModule(nn.Module):
-    """The loss of a model, or that of a stage of its training, as a forward pass, which distributed engines wrap."""
+    """The loss of a model as a forward pass, which is what distributed engines wrap."""
 
-    def __init__(self, model: Any, objective: Callable[[Any, Batch], Loss] | None) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        self.objective = objective
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        if self.objective is None:
-            loss = self.model.loss(batch)
-        else:
-            loss = self.objective(self.model, self.model.prepare(batch))
+        loss = self.model.loss(batch)
         return loss.total, {name: term.detach() for name, term in loss.terms.items()}
 
 
@@ -147,13 +142,7 @@ class Engine:
         """Whether this is the process that writes and shows."""
         return self.rank == 0
 
-    def setup(
-        self,
-        model: Any,
-        make_optimizer: MakeOptimizer | None,
-        schedule: Schedule | None = None,
-        objective: Callable[[Any, Batch], Loss] | None = None,
-    ) -> None:
+    def setup(self, model: Any, make_optimizer: MakeOptimizer | None, schedule: Schedule | None = None) -> None:
         """Moves a model to the device and makes its optimiser, by default AdamW (Adam where nothing decays).
 
         Call it again for each stage of a training: the optimiser is a fresh one, of what then requires gradients.
@@ -162,15 +151,14 @@ class Engine:
             model: to train.
             make_optimizer: makes another optimiser from the parameters.
             schedule: of the learning rate.
-            objective: Loss to minimise in the place of the model's own, given the model and a batch that conforms.
 
         Raises:
             ValueError: if no parameter requires a gradient.
         """
         model.to(self.device)
-        optimizer = self.new_optimizer(model, make_optimizer)
+        optimizer = self.fresh_optimizer(model, make_optimizer)
         inner = _inner_parameters(model)
-        self._plain = _LossModule(model, objective)
+        self._plain = _LossModule(model)
         loss = torch.compile(self._plain) if self._settings.acceleration == "compile" else self._plain
         self._module, self._optimizer = self._fabric.setup(loss, optimizer)
         self._schedule = schedule
@@ -183,18 +171,18 @@ class Engine:
             inner_optimizer = torch.optim.Adam(inner, model.inner_lr, fused=self.device.type in ("cpu", "cuda"))
             self._inner_module, self._inner_optimizer = self._fabric.setup(_InnerModule(model), inner_optimizer)
 
-    def new_optimizer(self, model: Any, make_optimizer: MakeOptimizer | None) -> Optimizer:
-        """An optimiser of the parameters of a model that require a gradient, but for those of its inner steps.
+    def fresh_optimizer(self, model: Any, make_optimizer: MakeOptimizer | None) -> Optimizer:
+        """An optimiser of what requires gradients in a model, but for the networks that its inner steps fit.
 
         Args:
-            model: Model to train.
-            make_optimizer: Makes another optimiser than the default from the parameters.
+            model: to train.
+            make_optimizer: makes another optimiser than the default from the parameters.
 
         Raises:
-            ValueError: If no parameter requires a gradient.
+            ValueError: if no parameter requires a gradient.
         """
-        inner = {id(parameter) for parameter in _inner_parameters(model)}
-        parameters = [each for each in model.parameters() if each.requires_grad and id(each) not in inner]
+        ids = {id(parameter) for parameter in _inner_parameters(model)}
+        parameters = [each for each in model.parameters() if each.requires_grad and id(each) not in ids]
         if not parameters:
             raise ValueError("the model has no parameter that requires a gradient: there is nothing to train.")
         tokens = {id(each) for each in model.token_parameters()} if isinstance(model, HasTokens) else set()
@@ -215,8 +203,6 @@ class Engine:
             return
         if recorder is None:
             obstacle = standing_obstacle(self.device, self.world, self._settings.precision)
-            if obstacle is None and cast(_LossModule, self._plain).objective is not None:
-                obstacle = "the model is trained in stages"
             if obstacle is None:
                 recorder = CudaGraphs()
             elif wish == "graph":
@@ -353,6 +339,12 @@ class Engine:
         self._fabric.strategy.precision.load_state_dict(state["scale"])
 
 
+def _inner_parameters(model: Any) -> list[nn.Parameter]:
+    """The weights that the inner steps of a model fit, if it has any and they learn."""
+    inner = list(model.inner_parameters()) if isinstance(model, HasInnerSteps) else []
+    return [each for each in inner if each.requires_grad]
+
+
 def _environment(started_by: Starter) -> Any:
     """What tells Fabric of ranks and addresses. By itself it takes any job of SLURM for one of ``srun``, and waits."""
     from lightning.fabric.plugins import environments
@@ -385,9 +377,3 @@ def _accelerator(device: str | torch.device, devices: int) -> tuple[str, int | l
             raise ValueError(f'device: with devices={devices} name no single GPU; use "cuda", not {device!r}.')
         return "cuda", [chosen.index]
     return chosen.type, devices
-
-
-def _inner_parameters(model: Any) -> list[nn.Parameter]:
-    """The parameters of a model that inner steps fit, as far as they learn."""
-    inner = model.inner_parameters() if isinstance(model, HasInnerSteps) else []
-    return [each for each in inner if each.requires_grad]

@@ -13,16 +13,15 @@ from torch import Tensor
 
 from mmvae.modes import mode
 from mmvae.training.alike import alike
-from mmvae.training.checkpoint import Checkpoints, State
+from mmvae.training.checkpoint import Checkpoints, Position, State
 from mmvae.training.engine import Engine
 from mmvae.training.feed import Feed
-from mmvae.training.freezing import learning
 from mmvae.training.journal import Row, metrics_row
 from mmvae.training.means import Means, mean_of
-from mmvae.training.plan import Planned
+from mmvae.training.plan import Planned, in_stage
 from mmvae.training.randomness import derived_seed, random_state, randomness_kept, seed_generators, set_random_state
 from mmvae.training.run import Run, score
-from mmvae.training.saving import set_tensors, tensors_of, write_weights
+from mmvae.training.saving import set_tensors, tensors_of, weights_position, write_weights
 from mmvae.training.settings import Settings
 from mmvae.training.switches import Interrupts
 from mmvae.training.watchers import Progress, Watchers
@@ -52,7 +51,7 @@ class Loop:
     Args:
         model: to train, on the device of the engine.
         engine: which takes the steps.
-        set_up: Sets the model up on the engine for a stage, with a fresh optimiser.
+        set_up: Sets the model up on the engine, with a fresh optimiser of what then requires gradients.
         stages: Plan of the run.
         feed: of the training data.
         validation: its feed, or ``None``.
@@ -64,7 +63,7 @@ class Loop:
         self,
         model: Any,
         engine: Engine,
-        set_up: Callable[[Planned], None],
+        set_up: Callable[[], None],
         stages: Sequence[Planned],
         feed: Feed,
         validation: Feed | None,
@@ -78,7 +77,7 @@ class Loop:
         self._stages = tuple(stages)
         self._at = 0  # the stage
         self._begun = 0  # how many epochs were completed when it began
-        self._freezing = contextlib.ExitStack()
+        self._in_stage = contextlib.ExitStack()
         self._feed = feed
         self._validation = validation
         self._settings = settings
@@ -126,9 +125,9 @@ class Loop:
             self._resume(state)
         self._require_terms()
 
-    def thaw(self) -> None:
-        """Gives frozen parts back as they were; training is over."""
-        self._freezing.close()
+    def leave(self) -> None:
+        """Gives the model its objective and frozen parts back as they were; training is over."""
+        self._in_stage.close()
 
     def _resume(self, state: State) -> None:
         """Takes up a stage where a checkpoint was written."""
@@ -140,6 +139,7 @@ class Loop:
         self._best = None if state["best"] is None else _Best(**state["best"])
         means, random, sources = state["means"], state["random"], state["sources"]
         self._feed.restore(sources[rank % len(sources)])
+        self._repair_weights()
         if len(random) == self._engine.world:
             self._means = Means.restore(means[rank], self._engine.device)
             set_random_state(random[rank])
@@ -165,6 +165,7 @@ class Loop:
         Raises:
             FloatingPointError: if the loss or a weight is no longer finite.
             KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
+            SystemExit: On SIGTERM, after a checkpoint was written.
         """
         with watchers.over(self._report):
             try:
@@ -172,23 +173,23 @@ class Loop:
                     self._write_checkpoint()  # now, so that a folder that cannot be written is known at once
                 while self._train_stage(watchers, interrupts, say) and self._advance():
                     pass
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, SystemExit):
                 self._stop(say)
                 raise
             finally:
                 if self._best is not None and self._settings.restore_best:
                     set_tensors(self.model, self._best.tensors)
-                self.thaw()
+                self.leave()
         return self._report()
 
     # Stages.
 
     def _enter(self, stage: int) -> None:
-        """Lets the parts of a stage learn, and no others, with a fresh optimiser."""
-        self._freezing.close()
+        """Lets the parts of a stage learn, and no others, for its objective and with a fresh optimiser."""
+        self._in_stage.close()
         self._at = stage
-        self._freezing.enter_context(learning(self.model, self._stage.learns))
-        self._set_up(self._stage)
+        self._in_stage.enter_context(in_stage(self.model, self._stage))
+        self._set_up()
 
     def _advance(self) -> bool:
         """Begins the next stage that has epochs, from the best weights of this one; whether there is one."""
@@ -226,10 +227,8 @@ class Loop:
             if batch is None:  # with fewer rows than processes
                 return
             for stage in stages:
-                if stage.objective is None:
+                with in_stage(self.model, stage):
                     loss = self.model.loss(batch)
-                else:
-                    loss = stage.objective(self.model, self.model.prepare(batch))
                 terms = {name: float(value) for name, value in loss.terms.items()}
                 score({"loss": float(loss.total), **terms}, stage.judge)
 
@@ -374,6 +373,7 @@ class Loop:
             "epochs_before": self._epochs_before,
             "rows": self.rows,
             "best": None if self._best is None else vars(self._best),
+            "keeps_best": self._settings.restore_best,
             "means": self._engine.gather(self._means.state()),
             "random": self._engine.gather(random_state()),
             "sources": self._engine.gather(self._feed.state()),
@@ -387,20 +387,34 @@ class Loop:
         if self._checkpoints.folder is not None and self._engine.is_main:
             best = self._best if self._settings.restore_best else None
             tensors = tensors_of(self.model) if best is None else best.tensors
-            write_weights(self._checkpoints.folder, tensors)
+            write_weights(self._checkpoints.folder, tensors, self._checkpoints.description, self._position)
+
+    def _repair_weights(self) -> None:
+        """Writes the weights for use if a kill kept the run from it after its last checkpoint."""
+        if self._checkpoints.folder is None or not self._engine.is_main:
+            return
+        written = weights_position(self._checkpoints.folder)
+        if written is not None and written < self._position:
+            self._write_weights()
+
+    @property
+    def _position(self) -> Position:
+        """How far the run has come."""
+        return self._epoch, self._step
 
     def _stop(self, say: Callable[[str], None]) -> None:
         """Leaves a checkpoint after Ctrl-C.
 
-        In the middle of a step, or with several processes (which Ctrl-C stops at different steps), that is the last
-        one that was written.
+        In the middle of a step, or with several processes (which a signal stops at different steps), that is the last
+        one that was written. In the middle of a step the weights are not to be used.
         """
         if self._checkpoints.folder is None:
             return
         try:
-            if self._settled and self._engine.world == 1:
-                self._write_checkpoint()
-            self._write_weights()
+            if self._settled:
+                if self._engine.world == 1:
+                    self._write_checkpoint()
+                self._write_weights()
         except FloatingPointError as error:
             say(f"no checkpoint was written: {error}")
         say(
