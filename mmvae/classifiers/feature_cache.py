@@ -87,7 +87,7 @@ class FeatureWriter:
         self._features: Features | None = None
         if place is not None:
             place.parent.mkdir(parents=True, exist_ok=True)
-            remove_abandoned(place.parent, ".*.tmp")
+            remove_abandoned(place.parent)
             self._unfinished = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")
             self._unfinished.mkdir()
 

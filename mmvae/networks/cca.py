@@ -75,14 +75,15 @@ def canonical_correlations(
     """The canonical correlations of two views of the same N data, from the largest to the smallest.
 
     They are the singular values of S_aa^{-1/2} S_ab S_bb^{-1/2}, where S are the covariances. From few rows they are
-    biased upwards: with N = d those of independent views are all close to 1, with N = 8 d still 0.3 in the mean.
+    biased upwards: with N = d those of independent views are all close to 1, with N = 8 d still 0.3 in the mean. The
+    scale of a view changes nothing; a view that never varies has correlations of zero.
 
     Computed in float64, whatever the precision around it, since covariances are inverted.
 
     Args:
         a: one view; leading dimensions are pairs of views that have nothing to do with each other.
         b: the other.
-        ridge: r, added to the diagonal of both covariances.
+        ridge: r. That many times the mean variance of a view is added to the diagonal of its covariance.
 
     Returns:
         C = min(A, B) numbers between 0 and 1, NaN where the views are not finite.
@@ -91,7 +92,7 @@ def canonical_correlations(
         ValueError: for fewer than two rows, or a ridge that is not above zero.
 
     Source: Hotelling 1936, "Relations between two sets of variates"; with a ridge as in Andrew et al. 2013, "Deep
-    canonical correlation analysis".
+    canonical correlation analysis", where it is an absolute number.
     """
     return _singular_values(_whitened(a, b, ridge)).to(_precision(a))
 
@@ -111,7 +112,7 @@ def cca_loss(
     Args:
         a: one view.
         b: the other.
-        ridge: r, added to the diagonal of both covariances.
+        ridge: r. That many times the mean variance of a view is added to the diagonal of its covariance.
         norm: ``"nuclear"``, the sum of the canonical correlations ρ (the objective of Deep CCA); ``"frobenius"``,
             √Σρ²; or ``"squared"``, Σρ².
         top_k: count the largest so many alone, by default all.
@@ -141,7 +142,7 @@ class CCALoss(nn.Module):
     it warns, once, since what it then measures is mostly chance.
 
     Args:
-        ridge: r, added to the diagonal of both covariances.
+        ridge: r. That many times the mean variance of a view is added to the diagonal of its covariance.
         norm: how the correlations are summed up, as in :func:`cca_loss`.
         top_k: count the largest so many alone, by default all.
 
@@ -243,4 +244,6 @@ def _factor(view: Tensor, ridge: float) -> Tensor:
     """The lower Cholesky factor of the covariance of a centred view; no error where the view is not finite."""
     covariance = view.mT @ view / (view.shape[-2] - 1)
     identity = torch.eye(view.shape[-1], dtype=view.dtype, device=view.device)
-    return torch.linalg.cholesky_ex(covariance + ridge * identity).L
+    spread = covariance.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
+    spread = torch.where(spread > 0, spread, 1.0)  # a view that never varies has no scale
+    return torch.linalg.cholesky_ex(covariance + ridge * spread * identity).L

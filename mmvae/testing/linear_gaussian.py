@@ -206,7 +206,8 @@ class LinearGaussian:
         members = canonical(subset, self.names)
         loading = torch.cat([self.loadings[name] for name in members])
         offset = torch.cat([self.offset(name, covariates) for name in members], -1)
-        offset = offset + self.prior_mean(covariates) @ loading.T if self.shift is not None else offset
+        if self.shift is not None:
+            offset = offset + self._stacked(covariates) @ (loading @ self.shift).T
         noise = torch.cat([torch.full_like(self.offsets[name], self.scales[name] ** 2) for name in members])
         x = torch.cat([data[name].double() for name in members], -1)
         return MultivariateNormal(offset, loading @ loading.T + noise.diag()).log_prob(x)

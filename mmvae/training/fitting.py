@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from mmvae.training.fingerprint import data_in_words, schedule_in_words
 from mmvae.training.folder import existing_run, start_run
 from mmvae.training.journal import MetricsFile, TensorBoard
 from mmvae.training.learning_rate import Schedule
+from mmvae.training.lock import RunLock
 from mmvae.training.loop import Loop
 from mmvae.training.plan import epochs_of, plan, settings_of
 from mmvae.training.randomness import derived_seed, randomness_kept, seed_generators
@@ -86,9 +87,11 @@ def fit(
     training elsewhere. Classifiers are judged by the loss of their task, other models by their loss. ``select`` names
     another term.
 
-    **Ctrl-C** is granted after the current step: a checkpoint is written, the model gets its weights as above, and
+    **Ctrl-C** takes effect after the current step: a checkpoint is written, the model gets its weights as above, and
     ``KeyboardInterrupt`` is raised, so that a script stops; catch it to go on with the model as it is. A second
-    Ctrl-C interrupts at once.
+    Ctrl-C interrupts at once. SIGTERM, with which schedulers end a job, does the same with ``SystemExit``.
+
+    **One run at a time** has a folder. The lock of a process that has died is taken over.
 
     The model stays on the device of the training, in the mode (training or evaluation) in which it came. The global
     random generators and switches are left as they were.
@@ -149,11 +152,13 @@ def fit(
 
     Raises:
         ValueError: for data that does not fit the model, settings out of their range, or a folder that holds another
-            run, or the same and ``resume`` is not set; with ``acceleration="graph"``, if steps cannot be captured.
+            run, files of another program, or the same run and ``resume`` is not set, or in which a run is under way;
+            with ``acceleration="graph"``, if steps cannot be captured.
         TypeError: for a watcher without any of the three methods.
         FloatingPointError: if the loss is no longer finite; names the epoch, the step and the term at fault. The last
             good checkpoint is kept.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
+        SystemExit: On SIGTERM, after a checkpoint was written.
         RuntimeError: if another process of the run ends before its time; names the checkpoint.
 
     Example:
@@ -199,6 +204,7 @@ def fit(
         folder = None if out is None else Path(out)
         state = None
         if folder is not None:
+            stack.enter_context(_one_at_a_time(folder, engine))
             training = {**settings.fixed(), "devices": engine.world, **_sizes(*parts), **_facts(*parts)}
             make = functools.partial(engine.fresh_optimizer, model, optimizer)
             training |= settings_of(model, stages, validation is not None, make)
@@ -288,6 +294,22 @@ def _sizes(part: _Part, validation: _Part | None) -> dict[str, Any]:
     sizes: dict[str, Any] = {"rows": len(part), "validation_rows": 0 if validation is None else len(validation)}
     blocks = part.source.blocks if isinstance(part, _Chosen) and isinstance(part.source, InBlocks) else None
     return sizes if blocks is None else {**sizes, "blocks": asdict(blocks)}
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path, engine: Engine) -> Iterator[None]:
+    """Holds the lock of a run folder; all processes hear whether the main one has got it."""
+    refusal: ValueError | OSError | None = None
+    with contextlib.ExitStack() as stack:
+        if engine.is_main:
+            try:
+                stack.enter_context(RunLock(folder))
+            except (ValueError, OSError) as error:
+                refusal = error
+        refusal = engine.gather(refusal)[0]
+        if refusal is not None:
+            raise refusal
+        yield
 
 
 def _facts(part: _Part, validation: _Part | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmvae.modes import mode
 from mmvae.training.alike import alike
-from mmvae.training.checkpoint import Checkpoints, State
+from mmvae.training.checkpoint import Checkpoints, Position, State
 from mmvae.training.engine import Engine
 from mmvae.training.feed import Feed
 from mmvae.training.journal import Row, metrics_row
@@ -21,7 +21,7 @@ from mmvae.training.means import Means, mean_of
 from mmvae.training.plan import Planned, in_stage
 from mmvae.training.randomness import derived_seed, random_state, randomness_kept, seed_generators, set_random_state
 from mmvae.training.run import Run, score
-from mmvae.training.saving import set_tensors, tensors_of, write_weights
+from mmvae.training.saving import set_tensors, tensors_of, weights_position, write_weights
 from mmvae.training.settings import Settings
 from mmvae.training.switches import Interrupts
 from mmvae.training.watchers import Progress, Watchers
@@ -139,6 +139,7 @@ class Loop:
         self._best = None if state["best"] is None else _Best(**state["best"])
         means, random, sources = state["means"], state["random"], state["sources"]
         self._feed.restore(sources[rank % len(sources)])
+        self._repair_weights()
         if len(random) == self._engine.world:
             self._means = Means.restore(means[rank], self._engine.device)
             set_random_state(random[rank])
@@ -164,6 +165,7 @@ class Loop:
         Raises:
             FloatingPointError: if the loss or a weight is no longer finite.
             KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
+            SystemExit: On SIGTERM, after a checkpoint was written.
         """
         with watchers.over(self._report):
             try:
@@ -171,7 +173,7 @@ class Loop:
                     self._write_checkpoint()  # now, so that a folder that cannot be written is known at once
                 while self._train_stage(watchers, interrupts, say) and self._advance():
                     pass
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, SystemExit):
                 self._stop(say)
                 raise
             finally:
@@ -371,6 +373,7 @@ class Loop:
             "epochs_before": self._epochs_before,
             "rows": self.rows,
             "best": None if self._best is None else vars(self._best),
+            "keeps_best": self._settings.restore_best,
             "means": self._engine.gather(self._means.state()),
             "random": self._engine.gather(random_state()),
             "sources": self._engine.gather(self._feed.state()),
@@ -384,20 +387,34 @@ class Loop:
         if self._checkpoints.folder is not None and self._engine.is_main:
             best = self._best if self._settings.restore_best else None
             tensors = tensors_of(self.model) if best is None else best.tensors
-            write_weights(self._checkpoints.folder, tensors)
+            write_weights(self._checkpoints.folder, tensors, self._checkpoints.description, self._position)
+
+    def _repair_weights(self) -> None:
+        """Writes the weights for use if a kill kept the run from it after its last checkpoint."""
+        if self._checkpoints.folder is None or not self._engine.is_main:
+            return
+        written = weights_position(self._checkpoints.folder)
+        if written is not None and written < self._position:
+            self._write_weights()
+
+    @property
+    def _position(self) -> Position:
+        """How far the run has come."""
+        return self._epoch, self._step
 
     def _stop(self, say: Callable[[str], None]) -> None:
         """Leaves a checkpoint after Ctrl-C.
 
-        In the middle of a step, or with several processes (which Ctrl-C stops at different steps), that is the last
-        one that was written.
+        In the middle of a step, or with several processes (which a signal stops at different steps), that is the last
+        one that was written. In the middle of a step the weights are not to be used.
         """
         if self._checkpoints.folder is None:
             return
         try:
-            if self._settled and self._engine.world == 1:
-                self._write_checkpoint()
-            self._write_weights()
+            if self._settled:
+                if self._engine.world == 1:
+                    self._write_checkpoint()
+                self._write_weights()
         except FloatingPointError as error:
             say(f"no checkpoint was written: {error}")
         say(
