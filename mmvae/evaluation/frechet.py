@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from mmvae.abilities import Samples
 from mmvae.evaluation.context import Context
 from mmvae.evaluation.generation import generated, generator_of, no_judges, readings, real, real_readings
+from mmvae.evaluation.registry import metric
 from mmvae.evaluation.results import Row, make_row
 from mmvae.files import reading
 from mmvae.subsets import label
+from mmvae.words import Words
 
 
 class Inception(nn.Module):
@@ -83,6 +85,18 @@ def _read(path: Path) -> dict[str, Any]:
 _FEW = 2
 
 
+@metric(
+    Words("fid", "FID", "Fréchet distance between Inception features of generated and of real images.", better="lower"),
+    Words(
+        "classifier_feature_fd",
+        "Fréchet distance (classifier)",
+        "Between features of generated and of real data, in the classifiers' space.",
+        better="lower",
+    ),
+    about="generation",
+    kinds="that generate",
+    beside=("classifier_accuracy",),
+)
 def frechet(context: Context) -> Iterator[Row]:
     """Fréchet distances of generated to real data, per subset and target, and of prior samples (given nothing).
 

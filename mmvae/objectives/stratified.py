@@ -17,6 +17,7 @@ from mmvae.objectives.chunks import ChunkedObjective, ChunkSize, Scores
 from mmvae.objectives.judging import BY_ELBO, Judge
 from mmvae.objectives.schedules import Weight, checked, weight_at
 from mmvae.posteriors import Flow, JointPosterior
+from mmvae.words import Words, declare_terms
 
 
 class _Stratified(ChunkedObjective):
@@ -104,6 +105,14 @@ class StratifiedELBO(_Stratified):
 
     def _bound(self, log_w: Tensor) -> Tensor:
         return log_w.mean(0)
+
+
+declare_terms(
+    Words(
+        "iwae", "IWAE bound", "Importance-weighted bound that training raises.", unit="nats per datum", better="higher"
+    ),
+    of_bound=True,
+)
 
 
 class StratifiedIWAE(_Stratified):

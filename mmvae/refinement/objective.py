@@ -18,6 +18,19 @@ from mmvae.refinement.amortized import Path, unroll
 from mmvae.refinement.bound import Bound, Slope, Terms
 from mmvae.refinement.gaussian import Gaussian
 from mmvae.refinement.network import RefinementNetwork
+from mmvae.words import Words, declare_terms
+
+declare_terms(
+    Words(
+        "initial_elbo",
+        "ELBO before refinement",
+        "Of the posterior that refinement starts from.",
+        unit="nats per datum",
+        better="higher",
+    ),
+    of_bound=True,
+)
+
 
 AlignTo = Literal["refined", "initial"]
 KLDirection = Literal["teacher_first", "student_first"]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch.distributions import Distribution, Independent
 
+from mmvae.abilities import HasPrior
 from mmvae.batch import Batch
-from mmvae.covariates import Covariates
 from mmvae.evaluation.context import device_of, is_point_mass, mean_over_steps, steps_there
 from mmvae.inference import infer
 from mmvae.labels import class_numbers
@@ -22,19 +22,6 @@ from mmvae.sources import Data, as_source
 from mmvae.subsets import Subset, canonical, powerset
 
 _MOST_SUBSETS = 7
-
-
-@runtime_checkable
-class HasPrior(Protocol):
-    """A model with a prior over its latent."""
-
-    @property
-    def prior(self) -> Callable[..., Distribution]:
-        """Gives p(z), of batch shape ``[]`` and event shape ``[D]``."""
-
-    @property
-    def covariates(self) -> Covariates:
-        """What the model knows of every row."""
 
 
 def require(model: Any, ability: type, lack: str) -> None:

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from mmvae.abilities import Samples
+from mmvae.abilities import HasPrior, Samples
 from mmvae.batch import Batch
 from mmvae.plotting.figures.calibration import AggregateCalibration, aggregate_calibration
 from mmvae.plotting.figures.cells import Render
 from mmvae.plotting.figures.curves import elbo_curves, term_names
 from mmvae.plotting.figures.generation_grids import CrossGeneration, PriorSamples, cross_generation, prior_samples
-from mmvae.plotting.figures.inputs import HasPrior, spread
+from mmvae.plotting.figures.inputs import spread
 from mmvae.plotting.figures.latent_map import latent_map
 from mmvae.plotting.figures.latent_means import LatentMeans, latent_means
 from mmvae.plotting.figures.posterior_moments import (
