@@ -43,8 +43,9 @@ class CrossProposal:
         self._experts, self._auxiliary = experts, auxiliary
         self._loc, self._scale = (loc.detach(), scale.detach()) if is_held else (loc, scale)
         self.layout: Layout = experts.layout
+        columns = self.layout.columns()
         self._shared = MixtureOfExperts(
-            *(each[..., self.layout.columns()] for each in (self._loc, self._scale)), experts.weights, experts.family
+            self._loc[..., columns], self._scale[..., columns], experts.weights, experts.family
         )
         self.weights = self._shared.weights  # [C, N]
         self.num_components = len(experts.names)
