@@ -170,6 +170,20 @@ def read_state(path: Path) -> dict[str, Any]:
         return state
 
 
+def read_entry(path: Path, name: str) -> Any:
+    """One entry of a state, which holds no tensors, read without those of the other entries.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, as far as can be seen without the tensors.
+    """
+    metadata = read_metadata(path)
+    with reading(path):
+        if metadata is None:
+            raise ValueError("it has no digest")
+        return _unpack(dict(json.loads(metadata[_STATE])["dict"])[name], {})
+
+
 class _Head(NamedTuple):
     """What stands before the tensors of a file."""
 

@@ -18,6 +18,7 @@ import mmvae
 from mmvae import Batch
 from mmvae.classifiers.feature_cache import FeatureWriter, Fingerprint
 from mmvae.classifiers.frozen_classifier import FrozenEncoderClassifier
+from mmvae.files import temporary_beside
 from mmvae.models import LateFusion, MoLT
 from mmvae.nn import Precomputed, TextTransformer, ViT, wrap_encoder
 
@@ -228,18 +229,40 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
-    old, new = tmp_path / ".text-0.1.tmp", tmp_path / ".text-0.2.tmp"
-    for folder in (old, new):
+    old, new, foreign = (
+        temporary_beside(tmp_path / "text-0"),
+        temporary_beside(tmp_path / "text-0"),
+        tmp_path / ".a.tmp",
+    )
+    for folder in (old, new, foreign):
         folder.mkdir()
         (folder / "states.npy").write_bytes(b"half")
-    os.utime(old / "states.npy", (0, 0))
+    for folder in (old, foreign):
+        os.utime(folder / "states.npy", (0, 0))
+        os.utime(folder, (0, 0))
     molt().features(batch_of(), tmp_path)
     assert not old.exists()
     assert new.exists()
+    assert (foreign / "states.npy").read_bytes() == b"half"
+
+
+def test_what_others_put_into_a_folder_of_features_is_not_removed(tmp_path: Path) -> None:
+    model, batch = molt(), batch_of()
+    model.features(batch, tmp_path)
+    place = next(tmp_path.glob("text-*"))
+    (place / "states.npy").write_bytes(b"damaged")
+    (place / "notes.txt").write_text("mine")
+    with (
+        pytest.warns(UserWarning, match=r"computed again"),
+        pytest.raises(FileExistsError, match=rf"{place} holds notes.txt, which mmvae did not write"),
+    ):
+        model.features(batch, tmp_path)
+    assert (place / "notes.txt").read_text() == "mine"
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_file_that_a_killed_process_left_among_the_features_is_removed_when_it_is_old(tmp_path: Path) -> None:
-    old, new = tmp_path / ".table.1.tmp", tmp_path / ".table.2.tmp"
+    old, new = temporary_beside(tmp_path / "table"), temporary_beside(tmp_path / "table")
     for file in (old, new):
         file.write_text("half")
     os.utime(old, (0, 0))
@@ -250,7 +273,7 @@ def test_a_file_that_a_killed_process_left_among_the_features_is_removed_when_it
 def test_a_folder_that_vanishes_while_it_is_looked_at_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finished, old = tmp_path / ".text-0.1.tmp", tmp_path / ".text-0.2.tmp"
+    finished, old = temporary_beside(tmp_path / "text-0"), temporary_beside(tmp_path / "text-0")
     for folder in (finished, old):
         folder.mkdir()
     os.utime(old, (0, 0))
