@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from mmvae.abilities import Trains
 from mmvae.modes import mode
 from mmvae.objectives import Judge
+from mmvae.seeds import derive_seed
 from mmvae.sources import Data, InBlocks, InMemory, Placeable, Source, as_source
 from mmvae.streams import Streamed, as_stream
 from mmvae.training.checked import CheckedOnce, sound
@@ -31,7 +32,7 @@ from mmvae.training.learning_rate import Schedule
 from mmvae.training.lock import RunLock
 from mmvae.training.loop import Loop
 from mmvae.training.plan import epochs_of, plan, settings_of
-from mmvae.training.randomness import derived_seed, randomness_kept, seed_generators
+from mmvae.training.randomness import randomness_kept, seed_generators
 from mmvae.training.run import Run
 from mmvae.training.settings import Acceleration, MatmulPrecision, Precision, Settings
 from mmvae.training.stream_feed import StreamFeed
@@ -39,7 +40,7 @@ from mmvae.training.switches import Interrupts, environment, validated_distribut
 from mmvae.training.switches import matmul_precision as switched_matmul_precision
 from mmvae.training.watchers import Watchers, checked_watchers
 
-_NOISE = 0
+_NOISE = "noise"
 _SHARE_OF_GPU_MEMORY = 0.5
 """Data that takes no more than this share of the free memory of a GPU is kept there."""
 
@@ -234,7 +235,7 @@ def fit(
         stack.enter_context(validated_distributions(validate_args))
         stack.enter_context(switched_matmul_precision(matmul_precision))
         stack.enter_context(mode(cast("nn.Module", model), training=True))
-        seed_generators(derived_seed(seed, _NOISE, engine.rank))
+        seed_generators(derive_seed(seed, _NOISE, engine.rank))
 
         def set_up() -> None:
             engine.setup(model, optimizer, schedule)
