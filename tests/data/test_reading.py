@@ -70,8 +70,8 @@ def test_json_that_is_none_names_the_file(tmp_path: Path, content: bytes) -> Non
     with pytest.raises(ValueError, match=rf"memes: {tmp_path}/a.json is damaged.*Fetch it again"):
         read_json("memes", tmp_path / "a.json")
     if content:
+        (tmp_path / "b.jsonl").write_bytes(b'{"a": 1}\n' + content)
         with pytest.raises(ValueError, match=rf"memes: line 2 of {tmp_path}/b.jsonl is damaged"):
-            (tmp_path / "b.jsonl").write_bytes(b'{"a": 1}\n' + content)
             list(read_json_lines("memes", tmp_path / "b.jsonl", ["a"]))
 
 
