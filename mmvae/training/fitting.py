@@ -120,7 +120,8 @@ def fit(
         max_grad_norm: gradients are scaled down to this norm, part by part for models that name parts.
         validation: other data, or the fraction of the data to hold out (chosen by the seed; not of a stream); looked
             at after each epoch, always with the same random draws.
-        patience: stop when the validation score has not improved for this many epochs.
+        patience: stop when the validation score has not improved for this many epochs; of a model with stages, go on
+            with the next one.
         select: Term that validation compares: ``"loss"``, ``"elbo"``, ``"alignment"`` or another term of the loss, the
             name of a modality (its log-likelihood), or a :class:`mmvae.objectives.Judge`, which also says whether
             higher is better. The loss in validation is the one at the end of all schedules of its weights.

@@ -126,13 +126,6 @@ def test_training_on_features_is_training_on_data(make: Any) -> None:
     assert float(model.epoch) == 2
 
 
-def test_what_stands_in_for_the_missing_is_shared_too() -> None:
-    for options in ({"missing": "dummy"}, {"missing": "zeros"}):
-        model, batch = molt(**options), batch_of()
-        small, features = model.on_features(), model.features(batch)
-        torch.testing.assert_close(small.infer(features).mean, model.infer(batch).mean)
-
-
 def test_a_model_on_features_is_saved_and_loaded_on_its_own(tmp_path: Path) -> None:
     model, batch = molt(), batch_of()
     features, small = model.features(batch), model.on_features()
@@ -140,16 +133,6 @@ def test_a_model_on_features_is_saved_and_loaded_on_its_own(tmp_path: Path) -> N
     loaded = mmvae.load(tmp_path / "run").eval()
     assert torch.equal(loaded.infer(features).mean, small.infer(features).mean)
     assert isinstance(loaded.encoders["image"].encoder, Precomputed)
-
-
-@pytest.mark.parametrize("missing", ["dummy", "zeros"])
-def test_what_stands_in_for_the_missing_is_saved_with_a_model_on_features(missing: str, tmp_path: Path) -> None:
-    options = {"dummy": {"text": [1, 2, 0, 0, 0]}} if missing == "dummy" else {}
-    model, batch = molt(missing=missing, **options), batch_of(None)
-    features, small = model.features(batch), model.on_features()
-    loaded = mmvae.load(mmvae.save(small, tmp_path)).eval()
-    torch.testing.assert_close(loaded.infer(features).mean, model.infer(batch).mean)
-    torch.testing.assert_close(loaded.infer(features, subset="image").mean, model.infer(batch, subset="image").mean)
 
 
 def test_moving_one_moves_what_both_share_and_the_other_follows() -> None:
