@@ -193,7 +193,7 @@ class Loop:
             self._set_epoch(self._epoch + self._step / self._feed.steps)
             done = (self._epoch + self._step / self._feed.steps) / self._settings.epochs
             loss, terms = self._engine.step(batch, done)
-            self._means.add(self._step, batch.size, loss, terms)
+            self._means.add(self._step, batch, loss, terms)
             self._step += 1
             self._seconds = time.perf_counter() - started
             self._settled = True
@@ -235,7 +235,7 @@ class Loop:
         means = Means()
         with self._evaluating(feed, number):
             for step, batch in enumerate(feed.in_order()):
-                means.add(step, batch.size, *self._engine.evaluate(batch))
+                means.add(step, batch, *self._engine.evaluate(batch))
                 interrupts.grant()
         self._require_finite(means, "validation batch")
         result = mean_of(self._engine.gather(means.totals()))
