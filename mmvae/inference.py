@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import torch
 from torch import nn
 
+from mmvae.abilities import Infers
 from mmvae.batch import Batch
 from mmvae.distributions import concatenate
 from mmvae.latents import Latents
@@ -23,14 +24,6 @@ _BATCH, _REFINED_BATCH = 1024, 256
 
 _LONG_WORK, _LONG_REFINEMENT = 50, 4
 """From this many batches on, progress is shown."""
-
-
-@runtime_checkable
-class Infers(Protocol):
-    """A model that infers; every model of the library does."""
-
-    def infer(self, batch: Any, subset: Subset = None, observed: Any = None) -> Latents:
-        """The posterior of one batch."""
 
 
 def infer(

@@ -14,7 +14,7 @@ from mmvae.batch import Batch, Form
 from mmvae.covariates import Covariates
 from mmvae.latents import Latents
 from mmvae.modes import in_evaluation_mode
-from mmvae.objectives import Loss
+from mmvae.objectives import Loss, Stage
 from mmvae.subsets import Subset, canonical
 
 
@@ -88,6 +88,14 @@ class MultimodalModel(Remembers, nn.Module, ABC):
             batch: which conforms; only its shapes, and whether it is complete, may be looked at.
         """
         return f"{type(self).__name__} does not say that they may be"
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages in which ``fit`` trains the model, in order.
+
+        Empty, as here, for a single one in which every part learns for :meth:`loss`.
+        """
+        return ()
 
     # What it then can do.
 

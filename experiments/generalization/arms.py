@@ -11,6 +11,7 @@ from generalization.tasks import FINE, STEPS, Splits, Task, modalities
 
 from mmvae import models
 from mmvae.models import MultimodalModel
+from mmvae.nn import Quantiser
 
 Group = Literal["arms", "parts"]
 CODES: dict[str, Any] = {"num_codes": 64, "code_dim": 64}
@@ -35,9 +36,21 @@ def sizes(task: Task) -> dict[str, Any]:
     return {**CODES, **SMALL, **of_images}
 
 
-def dcid(task: Task, splits: Splits, **options: Any) -> MultimodalModel:
+class ReferenceDCID(models.DCID):
+    """With the codebook of the authors' code: one modality after the other moves it, from counts of zero."""
+
+    def make_quantiser(
+        self, num_codes: int, code_dim: int, commitment: float, cross: bool, reset_after: int | None
+    ) -> Quantiser:
+        """The codebook."""
+        return Quantiser(
+            num_codes, code_dim, update="reference", commitment=commitment, cross=cross, reset_after=reset_after
+        )
+
+
+def dcid(task: Task, splits: Splits, kind: type[models.DCID] = models.DCID, **options: Any) -> MultimodalModel:
     """All modalities aligned step by step."""
-    return models.DCID(STEPS[task], **sizes(task), **options)
+    return kind(STEPS[task], **sizes(task), **options)
 
 
 def fcid(task: Task, splits: Splits, **options: Any) -> MultimodalModel:
@@ -75,5 +88,5 @@ ARMS: dict[str, Arm] = {
     "DCID without CPC": of_dcid("parts", cpc=0.0),
     "DCID without MM-EMA": of_dcid("parts", cross=False),
     "DCID without reset": of_dcid("parts", reset_after=None),
-    "DCID, reference codebook": of_dcid("parts", update="reference"),
+    "DCID, reference codebook": of_dcid("parts", kind=ReferenceDCID),
 }

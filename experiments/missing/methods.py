@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from missing import variants
 from torch import nn
 
 from mmvae import models
@@ -30,21 +32,22 @@ class Method:
 
     def suits(self, modalities: Sequence[str]) -> bool:
         """Whether the method is for this many modalities: MoLT is for two."""
-        return len(modalities) == 2 or self.make.func is not models.MoLT
+        kind = self.make.func
+        return len(modalities) == 2 or not (inspect.isclass(kind) and issubclass(kind, models.MoLT))
 
     def over(self, encoders: Encoders) -> models.MultimodalClassifier:
         """A new classifier."""
         return self.make(encoders, CLASSES)
 
 
-def molt(group: Group = "methods", **options: Any) -> Method:
+def molt(group: Group = "methods", kind: type[models.MoLT] = models.MoLT, **options: Any) -> Method:
     """MoLT, in large batches (its correlations need them), which cached features make cheap; half as many steps."""
-    return Method(group, functools.partial(models.MoLT, **options), batch_size=512, epochs=4)
+    return Method(group, functools.partial(kind, **options), batch_size=512, epochs=4)
 
 
-def cmpt(group: Group = "methods", **options: Any) -> Method:
+def cmpt(group: Group = "methods", kind: type[models.CMPT] = models.CMPT, **options: Any) -> Method:
     """CMPT, as its specification trains it."""
-    return Method(group, functools.partial(models.CMPT, **options))
+    return Method(group, functools.partial(kind, **options))
 
 
 def late_fusion(**options: Any) -> Method:
@@ -63,14 +66,14 @@ def outside(encoders: Encoders, num_classes: int) -> models.CMPT:
 MOLT_OPTIONS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "no CCA": {"cca": 0.0},
-    "no cross-attention": {"cross_attention": False},
-    "concatenation for FBP": {"join": "concat"},
+    "no cross-attention": {"kind": variants.WithoutAttention},
+    "concatenation for FBP": {"kind": variants.Concatenated},
     "last layer alone": {"max_layers": 1},
-    "fixed mean of layers": {"mix": "mean"},
+    "fixed mean of layers": {"kind": variants.PlainMean},
     "no fusion": {"fusion": "none"},
-    "CCA by Frobenius": {"cca_norm": "frobenius"},
-    "CCA by squares": {"cca_norm": "squared"},
-    "CCA before attention": {"cca_on": "pre"},
+    "CCA by Frobenius": {"kind": variants.Frobenius},
+    "CCA by squares": {"kind": variants.Squared},
+    "CCA before attention": {"kind": variants.BeforeAttention},
     "CCA weight 0.01": {"cca": 0.01},
     "CCA weight 1": {"cca": 1.0},
     "width 32": {"common_dim": 32},
@@ -78,20 +81,20 @@ MOLT_OPTIONS: dict[str, dict[str, Any]] = {
     "width 256": {"common_dim": 256},
     "window 4": {"fbp_window": 4},
     "no modality dropout": {"modality_dropout": False},
-    "dummy input": {"missing": "dummy"},
-    "zero features": {"missing": "zeros"},
+    "dummy input": {"kind": variants.DummyInput},
+    "zero features": {"kind": variants.ZeroFeatures},
 }
 CMPT_OPTIONS: dict[str, dict[str, Any]] = {
     "as it is": {},
     **{f"alignment {weight:g}": {"alignment": weight} for weight in (0.0, 0.05, 0.1, 0.5, 1.0)},
     **{f"rank {rank}": {"rank": rank} for rank in (0, 2, 4, 8)},
     "no modality dropout": {"modality_dropout": False},
-    "target detached": {"detach_target": True},
-    "proxy isolated": {"isolate_proxy": True},
+    "target detached": {"kind": variants.Detached},
+    "proxy isolated": {"kind": variants.Isolated},
     "gated fusion": {"fusion": "gated"},
     "concatenation": {"fusion": "concat"},
-    "cosine": {"alignment_loss": "cosine"},
-    "smooth L1": {"alignment_loss": "smooth_l1"},
+    "cosine": {"kind": variants.Cosine},
+    "smooth L1": {"kind": variants.SmoothL1},
 }
 
 

@@ -6,21 +6,20 @@ import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mmvae.batch import Batch
-from mmvae.choices import check_choice
 from mmvae.classifiers.classifier import MultimodalClassifier, Shown
 from mmvae.classifiers.fusion.slots import make_fusion, of_width
 from mmvae.classifiers.lora import add_lora, merge_lora
 from mmvae.classifiers.task import Task
 from mmvae.classifiers.tokens import EncoderOutput, Frozen, TokenEncoder
 from mmvae.collectives import gathered, mean_over, total
+from mmvae.words import Words, declare_terms
 
 
 class ProxyHead(nn.Module):
@@ -51,11 +50,18 @@ class ProxyHead(nn.Module):
         return self.layer(sequence, src_key_padding_mask=hidden)[:, :count]
 
 
-AlignmentLoss = Literal["mse", "cosine", "smooth_l1"]
-"""The distance of a proxy from the class token that it stands for."""
+declare_terms(
+    Words(
+        "alignment", "Alignment of proxies", "Of proxies with the class tokens of their rows.", "mean distance", "lower"
+    ),
+    Words(
+        "class_variance_*",
+        "Class token, {}",
+        "Falls towards zero if the targets of the alignment collapse.",
+        "variance of a feature",
+    ),
+)
 
-Sources = Literal["mean", "first"]
-"""What stands for a missing modality where several others are there: the mean of their proxies, or one's alone."""
 
 Place = Literal["inside", "outside"]
 """Where the proxy tokens of a modality live: among the tokens of its encoder, or behind it."""
@@ -67,8 +73,7 @@ class CMPT(MultimodalClassifier):
     Trains on incomplete data: a row that lacks modalities trains the task, complete pairs train the proxies too.
 
     The encoder of modality s carries one *proxy token* for each other modality t. Its output imitates the class token
-    of t, and takes its place in a row that lacks t; where several modalities are there, their proxies are averaged, or
-    that of one is taken.
+    of t, and takes its place in a row that lacks t; where several modalities are there, their proxies are averaged.
     The tokens of all modalities, real or proxies, are added up, and a linear head reads the sum.
 
     The code of the authors and the full text of the paper could not be read: this is a reconstruction. Known from the
@@ -77,7 +82,8 @@ class CMPT(MultimodalClassifier):
     incomplete data in training and test. Known at second hand: the token passes through the adapted encoder with the
     others, mean squared error, a gate by what is there, the sum, modality dropout. Choices of this library: adapters on
     query and value in all layers without scaling or dropout, tokens behind the embedded ones without a position,
-    started at N(0, 0.02²), maps between encoders of different width. Every choice is an argument.
+    started at N(0, 0.02²), maps between encoders of different width. What made no difference where it was measured is
+    no argument; a subclass may set :attr:`isolate_proxy`, or have another :meth:`distances`.
 
     An encoder that has no place for learned tokens has them behind it, see :class:`~mmvae.nn.ProxyHead`;
     :attr:`places` and :attr:`note` say which variant runs.
@@ -89,20 +95,14 @@ class CMPT(MultimodalClassifier):
         modality_dropout: in training, show of each row a random non-empty subset of the modalities that it has.
         rank: of the adapters, one number or ``{name: rank}``; 0 for none.
         targets: the matrices that are adapted, see :func:`~mmvae.nn.add_lora`; one list or ``{name: list}``.
-        alpha: adapters are multiplied by ``alpha / rank``; by default by one.
         num_proxies: tokens for each directed pair; their outputs are averaged.
-        isolate_proxy: keep the other tokens of an encoder from looking at the proxies, so that its class token is that
-            of the encoder without them.
         alignment: weight of the alignment loss.
-        alignment_loss: ``"mse"``, ``"cosine"`` (one minus the cosine) or ``"smooth_l1"``.
-        detach_target: no gradient of the alignment reaches the class token.
-        sources: of a proxy, where several modalities are there: ``"mean"``, or ``"first"`` for the first of them in the
-            order of the encoders.
         fusion: ``"sum"``, ``"gated"`` (a learned gate for each feature) or ``"concat"``.
-        normalise: a layer norm after the fusion.
         common_dim: d, to which class tokens and proxies of another width are mapped; by default the largest width.
 
     Attributes:
+        isolate_proxy: keep the other tokens of an encoder from looking at the proxies, so that its class token is that
+            of the encoder without them.
         places: ``{name: "inside" or "outside"}``, where the proxies that a modality gives live.
         adapted: ``{name: number}``, how many matrices of each encoder have an adapter.
 
@@ -113,6 +113,8 @@ class CMPT(MultimodalClassifier):
     Several sources of a missing modality: this library's reading, after a later method of that family.
     """
 
+    isolate_proxy: bool = False
+
     def __init__(
         self,
         encoders: Mapping[str, nn.Module],
@@ -122,35 +124,25 @@ class CMPT(MultimodalClassifier):
         modality_dropout: bool = True,
         rank: int | Mapping[str, int] = 1,
         targets: Sequence[str] | Mapping[str, Sequence[str]] = ("query", "value"),
-        alpha: float | None = None,
         num_proxies: int = 1,
-        isolate_proxy: bool = False,
         alignment: float = 0.2,
-        alignment_loss: AlignmentLoss = "mse",
-        detach_target: bool = False,
-        sources: Sources = "mean",
         fusion: Literal["sum", "gated", "concat"] = "sum",
-        normalise: bool = False,
         common_dim: int | None = None,
     ) -> None:
         super().__init__(encoders, num_classes, task=task, modality_dropout=modality_dropout)
-        check_choice("alignment_loss", alignment_loss, get_args(AlignmentLoss))
-        check_choice("sources", sources, get_args(Sources))
         if num_proxies < 1:
             raise ValueError(f"num_proxies: expected at least 1, got {num_proxies}.")
         if common_dim is not None and common_dim < 1:
             raise ValueError(f"common_dim: expected at least 1, got {common_dim}.")
         if alignment < 0:
             raise ValueError(f"alignment: expected a weight of at least 0, got {alignment}.")
-        self.num_proxies, self.isolate_proxy, self.sources = num_proxies, isolate_proxy, sources
-        self.alignment, self.alignment_loss, self.detach_target = alignment, alignment_loss, detach_target
+        self.num_proxies, self.alignment = num_proxies, alignment
         self.ranks = _by_modality(rank, self.names, "rank")
-        self.adapted = {name: self._adapt(name, targets, alpha) for name in self.names}
+        self.adapted = {name: self._adapt(name, targets) for name in self.names}
         self._add_proxies()
         self._add_maps(common_dim or max(self.encoder(name).dim for name in self.names))
         self.fusion = make_fusion(fusion, [self.common_dim] * len(self.names))
         self.latent_dim = self.fusion.size
-        self.norm: nn.Module = nn.LayerNorm(self.latent_dim) if normalise else nn.Identity()
         self.head = nn.Linear(self.latent_dim, num_classes)
 
     def adopt(self, encoder: TokenEncoder) -> TokenEncoder:
@@ -206,8 +198,6 @@ class CMPT(MultimodalClassifier):
             sources = [source for source in encodings if source != target]
             if sources:
                 there = torch.stack([shown[source] for source in sources])[..., None]  # [S, N, 1]
-                if self.sources == "first":
-                    there = there & (there.cumsum(0) == 1)
                 stand_ins = torch.stack([proxies[source][target] for source in sources])  # [S, N, d]
                 slot = (stand_ins * there).sum(0) / there.sum(0).clamp(min=1)
             if target in encodings:
@@ -215,7 +205,7 @@ class CMPT(MultimodalClassifier):
                 slot = own if slot is None else torch.where(shown[target][:, None], own, slot)
             assert slot is not None  # every row is shown some modality
             slots.append(slot)
-        return self.norm(self.fusion(slots))
+        return self.fusion(slots)
 
     def regularisers(
         self, encodings: Mapping[str, EncoderOutput], batch: Batch, shown: Shown
@@ -231,6 +221,10 @@ class CMPT(MultimodalClassifier):
             if len(tokens):
                 terms[f"class_variance_{name}"] = (0.0, tokens.var(0, correction=0).mean())
         return terms
+
+    def distances(self, proxy: Float[Tensor, "N d"], token: Float[Tensor, "N d"]) -> Tensor:
+        """Squared errors of proxies for class tokens, of each row and feature; their mean is the alignment."""
+        return (proxy - token).square()
 
     def _encode(self, name: str, batch: Batch) -> EncoderOutput:
         if len(self.names) == 1:
@@ -262,20 +256,19 @@ class CMPT(MultimodalClassifier):
             rows = _rows(batch, source, target)
             proxy, token = proxies[source][target][rows], targets[target][rows]
             if total(len(proxy), proxy.device):
-                token = token.detach() if self.detach_target else token
-                distances.append(mean_over(_distances(proxy, token, self.alignment_loss)))
+                distances.append(mean_over(self.distances(proxy, token)))
         return torch.stack(distances).mean() if distances else torch.zeros((), device=self.device)
 
     # What it is made of.
 
-    def _adapt(self, name: str, targets: Any, alpha: float | None) -> int:
+    def _adapt(self, name: str, targets: Any) -> int:
         """Puts adapters into the encoder of a modality; how many."""
         rank = self.ranks[name]
         if rank == 0:
             return 0
         wanted = _by_modality(targets, self.names, "targets")[name]
         try:
-            return add_lora(self.encoder(name), rank, wanted, alpha)
+            return add_lora(self.encoder(name), rank, wanted)
         except ValueError as error:
             without = {each: 0 if each == name else rank for each, rank in self.ranks.items()}
             raise ValueError(f"{name}: {error} Or leave its adapters out: rank={without}.") from error
@@ -323,11 +316,3 @@ def _rows(batch: Batch, *names: str) -> Tensor | slice:
     if batch.complete:
         return slice(None)
     return torch.stack([batch.observed[name] for name in names]).all(0).nonzero().flatten()
-
-
-def _distances(proxy: Float[Tensor, "N d"], token: Float[Tensor, "N d"], kind: AlignmentLoss) -> Tensor:
-    """Of each row, or of each of its features."""
-    if kind == "cosine":
-        return 1 - functional.cosine_similarity(proxy, token, dim=-1)
-    distance = functional.mse_loss if kind == "mse" else functional.smooth_l1_loss
-    return distance(proxy, token, reduction="none")

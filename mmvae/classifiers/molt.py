@@ -4,36 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from mmvae.batch import Batch
-from mmvae.choices import check_choice
 from mmvae.classifiers.classifier import Shown
 from mmvae.classifiers.frozen_classifier import FrozenEncoderClassifier
 from mmvae.classifiers.fusion.bilinear import BilinearPooling
 from mmvae.classifiers.fusion.latent_fusion import Fusion, TransformerFusion, make_latent_fusion
-from mmvae.classifiers.fusion.latent_tuning import LatentTuning, LayerTokens, Pool, TunedLatents, paired_layers
-from mmvae.classifiers.fusion.layer_mean import LayerMean, Mix
-from mmvae.classifiers.fusion.stand_in import StandIn, dummy_datum
+from mmvae.classifiers.fusion.latent_tuning import LatentTuning, LayerTokens, TunedLatents, paired_layers
+from mmvae.classifiers.fusion.layer_mean import LayerMean
 from mmvae.classifiers.task import Task
-from mmvae.classifiers.tokens import EncoderOutput, Precomputed
-from mmvae.networks.cca import CCALoss, CCANorm, cca_loss
+from mmvae.classifiers.tokens import EncoderOutput
+from mmvae.networks.cca import CCALoss, cca_loss
+from mmvae.words import Words, declare_terms
 
-Missing = Literal["null_token", "dummy", "zeros"]
-"""What the blocks see of a modality that is missing."""
+declare_terms(
+    Words("cca", "CCA loss", "Of the rows that have both modalities.", "minus the mean correlation", better="lower"),
+    Words(
+        "correlation_before", "Before the attention", "Of the projections of both modalities.", "canonical correlation"
+    ),
+    Words("correlation_after", "After the attention", "Of the latents of both modalities.", "canonical correlation"),
+)
 
-CCAOn = Literal["post", "pre", "both"]
-"""Which latents are correlated: those after the attention, the projections before it, or both."""
 
-_CORRELATED: dict[CCAOn, tuple[str, ...]] = {"post": ("after",), "pre": ("before",), "both": ("after", "before")}
-"""By which latents the loss is on, before or after the attention."""
-
-Join = Literal["fbp", "concat"]
-"""How the latents of the two modalities come together at each layer."""
+Stage = Literal["before", "after"]
+"""Latents before the attention (the projections), or after it."""
 
 
 class MoLT(FrozenEncoderClassifier):
@@ -52,7 +51,8 @@ class MoLT(FrozenEncoderClassifier):
     models, and a latent path between them that maximises correlation. Known at second hand: a block for each pair of
     layers, linear projections, cross-attention with a residual and a norm, the loss -trace(F'F)^{1/2}, factorised
     bilinear pooling, mixed and averaged layers, some fusion. Choices of this library: the rest, above all pooling, null
-    tokens, modality dropout, the fusion and every number. Every choice is an argument.
+    tokens, modality dropout, the fusion and every number. What made no difference where it was measured is no argument;
+    a subclass makes other parts (:meth:`make_tuning`, :meth:`make_join`, :meth:`make_mean`, :meth:`make_correlation`).
 
     Args:
         encoders: ``{name: module}``, two of them; copied and frozen. One that gives its final tokens alone is paired at
@@ -62,31 +62,15 @@ class MoLT(FrozenEncoderClassifier):
         modality_dropout: in training, show of each row a random non-empty subset of the modalities that it has.
         common_dim: d, the common width.
         max_layers: L is no more than this; by default as many as the shallower encoder has.
-        share_projections: one projection of each modality for all layers.
-        share_blocks: one attention block for all layers.
-        heads: of the cross-attention.
-        cross_attention: let the modalities read each other.
-        pool: of the tokens of a layer, their ``"mean"`` or the class token (``"cls"``).
-        join: of the two latents at a layer, ``"fbp"`` (factorised bilinear pooling) or ``"concat"``.
         fbp_window: s, features of a group.
-        fbp_expand: outputs of the expanded form of the pooling; ``None`` for the plain one, which has d / s.
-        fbp_power_norm: signed root and length one for the pooled products.
-        mix: of the layers before their mean: ``"matrix"``, ``"vector"``, ``"mean"`` (none) or ``"feature"``, see
-            :class:`~mmvae.nn.LayerMean`.
-        mix_dim: features of the robust representation with ``mix="feature"``; by default as many as there were.
         fusion: ``"transformer"`` (a layer over three tokens), ``"concat"`` (an MLP) or ``"none"``.
         fusion_dim: width of its tokens.
         fusion_heads: of its attention.
-        dropout: in the fusion, and of the products of the expanded pooling.
-        missing: what the blocks see of a missing modality: a learned ``"null_token"``, the hidden states of a
-            ``"dummy"`` datum, or ``"zeros"`` in their place. The fusion never looks at its class token.
-        dummy: by modality, the number that fills the dummy datum, or the datum itself as nested lists; by default 1.0
-            for numbers (a white image) and 0 for ids, which is an empty text if 0 is the id of padding.
+        dropout: in the fusion.
         cca: weight of the correlation loss, which is normalised to [-1, 0].
-        cca_on: latents ``"post"`` (after the attention), ``"pre"`` (the projections), or ``"both"`` (their mean).
-        cca_norm: ``"nuclear"``, ``"frobenius"`` or ``"squared"``, see :func:`~mmvae.nn.cca_loss`.
-        cca_top_k: count the largest so many correlations alone, by default all d.
-        cca_ridge: r, added to the diagonals of the covariances.
+
+    Attributes:
+        correlated: the latents that the loss correlates.
 
     Raises:
         ValueError: for another number of modalities than two, or settings out of their range.
@@ -94,6 +78,8 @@ class MoLT(FrozenEncoderClassifier):
     Source: Sun and Song 2024, "Robust latent representation tuning for image-text classification", arXiv 2406.06048
     (reconstruction). Bilinear pooling of Yu et al. 2017; correlation loss of Andrew et al. 2013.
     """
+
+    correlated: tuple[Stage, ...] = ("after",)
 
     def __init__(
         self,
@@ -104,28 +90,12 @@ class MoLT(FrozenEncoderClassifier):
         modality_dropout: bool = True,
         common_dim: int = 64,
         max_layers: int | None = None,
-        share_projections: bool = False,
-        share_blocks: bool = False,
-        heads: int = 1,
-        cross_attention: bool = True,
-        pool: Pool = "mean",
-        join: Join = "fbp",
         fbp_window: int = 2,
-        fbp_expand: int | None = None,
-        fbp_power_norm: bool = False,
-        mix: Mix = "matrix",
-        mix_dim: int | None = None,
         fusion: Fusion = "transformer",
         fusion_dim: int = 128,
         fusion_heads: int = 4,
         dropout: float = 0.1,
-        missing: Missing = "null_token",
-        dummy: Mapping[str, Any] | None = None,
         cca: float = 0.1,
-        cca_on: CCAOn = "post",
-        cca_norm: CCANorm = "nuclear",
-        cca_top_k: int | None = None,
-        cca_ridge: float = 1e-3,
     ) -> None:
         super().__init__(encoders, num_classes, task=task, modality_dropout=modality_dropout)
         if len(self.names) != 2:
@@ -133,37 +103,17 @@ class MoLT(FrozenEncoderClassifier):
                 f"MoLT pairs the layers of exactly two encoders, got {len(self.names)}: "
                 f"{', '.join(map(repr, self.names))}; for another number take CMPT or LateFusion."
             )
-        check_choice("missing", missing, get_args(Missing))
-        check_choice("cca_on", cca_on, get_args(CCAOn))
-        check_choice("join", join, get_args(Join))
         if cca < 0:
             raise ValueError(f"cca: expected a weight of at least 0, got {cca}.")
         if common_dim < 1:
             raise ValueError(f"common_dim: expected at least 1, got {common_dim}.")
-        if cca_top_k is not None and cca_top_k > common_dim:
-            raise ValueError(f"cca_top_k: expected at most common_dim, {common_dim}, or None for all; got {cca_top_k}.")
-        self.max_layers, self.missing = max_layers, missing
-        self.cca, self.cca_on = cca, cca_on
+        self.max_layers, self.cca = max_layers, cca
         first, second = (self.encoder(name).dim for name in self.names)
         layers = len(self.read_layers[self.names[0]])
-        self.tuning = LatentTuning(
-            (first, second),
-            layers,
-            common_dim,
-            share_projections=share_projections,
-            share_blocks=share_blocks,
-            heads=heads,
-            cross_attention=cross_attention,
-            pool=pool,
-            null_tokens=missing == "null_token",
-        )
-        self.stand_ins = nn.ModuleDict(self._make_stand_ins(dummy or {}))
-        self.cca_loss = CCALoss(cca_ridge, cca_norm, cca_top_k)
-        pooled = (
-            None if join == "concat" else BilinearPooling(common_dim, fbp_window, fbp_expand, fbp_power_norm, dropout)
-        )
-        self.pooling = pooled
-        self.mean = LayerMean(layers, 2 * common_dim if pooled is None else pooled.dim, mix, mix_dim)
+        self.tuning = self.make_tuning((first, second), layers, common_dim)
+        self.cca_loss = self.make_correlation()
+        self.pooling = self.make_join(common_dim, fbp_window)
+        self.mean = self.make_mean(layers, cast("int", self.pooling.dim))
         self.fusion = make_latent_fusion(fusion, self.mean.dim, (first, second), fusion_dim, fusion_heads, dropout)
         self.latent_dim = self.fusion.dim
         norm = [] if fusion == "concat" else [nn.LayerNorm(self.latent_dim)]
@@ -188,15 +138,29 @@ class MoLT(FrozenEncoderClassifier):
         if isinstance(self.fusion, TransformerFusion):
             yield self.fusion.types
 
-    def feature_arguments(self) -> dict[str, Any]:
-        """Encoders whose data are features, of as many tokens as the dummies have where these stand in."""
-        if self.missing != "dummy":
-            return super().feature_arguments()
-        encoders = {}
-        for name in self.names:
-            layers, tokens, dim = self._stand_in(name).states.shape
-            encoders[name] = Precomputed(dim, layers, tokens - 1)
-        return {"encoders": encoders, "dummy": None}  # what stands in is shared, and saved with the weights
+    # Its parts.
+
+    def make_tuning(self, dims: tuple[int, int], layers: int, common_dim: int) -> LatentTuning:
+        """What reads the hidden states of both encoders.
+
+        Args:
+            dims: widths of the encoders' tokens.
+            layers: L, pairs of layers.
+            common_dim: d, the common width.
+        """
+        return LatentTuning(dims, layers, common_dim)
+
+    def make_join(self, common_dim: int, window: int) -> nn.Module:
+        """What makes one vector, of width ``dim``, of the latents of both modalities at a layer."""
+        return BilinearPooling(common_dim, window)
+
+    def make_mean(self, layers: int, dim: int) -> LayerMean:
+        """What makes one vector of those of all layers."""
+        return LayerMean(layers, dim)
+
+    def make_correlation(self) -> CCALoss:
+        """The correlation loss."""
+        return CCALoss()
 
     # From a batch to a latent.
 
@@ -209,8 +173,7 @@ class MoLT(FrozenEncoderClassifier):
         inputs, tuned = self._first_pass(encodings, shown)
         if isinstance(encodings, _Encodings):
             encodings.first = inputs, tuned
-        pooled = torch.cat(tuned.after, -1) if self.pooling is None else self.pooling(*tuned.after)  # [L, N, *]
-        robust = self.mean(pooled)
+        robust = self.mean(self.pooling(*tuned.after))
         empty = [robust.new_zeros(robust.shape[0], self.encoder(name).dim) for name in self.names]
         tokens = [
             encodings[name].cls if name in encodings else zeros for name, zeros in zip(self.names, empty, strict=True)
@@ -228,7 +191,7 @@ class MoLT(FrozenEncoderClassifier):
         pairs = self._pairs(encodings, batch, shown).gathered()
         rows, width = pairs.after[0].shape[1:]
         stages = {"before": pairs.before, "after": pairs.after}
-        losses = {stage: self.cca_loss(*stages[stage]) for stage in _CORRELATED[self.cca_on]} if self.cca else {}
+        losses = {stage: self.cca_loss(*stages[stage]) for stage in self.correlated} if self.cca else {}
         terms: dict[str, tuple[float, Tensor]] = {}
         if losses:
             terms["cca"] = (self.cca, torch.stack(list(losses.values())).mean())
@@ -242,13 +205,7 @@ class MoLT(FrozenEncoderClassifier):
                 terms[f"correlation_{stage}"] = (0.0, correlation)
         return terms
 
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """As of all classifiers; and single correlations are waited for."""
-        if self.cca and self.cca_loss.top_k is not None:
-            return "the largest canonical correlations are waited for (cca_top_k)"
-        return super().capture_obstacle(batch)
-
-    def _inputs(self, encodings: Mapping[str, EncoderOutput], shown: Shown) -> _Inputs:
+    def _inputs(self, encodings: Mapping[str, EncoderOutput], shown: Shown) -> Inputs:
         """The projected hidden states of the paired layers; of a modality that no row has, a token of zeros."""
         states, valid = [], []
         for name, layers in self.read_layers.items():
@@ -260,17 +217,11 @@ class MoLT(FrozenEncoderClassifier):
                 one = shown[name][:, None]
                 states.append([torch.zeros(*one.shape, self.encoder(name).dim, device=one.device)] * len(layers))
                 valid.append(torch.ones_like(one))
-        return _Inputs(self.tuning.project((states[0], states[1])), (valid[0], valid[1]))
+        return Inputs(self.tuning.project((states[0], states[1])), (valid[0], valid[1]))
 
-    def _tune(self, inputs: _Inputs, shown: Shown) -> TunedLatents:
-        """The latents of both modalities, with what stands in for them in the rows that are not shown one."""
+    def _tune(self, inputs: Inputs, shown: Shown) -> TunedLatents:
+        """The latents of both modalities, null tokens standing in for a modality in the rows that are not shown it."""
         first, second = self.names
-        if self.stand_ins:
-            one, other = self._stand_in(first), self._stand_in(second)
-            own = self.tuning.project((one.states.unbind(), other.states.unbind()))
-            a, valid_a = one.fill(inputs.tokens[0], own[0], inputs.valid[0], shown[first])
-            b, valid_b = other.fill(inputs.tokens[1], own[1], inputs.valid[1], shown[second])
-            inputs = _Inputs((a, b), (valid_a, valid_b))
         return self.tuning.read(inputs.tokens, inputs.valid, (shown[first], shown[second]))
 
     def _pairs(self, encodings: Mapping[str, EncoderOutput], batch: Batch, shown: Shown) -> TunedLatents:
@@ -287,7 +238,7 @@ class MoLT(FrozenEncoderClassifier):
             return tuned.rows(rows)
         return self._tune(inputs.rows(rows), dict.fromkeys(self.names, everyone))
 
-    def _first_pass(self, encodings: Mapping[str, EncoderOutput], shown: Shown) -> tuple[_Inputs, TunedLatents]:
+    def _first_pass(self, encodings: Mapping[str, EncoderOutput], shown: Shown) -> tuple[Inputs, TunedLatents]:
         inputs = self._inputs(encodings, shown)
         return inputs, self._tune(inputs, shown)
 
@@ -299,45 +250,21 @@ class MoLT(FrozenEncoderClassifier):
             return slice(None)
         return torch.stack([batch.observed[name] for name in self.names]).all(0).nonzero().flatten()
 
-    # What it is made of.
-
-    def _stand_in(self, name: str) -> StandIn:
-        stand_in = self.stand_ins[name]
-        assert isinstance(stand_in, StandIn)
-        return stand_in
-
-    def _make_stand_ins(self, dummy: Mapping[str, Any]) -> dict[str, StandIn]:
-        """By modality, the states that stand in for a missing one; none where null tokens do."""
-        if dummy and self.missing != "dummy":
-            raise ValueError(f'dummy: given, but missing is {self.missing!r}; set missing="dummy", or leave it out.')
-        for name in dummy:
-            if name not in self.names:
-                known = ", ".join(map(repr, self.names))
-                raise ValueError(f"dummy: {name!r} is no modality of this model, which has {known}.")
-        if self.missing == "null_token":
-            return {}
-        if self.missing == "zeros":
-            return {name: StandIn.of_zeros(len(ls), self.encoder(name).dim) for name, ls in self.read_layers.items()}
-        return {
-            name: StandIn.of_datum(self.encoder(name), dummy_datum(name, self.encoder(name), dummy.get(name)), layers)
-            for name, layers in self.read_layers.items()
-        }
-
 
 class _Encodings(dict[str, EncoderOutput]):
     """What the encoders say of a batch, and the first pass over it, so that a second one need not start anew."""
 
-    first: tuple[_Inputs, TunedLatents] | None = None
+    first: tuple[Inputs, TunedLatents] | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class _Inputs:
+class Inputs:
     """The projected hidden states of both modalities at the paired layers, and which of their tokens are valid."""
 
     tokens: LayerTokens
     valid: tuple[Tensor, Tensor]
 
-    def rows(self, chosen: slice | Tensor) -> _Inputs:
+    def rows(self, chosen: slice | Tensor) -> Inputs:
         """Those of the chosen rows."""
         first, second = (tuple(layer[chosen] for layer in layers) for layers in self.tokens)
-        return _Inputs((first, second), (self.valid[0][chosen], self.valid[1][chosen]))
+        return Inputs((first, second), (self.valid[0][chosen], self.valid[1][chosen]))

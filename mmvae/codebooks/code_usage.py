@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mmvae.abilities import HasCodebook
 from mmvae.codebooks import code_statistics
-from mmvae.codebooks.dimensions import HasCodebook
 from mmvae.inference import infer
 from mmvae.plotting.figures.inputs import inferable, require, spread
 from mmvae.plotting.figures.style import INK, MUTED, PALETTE, PAPER, new_figure, style, tidy

@@ -25,9 +25,22 @@ from mmvae.modes import in_evaluation_mode
 from mmvae.multimodal import MultimodalModel
 from mmvae.networks.steps import Steps, as_steps
 from mmvae.objectives import Loss
+from mmvae.words import Words, declare_terms, modalities
 
 Terms = dict[str, tuple[float, Tensor]]
 """The terms of a loss by name, each a weight and a scalar."""
+
+
+declare_terms(
+    Words("commitment", "Commitment", "Of general vectors to their codes.", "mean squared error", better="lower"),
+    Words("reconstruction", "Reconstruction", "Of the steps of the data.", "mean squared error", better="lower"),
+    Words("club", "CLUB bound", "On the information that general and specific vectors share.", "nats"),
+    Words("cpc", "Cross-CPC", "Contrast of predicted steps, or of their means.", "nats", better="lower"),
+    Words("matching", "Code matching", "Of the codes that the modalities of a row are near.", "nats"),
+    Words("perplexity", "Perplexity of the codes", "Of a batch.", "codes in equal use"),
+    Words("usage", "Codes in use", "In a batch.", "share of the codebook"),
+    Words("used_by_*", "Used by {}", "In a batch.", "share of the codes in use", fill=modalities),
+)
 
 
 class CodebookModel(MultimodalModel):
@@ -83,6 +96,14 @@ class CodebookModel(MultimodalModel):
         stems = make_stems(steps, sizes)
         self.stems = nn.ModuleDict(stems)
         self.encoders = nn.ModuleDict(make_step_encoders(steps, stems, self.latent_dim, sizes))
+
+    # What a recipe may say otherwise.
+
+    def make_quantiser(
+        self, num_codes: int, code_dim: int, commitment: float, cross: bool, reset_after: int | None
+    ) -> Quantiser:
+        """The codebook of the arguments; override it for another update, as :class:`~mmvae.nn.Quantiser` has."""
+        return Quantiser(num_codes, code_dim, commitment=commitment, cross=cross, reset_after=reset_after)
 
     # What a recipe must say.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, cast
 
 import torch
@@ -14,7 +14,7 @@ from mmvae.codebooks.club import CLUB
 from mmvae.codebooks.codebook import CodebookModel, Terms
 from mmvae.codebooks.contrast import code_matching
 from mmvae.codebooks.cross_cpc import CrossCPC
-from mmvae.codebooks.quantiser import Quantised, Quantiser
+from mmvae.codebooks.quantiser import Quantised
 from mmvae.codebooks.sequences import EncoderSizes, StepDecoder, StepEncoder
 from mmvae.codebooks.vectors import Pair, Valid, filled
 from mmvae.networks.running_mean import RunningMean
@@ -41,26 +41,18 @@ class DCID(CodebookModel):
         club: weight of the mutual information between general and specific vectors.
         cpc: weight of predicting the next steps of each modality from each (Cross-CPC).
         matching: weight of cross-modal code matching.
-        update: of the codebook: ``"safe"``, ``"reference"`` or ``"paper"``; see :class:`~mmvae.nn.Quantiser`.
         cross: mix modalities in the update of the codebook and in the commitment.
-        decay: γ of the codebook's moving averages.
-        commitment_form: ``"reference"``, or ``"paper"``, which is half as much.
-        reset: whether ``"any"`` modality keeps a code alive, or only ``"both"`` (all of them).
         reset_after: batches without use after which a code starts again; ``None`` for never.
-        club_on: the general vectors that are told apart from the specific ones, ``"quantised"`` as in the code or
-            ``"continuous"`` as in the paper.
-        club_hidden: width of the networks that estimate it.
+        club_hidden: width of the networks that estimate mutual information.
         inner_steps: how often these are fitted before each step of training.
         inner_lr: their learning rate.
         cpc_horizon: K, how many steps ahead are predicted.
-        cpc_softmax: ``"over_predictions"`` as in the code, or ``"over_targets"`` as in the paper.
         stem: what reads images: ``"linear"``, their raw patches, or ``"conv"``, three convolutions.
         positions: learn a vector for each step; without it, encoders see steps as a set.
         layers: of the transformers.
         heads: of their attention.
         feedforward: their hidden width; by default 4 D.
         dropout: of theirs.
-        decoder_hidden: widths of further layers of the decoders.
         max_steps: how many positions are learned for sequences whose length is not known.
 
     Raises:
@@ -89,40 +81,21 @@ class DCID(CodebookModel):
         club: float = 1.0,
         cpc: float = 1.0,
         matching: float = 1.0,
-        update: Literal["safe", "reference", "paper"] = "safe",
         cross: bool = True,
-        decay: float = 0.99,
-        commitment_form: Literal["reference", "paper"] = "reference",
-        reset: Literal["any", "both"] = "any",
         reset_after: int | None = 100,
-        club_on: Literal["quantised", "continuous"] = "quantised",
         club_hidden: int = 128,
         inner_steps: int = 5,
         inner_lr: float = 1e-3,
         cpc_horizon: int = 1,
-        cpc_softmax: Literal["over_predictions", "over_targets"] = "over_predictions",
         stem: Literal["linear", "conv"] = "linear",
         positions: bool = False,
         layers: int = 2,
         heads: int = 4,
         feedforward: int | None = None,
         dropout: float = 0.1,
-        decoder_hidden: Sequence[int] = (),
         max_steps: int = 64,
     ) -> None:
-        if club_on not in ("quantised", "continuous"):
-            raise ValueError(f"club_on: expected 'quantised' or 'continuous', got {club_on!r}.")
-        quantiser = Quantiser(
-            num_codes,
-            code_dim,
-            update=update,
-            decay=decay,
-            commitment=commitment,
-            commitment_form=commitment_form,
-            reset_after=reset_after,
-            reset=reset,
-            cross=cross,
-        )
+        quantiser = self.make_quantiser(num_codes, code_dim, commitment, cross, reset_after)
         weights = {
             "reconstruction": reconstruction,
             "commitment": commitment,
@@ -132,16 +105,13 @@ class DCID(CodebookModel):
         }
         sizes = EncoderSizes(stem, layers, heads, feedforward, dropout, positions, max_steps)
         super().__init__(modalities, quantiser, sizes, weights, inner_steps, inner_lr)
-        self.club_on = club_on
         has_specific = self.names if reconstruction or club else ()
         decoded = self.names if reconstruction else ()
         self.specific = nn.ModuleDict({name: StepEncoder(self.token_width(name), code_dim) for name in has_specific})
         self.specific_means = nn.ModuleDict({name: RunningMean(code_dim) for name in decoded})
-        self.decoders = nn.ModuleDict(
-            {name: StepDecoder(code_dim, self.step(name).width, decoder_hidden) for name in decoded}
-        )
+        self.decoders = nn.ModuleDict({name: StepDecoder(code_dim, self.step(name).width) for name in decoded})
         self.clubs = nn.ModuleDict({name: CLUB(code_dim, code_dim, club_hidden) for name in self.names if club})
-        self.cpc = CrossCPC(sorted(self.names), code_dim, horizon=cpc_horizon, softmax=cpc_softmax) if cpc else None
+        self.cpc = CrossCPC(sorted(self.names), code_dim, horizon=cpc_horizon) if cpc else None
         self._check_steps({name: self.step(name).length for name in self.names})
 
     def represent(self, name: str, batch: Batch) -> tuple[Float[Tensor, "N T D"], Valid]:
@@ -161,8 +131,9 @@ class DCID(CodebookModel):
             ]
             terms["reconstruction"] = self.weights["reconstruction"], torch.stack(errors).sum()
         if self.weights["club"]:
-            told = general if self.club_on == "continuous" else {k: each.vectors for k, each in quantised.items()}
-            bounds = [self.club(name).bound(told[name], own, valid[name]) for name, own in specific.items()]
+            bounds = [
+                self.club(name).bound(quantised[name].vectors, own, valid[name]) for name, own in specific.items()
+            ]
             terms["club"] = self.weights["club"], torch.stack(bounds).sum()
         vectors, masks = filled(general, valid, self.names)
         if self.cpc is not None:
@@ -177,12 +148,11 @@ class DCID(CodebookModel):
         return terms, quantised
 
     def inner_inputs(self, batch: Batch | Mapping[str, Any]) -> dict[str, Pair]:
-        """The general and the specific vectors of each modality."""
+        """The quantised and the specific vectors of each modality."""
         batch = self.prepare(batch)
         general, specific, valid = self._encode(batch)
-        if self.club_on == "quantised":
-            general = {name: self.quantiser.assign(each, valid[name]).vectors for name, each in general.items()}
-        return {name: (general[name], specific[name], valid[name]) for name in batch.names}
+        codes = {name: self.quantiser.assign(each, valid[name]).vectors for name, each in general.items()}
+        return {name: (codes[name], specific[name], valid[name]) for name in batch.names}
 
     def decode(self, vectors: Float[Tensor, "N T D"], valid: Valid) -> dict[str, Tensor]:
         """Data of the codes and, for what is a modality's own, the mean of its specific vectors in training."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import permutations, product
 from typing import Any, Literal, cast
@@ -16,13 +16,20 @@ from mmvae.codebooks.club import CLUB
 from mmvae.codebooks.codebook import CodebookModel, Terms
 from mmvae.codebooks.contrast import code_matching, info_nce
 from mmvae.codebooks.cross_cpc import CrossCPC
-from mmvae.codebooks.quantiser import Quantised, Quantiser
+from mmvae.codebooks.quantiser import Quantised
 from mmvae.codebooks.sequences import CoarseEncoder, EncoderSizes, StepDecoder, StepEncoder, StepReadout
 from mmvae.codebooks.vectors import Pair, Valid, both_valid, filled, mean_square
-from mmvae.collectives import total
 from mmvae.modality import checked_modality_names
 from mmvae.networks.masked import masked_mean
 from mmvae.networks.steps import Steps
+from mmvae.words import Words, declare_terms
+
+declare_terms(
+    Words("reconstruction_fine", "Reconstruction, fine", "Of the steps of the data.", "mean squared error", "lower"),
+    Words("reconstruction_coarse", "Reconstruction, coarse", "Of pooled vectors.", "mean squared error", "lower"),
+    Words("coarse_alignment", "Coarse alignment", "Contrast of pooled vectors of two modalities.", "nats", "lower"),
+    Words("readout", "Readout", "Of data made of codes alone.", "mean squared error", "lower"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,27 +107,18 @@ class FCID(CodebookModel):
             whose steps do not go together.
         temperature: τ of InfoNCE.
         code_mode: one code a row (``"pooled"``) or a step (``"split"``).
-        detach_coarse_target: let the coarse decoders leave what they are to reconstruct as it is.
-        club_coarse_scale: multiplies mutual information of pooled vectors; ``"reference"`` for rows / D, a slip of the
-            code.
-        update: of the codebook: ``"safe"``, ``"reference"`` or ``"paper"``; see :class:`~mmvae.nn.Quantiser`.
         cross: mix modalities in the update of the codebook and in the commitment.
-        decay: γ of the codebook's moving averages.
-        commitment_form: ``"reference"``, or ``"paper"``, which is half as much.
-        reset: whether ``"any"`` modality keeps a code alive, or only ``"both"`` (all of them).
         reset_after: batches without use after which a code starts again; ``None`` for never.
         club_hidden: width of the networks that estimate mutual information.
         inner_steps: how often these are fitted before each step of training.
         inner_lr: their learning rate.
         cpc_horizon: K, how many steps ahead are predicted.
-        cpc_softmax: ``"over_predictions"`` as in the code, or ``"over_targets"`` as in the paper.
         stem: what reads images: ``"linear"``, their raw patches, or ``"conv"``, three convolutions.
         positions: learn a vector for each step; without it, encoders see steps as a set.
         layers: of the transformers.
         heads: of their attention.
         feedforward: their hidden width, and that of the readouts; by default 4 D.
         dropout: of the transformers.
-        decoder_hidden: widths of further layers of the fine decoders.
         max_steps: how many positions are learned for sequences whose length is not known.
 
     Raises:
@@ -155,41 +153,23 @@ class FCID(CodebookModel):
         fine_alignment: Literal["cpc", "info_nce"] = "cpc",
         temperature: float = 0.1,
         code_mode: Literal["pooled", "split"] = "pooled",
-        detach_coarse_target: bool = False,
-        club_coarse_scale: float | Literal["reference"] = 1.0,
-        update: Literal["safe", "reference", "paper"] = "safe",
         cross: bool = True,
-        decay: float = 0.99,
-        commitment_form: Literal["reference", "paper"] = "reference",
-        reset: Literal["any", "both"] = "any",
         reset_after: int | None = 100,
         club_hidden: int = 128,
         inner_steps: int = 5,
         inner_lr: float = 1e-3,
         cpc_horizon: int = 1,
-        cpc_softmax: Literal["over_predictions", "over_targets"] = "over_predictions",
         stem: Literal["linear", "conv"] = "linear",
         positions: bool = False,
         layers: int = 1,
         heads: int = 4,
         feedforward: int | None = None,
         dropout: float = 0.1,
-        decoder_hidden: Sequence[int] = (),
         max_steps: int = 64,
     ) -> None:
         _check_groups(fine, coarse)
-        _check_options(fine_alignment, temperature, club_coarse_scale)
-        quantiser = Quantiser(
-            num_codes,
-            code_dim,
-            update=update,
-            decay=decay,
-            commitment=commitment,
-            commitment_form=commitment_form,
-            reset_after=reset_after,
-            reset=reset,
-            cross=cross,
-        )
+        _check_options(fine_alignment, temperature)
+        quantiser = self.make_quantiser(num_codes, code_dim, commitment, cross, reset_after)
         weights = {
             "reconstruction": reconstruction,
             "commitment": commitment,
@@ -202,8 +182,7 @@ class FCID(CodebookModel):
         sizes = EncoderSizes(stem, layers, heads, feedforward, dropout, positions, max_steps)
         super().__init__({**fine, **coarse}, quantiser, sizes, weights, inner_steps, inner_lr)
         self.fine, self.coarse, self.code_mode = tuple(fine), tuple(coarse), code_mode
-        self.temperature, self.club_coarse_scale = temperature, club_coarse_scale
-        self.detach_coarse_target = detach_coarse_target
+        self.temperature = temperature
         has_own = bool(reconstruction or club)
         own = self.fine if has_own else ()
         self.specific = nn.ModuleDict({name: StepEncoder(self.token_width(name), code_dim) for name in own})
@@ -212,13 +191,13 @@ class FCID(CodebookModel):
         self.decoders, self.coarse_decoders = nn.ModuleDict(), nn.ModuleDict()
         if reconstruction:
             for name in self.fine:
-                self.decoders[name] = StepDecoder(code_dim, self.step(name).width, decoder_hidden)
+                self.decoders[name] = StepDecoder(code_dim, self.step(name).width)
             for name in self.names:
                 self.coarse_decoders[name] = StepDecoder(code_dim, code_dim)
         told = [*(f"fine_{name}" for name in fine), *(f"coarse_{name}" for name in coarse), "coarse"] if club else []
         self.clubs = nn.ModuleDict({name: CLUB(code_dim, code_dim, club_hidden) for name in told})
         predicts = cpc and fine_alignment == "cpc"
-        self.cpc = CrossCPC(sorted(fine), code_dim, horizon=cpc_horizon, softmax=cpc_softmax) if predicts else None
+        self.cpc = CrossCPC(sorted(fine), code_dim, horizon=cpc_horizon) if predicts else None
         self.readouts = nn.ModuleDict()
         if readout:
             hidden = 4 * code_dim if feedforward is None else feedforward
@@ -266,7 +245,7 @@ class FCID(CodebookModel):
             terms["reconstruction_coarse"] = weights["reconstruction"], self.total(errors)
         if weights["club"]:
             pairs = club_pairs(views, fine)
-            bounds = [self._club_scale(pair) * self.club(name).bound(*pair) for name, pair in pairs.items()]
+            bounds = [self.club(name).bound(*pair) for name, pair in pairs.items()]
             terms["club"] = weights["club"], self.total(bounds)
         if self.cpc is not None:
             loss = self.cpc(*filled(steps, valid, self.fine)) if fine else self.total(())
@@ -325,17 +304,7 @@ class FCID(CodebookModel):
         return self.reconstruction_error(name, batch, output, view.valid)
 
     def _coarse_error(self, name: str, view: CoarseView, codes: Float[Tensor, "N D"]) -> Float[Tensor, ""]:
-        target = view.pooled.detach() if self.detach_coarse_target else view.pooled
-        return mean_square(self.coarse_decoders[name](codes, view.specific), target, view.rows)
-
-    def _club_scale(self, pair: Pair) -> float:
-        """What multiplies the mutual information of a pair; of pooled vectors, it is an option."""
-        general = pair[0]
-        if general.ndim == 3:
-            return 1.0
-        if self.club_coarse_scale == "reference":
-            return total(len(general), general.device) / self.latent_dim
-        return self.club_coarse_scale
+        return mean_square(self.coarse_decoders[name](codes, view.specific), view.pooled, view.rows)
 
     def _contrast(
         self, vectors: Mapping[str, Tensor], rows: Mapping[str, Valid], pairs: Iterable[tuple[str, str]]
@@ -372,10 +341,8 @@ def _check_groups(fine: object, coarse: object) -> None:
         raise ValueError(f"{both[0]}: a modality is fine or coarse, and this one is both; leave it out of one group.")
 
 
-def _check_options(fine_alignment: str, temperature: float, club_coarse_scale: float | str) -> None:
+def _check_options(fine_alignment: str, temperature: float) -> None:
     if fine_alignment not in ("cpc", "info_nce"):
         raise ValueError(f"fine_alignment: expected 'cpc' or 'info_nce', got {fine_alignment!r}.")
     if not temperature > 0:
         raise ValueError(f"temperature: expected a number above 0, got {temperature!r}.")
-    if isinstance(club_coarse_scale, str) and club_coarse_scale != "reference":
-        raise ValueError(f"club_coarse_scale: expected a number or 'reference', got {club_coarse_scale!r}.")

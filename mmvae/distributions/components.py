@@ -42,6 +42,10 @@ class OneComponent:
         """Ones."""
         return torch.ones_like(value[..., 0]).unsqueeze(-2)
 
+    def own_share(self, own: Float[Tensor, "K 1 N"]) -> Float[Tensor, "K 1 N 1"]:
+        """Share of the density's slope that is the component's: all of it."""
+        return own.unsqueeze(-1)
+
     def detach(self) -> OneComponent:
         """The same posterior, through whose parameters no gradient flows."""
         raise NotImplementedError(f"the parameters of a {type(self.distribution).__name__} cannot be held fixed.")

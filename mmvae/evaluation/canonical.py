@@ -6,18 +6,26 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
-from jaxtyping import Float64
-from torch import Tensor
-
 from mmvae.evaluation.context import Context
+from mmvae.evaluation.registry import metric
 from mmvae.evaluation.results import Row, make_row
 from mmvae.networks.cca import canonical_correlations
+from mmvae.words import Words
 
 _RIDGE = 1e-3
 _TRUSTED = 4
 """Data points by latent dimension, from which on the correlations of independent views are low."""
 
 
+@metric(
+    Words(
+        "canonical_correlation",
+        "Canonical correlation",
+        "Mean canonical correlation of the latents from two single modalities of the same datum.",
+        better="higher",
+    ),
+    about="pairs of modalities",
+)
 def canonical_correlation(context: Context) -> Iterator[Row]:
     """The mean of the D canonical correlations of the posterior means given each of two modalities, in both orders.
 
@@ -38,11 +46,6 @@ def canonical_correlation(context: Context) -> Iterator[Row]:
         width = max(a.shape[1], b.shape[1])
         few = f"fewer than {_TRUSTED} data points by latent dimension: independent latents correlate too"
         extras: dict[str, Any] = {"n": len(rows), "note": few if len(rows) < _TRUSTED * width else None}
-        mean = float(canonical_correlations(_scaled(a), _scaled(b), _RIDGE).mean())
+        mean = float(canonical_correlations(a, b, _RIDGE).mean())
         for given, target in ((one, other), (other, one)):
             yield make_row("canonical_correlation", mean, (given,), target, **extras)
-
-
-def _scaled(means: Float64[Tensor, "n D"]) -> Float64[Tensor, "n D"]:
-    """Of mean variance 1, so that the ridge weighs the same on latents of any scale; constant ones as they are."""
-    return means / (float(means.var(0).mean().sqrt()) or 1.0)

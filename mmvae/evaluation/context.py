@@ -237,6 +237,11 @@ class Context:
             raise Unavailable(f"it needs {least} single modalities among the subsets, and there are {len(names)}")
         return names
 
+    def covariates_of(self, rows: Int64[Tensor, "n"]) -> dict[str, Tensor]:
+        """The covariates of some data points by name, on the device of the model."""
+        there = self.data.covariates
+        return {name: value[rows.to(value.device)].to(self.device) for name, value in there.items()}
+
     def reseed(self, *words: object) -> None:
         """Sets the seed of the draws that follow, from the evaluation's seed and these words; tuples are unordered."""
         seed = self.derived_seed(*words)

@@ -15,12 +15,14 @@ from mmvae.batch import Batch
 from mmvae.evaluation.context import Context, is_point_mass
 from mmvae.evaluation.importance import diagnostics, mean_row
 from mmvae.evaluation.pareto import effective_sample_size, pareto_k
+from mmvae.evaluation.registry import metric
 from mmvae.evaluation.results import Row, Unavailable, make_row, mean_and_error
 from mmvae.refinement import Bound, Gaussian, Gradient, Refinable
 from mmvae.refinement.amortized import RefinesItself
 from mmvae.refinement.balanced_noise import balanced_noise
 from mmvae.refinement.bound import draws_at_a_time
 from mmvae.subsets import label
+from mmvae.words import Words
 
 _MOST_ROWS = 64
 """Data points for each subset: each is decoded a few thousand times."""
@@ -37,6 +39,46 @@ _LEAST_GAP = 0.01
 _MATCHED = "of the Gaussian with the posterior's mean and variance"
 
 
+@metric(
+    Words(
+        "amortization_gap",
+        "Amortisation gap",
+        "By how much the best Gaussian for each datum has a higher ELBO than the posterior of the model.",
+        unit="nats",
+        better="lower",
+    ),
+    Words(
+        "approximation_gap",
+        "Approximation gap",
+        "By how much the log-likelihood is above the ELBO of the best Gaussian for each datum.",
+        unit="nats",
+        better="lower",
+    ),
+    Words(
+        "initial_gap",
+        "Gap before refinement",
+        "By how much the best Gaussian for each datum has a higher ELBO than the posterior before refinement.",
+        unit="nats",
+        better="lower",
+    ),
+    Words(
+        "refinement_gain", "Gain of refinement", "By how much the model's own refinement raises the ELBO.", unit="nats"
+    ),
+    Words(
+        "refinement_gain_weighted",
+        "Gain of refinement (weighted)",
+        "By how much the model's own refinement raises the bound of training, which it climbs.",
+    ),
+    Words(
+        "closed_share",
+        "Share of the gap closed",
+        "Gain of refinement over the gap before it, 1 if nothing remains.",
+        better="higher",
+    ),
+    about="inference",
+    kinds="with densities",
+    costly="decodes each row a few thousand times",
+)
 def inference_gaps(context: Context) -> Iterator[Row]:
     """log p(x_S) - L(λ) in two parts, per subset, in honest nats (without training weights).
 
@@ -56,9 +98,9 @@ def inference_gaps(context: Context) -> Iterator[Row]:
       climbs, with the modality and KL weights of training.
     - ``closed_share``: (L(λ_T) - L(λ_0)) / (L(λ*) - L(λ_0)), the ratio of the means.
 
-    All bounds average over the same noise, which is not the noise that ascent climbed on: so differences are sharp, and
-    λ* does not look better than it is. Over at most 64 of the data points that importance is sampled for, drawn at
-    random.
+    All bounds of a row average over the same noise, which is not the noise that ascent climbed on: so differences are
+    sharp, and λ* does not look better than it is. Each row has noise of its own, so that standard errors have it in
+    them. Over at most 64 of the data points that importance is sampled for, drawn at random.
 
     Source: Cremer et al. 2018, "Inference suboptimality in variational autoencoders".
     """
@@ -91,9 +133,7 @@ def _gaps(context: Context, model: Refinable, subset: tuple[str, ...], rows: Int
         raise Unavailable(f"the posterior of {type(model).__name__} is a point mass, which has no density")
     ascent = Gradient(_STEPS, seed=context.derived_seed("gaps", "climbed"))
     best = Gaussian.of(ascent(model, batch, posterior).distribution)
-    latent_dim = best.loc.shape[-1]
-    generator = torch.Generator().manual_seed(context.derived_seed("gaps", "measured"))
-    noise = balanced_noise(max(_DRAWS, 2 * latent_dim), latent_dim, generator, best.loc)
+    noise = _noise_of_rows(context.derived_seed("gaps", "measured"), best.loc)
     bound = Bound(model, batch)
     optimum, own = (bound.at(q, noise) for q in (best, Gaussian.of(posterior)))
     note = None if _is_gaussian(posterior) else _MATCHED
@@ -111,7 +151,7 @@ def _gaps(context: Context, model: Refinable, subset: tuple[str, ...], rows: Int
 
 
 def _own_refinement(
-    context: Context, model: RefinesItself, batch: Batch, noise: Float[Tensor, "K 1 D"], optimum: Float[Tensor, "N"]
+    context: Context, model: RefinesItself, batch: Batch, noise: Float[Tensor, "K N D"], optimum: Float[Tensor, "N"]
 ) -> Iterator[Row]:
     """The rows of a model that refines, given all modalities."""
     climbed, path = model.refinement_path(batch, model.num_steps)
@@ -132,6 +172,14 @@ def _own_refinement(
     share = float(gain.mean()) / whole
     error = mean_and_error(gain - share * gap)[1] / whole  # of a ratio of means, to first order
     yield make_row("closed_share", share, batch.names, stderr=error, n=len(gap))
+
+
+def _noise_of_rows(seed: int, loc: Float[Tensor, "N D"]) -> Float[Tensor, "K N D"]:
+    """Balanced noise for each row by itself. Noise that rows shared would not average out over them, unseen by the
+    spread between rows."""
+    generator = torch.Generator().manual_seed(seed)
+    count = max(_DRAWS, 2 * loc.shape[-1])
+    return torch.cat([balanced_noise(count, loc.shape[-1], generator, loc) for _ in loc], 1)
 
 
 def _log_weights(model: Refinable, batch: Batch, q: Gaussian, num_samples: int) -> Float[Tensor, "K N"]:

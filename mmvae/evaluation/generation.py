@@ -48,13 +48,19 @@ def generated(context: Context, subset: tuple[str, ...] | None) -> Iterator[dict
         prior = prior_of(context)
         for number, start in enumerate(range(0, context.prior_samples, _PRIOR_BLOCK)):
             context.reseed("prior", number)
-            yield prior.sample(min(_PRIOR_BLOCK, context.prior_samples - start))
+            size = min(_PRIOR_BLOCK, context.prior_samples - start)
+            if context.data.covariates:  # those of the data, in turn
+                rows = torch.arange(start, start + size) % context.data.size
+                yield prior.sample(size, covariates=context.covariates_of(rows))
+            else:
+                yield prior.sample(size)
         return
     model, found = generator_of(context), context.inferred(subset)
     for places in torch.arange(len(found.rows)).split(context.batch_size):
         codes = None if found.codes is None else found.codes[places].to(context.device)
         at_draw = point_mass(found.draw[places].to(context.device))
-        yield model.generate(Latents(at_draw, subset, codes=codes))
+        covariates = context.covariates_of(found.rows[places])
+        yield model.generate(Latents(at_draw, subset, codes=codes, covariates=covariates))
 
 
 def generator_of(context: Context) -> Generates:

@@ -68,6 +68,9 @@ CCANorm = Literal["nuclear", "frobenius", "squared"]
 _WELL_POSED, _TRUSTED, _ADVISED = 2, 4, 8
 """Rows that a batch needs, by the width d of the views: at least d + 2, better 4 d, advised 8 d."""
 
+_ROUNDING = 1e-6
+"""Of the mean square of a view. A variance below that may be the rounding of float32, and counts little."""
+
 
 def canonical_correlations(
     a: Float[Tensor, "*L N A"], b: Float[Tensor, "*L N B"], ridge: float = 1e-3
@@ -75,14 +78,15 @@ def canonical_correlations(
     """The canonical correlations of two views of the same N data, from the largest to the smallest.
 
     They are the singular values of S_aa^{-1/2} S_ab S_bb^{-1/2}, where S are the covariances. From few rows they are
-    biased upwards: with N = d those of independent views are all close to 1, with N = 8 d still 0.3 in the mean.
+    biased upwards: with N = d those of independent views are all close to 1, with N = 8 d still 0.3 in the mean. The
+    scale of a view changes nothing; a view that never varies has correlations of zero.
 
     Computed in float64, whatever the precision around it, since covariances are inverted.
 
     Args:
         a: one view; leading dimensions are pairs of views that have nothing to do with each other.
         b: the other.
-        ridge: r, added to the diagonal of both covariances.
+        ridge: r. That many times the mean variance of a view is added to the diagonal of its covariance.
 
     Returns:
         C = min(A, B) numbers between 0 and 1, NaN where the views are not finite.
@@ -91,7 +95,7 @@ def canonical_correlations(
         ValueError: for fewer than two rows, or a ridge that is not above zero.
 
     Source: Hotelling 1936, "Relations between two sets of variates"; with a ridge as in Andrew et al. 2013, "Deep
-    canonical correlation analysis".
+    canonical correlation analysis", where it is an absolute number.
     """
     return _singular_values(_whitened(a, b, ridge)).to(_precision(a))
 
@@ -111,7 +115,7 @@ def cca_loss(
     Args:
         a: one view.
         b: the other.
-        ridge: r, added to the diagonal of both covariances.
+        ridge: r. That many times the mean variance of a view is added to the diagonal of its covariance.
         norm: ``"nuclear"``, the sum of the canonical correlations ρ (the objective of Deep CCA); ``"frobenius"``,
             √Σρ²; or ``"squared"``, Σρ².
         top_k: count the largest so many alone, by default all.
@@ -141,7 +145,7 @@ class CCALoss(nn.Module):
     it warns, once, since what it then measures is mostly chance.
 
     Args:
-        ridge: r, added to the diagonal of both covariances.
+        ridge: r. That many times the mean variance of a view is added to the diagonal of its covariance.
         norm: how the correlations are summed up, as in :func:`cca_loss`.
         top_k: count the largest so many alone, by default all.
 
@@ -226,21 +230,22 @@ def _whitened(a: Float[Tensor, "*L N A"], b: Float[Tensor, "*L N B"], ridge: flo
         raise ValueError(f"canonical correlations need at least two rows, got {rows}.")
     if not ridge > 0:
         raise ValueError(f"ridge: expected a number above 0, got {ridge}.")
-    a, b = _centred(a), _centred(b)
     # With S = L L', the singular values of L_a^{-1} S_ab L_b^{-T} are those sought: L^{-1} and S^{-1/2} differ by a
     # rotation. Unlike the symmetric root, the factor has finite gradients where eigenvalues repeat.
-    half = torch.linalg.solve_triangular(_factor(a, ridge), a.mT @ b / (rows - 1), upper=False)
-    return torch.linalg.solve_triangular(_factor(b, ridge), half.mT, upper=False)
+    (a, factor_a), (b, factor_b) = _centred_and_factor(a, ridge), _centred_and_factor(b, ridge)
+    half = torch.linalg.solve_triangular(factor_a, a.mT @ b / (rows - 1), upper=False)
+    return torch.linalg.solve_triangular(factor_b, half.mT, upper=False)
 
 
-def _centred(view: Tensor) -> Tensor:
-    """In float64, which autocast leaves alone."""
+def _centred_and_factor(view: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+    """A view without its mean, and the lower Cholesky factor of its covariance with the ridge.
+
+    In float64, which autocast leaves alone; no error where the view is not finite.
+    """
     view = view.to(torch.float64)
-    return view - view.mean(-2, keepdim=True)
-
-
-def _factor(view: Tensor, ridge: float) -> Tensor:
-    """The lower Cholesky factor of the covariance of a centred view; no error where the view is not finite."""
-    covariance = view.mT @ view / (view.shape[-2] - 1)
+    centred = view - view.mean(-2, keepdim=True)
+    covariance = centred.mT @ centred / (view.shape[-2] - 1)
+    spread = covariance.diagonal(dim1=-2, dim2=-1).mean(-1) + _ROUNDING * view.square().mean((-2, -1))
+    spread = torch.where(spread > 0, spread, 1.0)[..., None, None]  # a view of zeros has no scale
     identity = torch.eye(view.shape[-1], dtype=view.dtype, device=view.device)
-    return torch.linalg.cholesky_ex(covariance + ridge * identity).L
+    return centred, torch.linalg.cholesky_ex(covariance + ridge * spread * identity).L

@@ -6,6 +6,7 @@ from mmvae.objectives.elbo import ELBO
 from mmvae.objectives.judging import Judge
 from mmvae.objectives.mixture_elbo import MixtureELBO
 from mmvae.objectives.schedules import LinearWarmup
+from mmvae.objectives.stages import Stage
 from mmvae.objectives.stratified import StratifiedDReG, StratifiedELBO, StratifiedIWAE
 from mmvae.objectives.subset_elbo import SubsetELBO
 from mmvae.objectives.total_correlation import TotalCorrelation
@@ -18,6 +19,7 @@ __all__ = [
     "Loss",
     "MixtureELBO",
     "Objective",
+    "Stage",
     "StratifiedDReG",
     "StratifiedELBO",
     "StratifiedIWAE",

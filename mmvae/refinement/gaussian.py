@@ -10,8 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-LOG_VARIANCE_BOUNDS = (-15.0, 15.0)
-"""Between which refinement keeps log-variances; heads of encoders have the same bounds."""
+from mmvae.distributions import at_least_float32, soft_clamp
+
+LOG_VARIANCE_BOUNDS = (-20.0, 20.0)
+"""Within which refinement takes log-variances as they are. Heads of encoders stay within 18, so a posterior that
+refinement starts from is not moved by its bounds."""
 
 
 class Gaussian(NamedTuple):
@@ -43,8 +46,12 @@ class Gaussian(NamedTuple):
 
     @classmethod
     def from_log_variance(cls, loc: Float[Tensor, "N D"], log_variance: Float[Tensor, "N D"]) -> Gaussian:
-        """From the parameters that networks and optimisers work with; the log-variance is kept within its bounds."""
-        return cls(loc, (0.5 * log_variance.clamp(*LOG_VARIANCE_BOUNDS)).exp())
+        """From the parameters that networks and optimisers work with, in at least float32.
+
+        The log-variance is softly bounded beyond :data:`LOG_VARIANCE_BOUNDS`, where it keeps a gradient.
+        """
+        log_variance = soft_clamp(at_least_float32(log_variance), *LOG_VARIANCE_BOUNDS)
+        return cls(at_least_float32(loc), (0.5 * log_variance).exp())
 
     @property
     def log_variance(self) -> Float[Tensor, "N D"]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from mmvae.networks.heads import NormalHead
@@ -28,39 +29,50 @@ def exact_model(yardstick: LinearGaussian, kind: Kind) -> MultimodalVAE:
     - ``"JMVAE"``: the joint network gives p_X and the unimodal ones p_{m}; exact for these.
     - ``"MVTCAE"``: experts are messages times the M-th root of the prior: their product is exact for the whole.
 
+    With private latents all of this holds column by column: a private column has one expert, its owner's. Models with
+    covariates are not made: their encoders are not linear.
+
     Args:
-        yardstick: with orthogonal loadings.
+        yardstick: with orthogonal loadings, without covariates.
         kind: of the model.
 
     Raises:
         ValueError: if diagonal Gaussians cannot be exact.
     """
-    modalities, size = yardstick.modalities(), yardstick.latent_dim
+    modalities, layout = yardstick.modalities(), yardstick.layout
+    private: dict[str, Any] = {"private_dim": dict(layout.private) or None}
     if kind == "MVAE":
-        model: MultimodalVAE = MVAE(modalities, size)
+        model: MultimodalVAE = MVAE(modalities, layout.shared, **private)
         prior_share = 0.0
     elif kind == "MoPoE":
-        model = MoPoE(modalities, size, prior_expert="all")
+        model = MoPoE(modalities, layout.shared, prior_expert="all", **private)
         prior_share = 0.0
     elif kind == "MMVAE":
-        model = MMVAE(modalities, size, family="normal", learned_prior_scale=False)
+        model = MMVAE(modalities, layout.shared, family="normal", learned_prior_scale=False, **private)
         prior_share = 1.0
     elif kind == "JMVAE":
         widest = max(len(offset) for offset in yardstick.offsets.values())
-        model = JMVAE(modalities, size, trunk_width=2 * widest, hidden=2 * size)
+        model = JMVAE(modalities, layout.shared, trunk_width=2 * widest, hidden=2 * layout.size, **private)
         assert isinstance(model.joint_posterior, JointEncoder)
         _set_joint_encoder(model.joint_posterior, yardstick)
         prior_share = 1.0
     else:
-        model = MVTCAE(modalities, size)
+        model = MVTCAE(modalities, layout.shared, **private)
         prior_share = 1 / len(modalities)
     for name in yardstick.names:
-        precision = _diagonal_precision(yardstick, (name,), prior_share)
-        _set_head(model.experts.heads[name], _pulls(yardstick, (name,), precision)[name], precision, yardstick, name)
+        shares = torch.full((layout.size,), prior_share)
+        if kind == "MVTCAE":  # of a private column there is one expert, which has the whole prior
+            shares[layout.columns(name)] = 1.0
+        own = layout.own(name)
+        precision = _diagonal_precision(yardstick, (name,), shares)
+        pull = _pulls(yardstick, (name,), precision)[name][own]
+        _set_head(model.experts.heads[name], pull, precision[own], yardstick, name)
     return model
 
 
-def _diagonal_precision(yardstick: LinearGaussian, members: tuple[str, ...], prior_share: float) -> Tensor:
+def _diagonal_precision(
+    yardstick: LinearGaussian, members: tuple[str, ...], prior_share: float | Tensor
+) -> Float[Tensor, "D"]:
     for name in members:
         yardstick.require_diagonal(name)
     return prior_share + torch.stack([yardstick.precisions[name].diagonal() for name in members]).sum(0)

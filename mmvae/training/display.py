@@ -18,7 +18,7 @@ class Display(StepWatcher):
     """A bar with epoch, loss and ELBO; where the output is not a terminal, a line for each epoch instead.
 
     Args:
-        epochs: Number of epochs of the run.
+        epochs: Number of epochs of the run, in all stages.
         steps: Number of steps of an epoch.
     """
 
@@ -31,6 +31,7 @@ class Display(StepWatcher):
         self._bar: Any = None
         self._task: Any = None
         self._figures = ""
+        self._stage: str | None = None
 
     def begin(self, run: Run) -> None:
         """Show the bar."""
@@ -40,6 +41,7 @@ class Display(StepWatcher):
 
     def step(self, progress: Progress) -> None:
         """Move the bar; do nothing most of the time."""
+        self._stage = progress.stage
         if progress.means is not None:
             self._figures = _figures(progress.means)
         if self._bar is None:
@@ -56,7 +58,7 @@ class Display(StepWatcher):
         if self._bar is not None:
             self._draw(epoch, 0)
         else:
-            self.say(f"epoch {epoch}/{self._epochs}  {self._figures}  {rows[0]['seconds']:.1f} s")
+            self.say(f"{self._named(epoch)}  {self._figures}  {rows[0]['seconds']:.1f} s")
 
     def end(self, run: Run) -> None:
         """Leave the bar as it is."""
@@ -72,10 +74,14 @@ class Display(StepWatcher):
         self._bar.update(
             self._task,
             completed=epoch * self._steps + step,
-            description=f"epoch {number}/{self._epochs}",
+            description=self._named(number),
             figures=self._figures,
         )
         self._bar.refresh()
+
+    def _named(self, epoch: int) -> str:
+        stage = "" if self._stage is None else f"{self._stage}, "
+        return f"{stage}epoch {epoch}/{self._epochs}"
 
 
 def _figures(means: Mapping[str, Any], how_many: int = 2) -> str:

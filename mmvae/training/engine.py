@@ -142,13 +142,10 @@ class Engine:
         """Whether this is the process that writes and shows."""
         return self.rank == 0
 
-    @property
-    def optimizer(self) -> Optimizer:
-        """The optimiser of the model that is set up, without what wraps it."""
-        return self._optimizer.optimizer
-
     def setup(self, model: Any, make_optimizer: MakeOptimizer | None, schedule: Schedule | None = None) -> None:
         """Moves a model to the device and makes its optimiser, by default AdamW (Adam where nothing decays).
+
+        Call it again for each stage of a training: the optimiser is a fresh one, of what then requires gradients.
 
         Args:
             model: to train.
@@ -159,13 +156,8 @@ class Engine:
             ValueError: if no parameter requires a gradient.
         """
         model.to(self.device)
-        inner = list(model.inner_parameters()) if isinstance(model, HasInnerSteps) else []
-        ids = {id(parameter) for parameter in inner}
-        parameters = [each for each in model.parameters() if each.requires_grad and id(each) not in ids]
-        if not parameters:
-            raise ValueError("the model has no parameter that requires a gradient: there is nothing to train.")
-        tokens = {id(each) for each in model.token_parameters()} if isinstance(model, HasTokens) else set()
-        optimizer = make_optimizer(parameters) if make_optimizer else self._default_optimizer(parameters, tokens)
+        optimizer = self.fresh_optimizer(model, make_optimizer)
+        inner = _inner_parameters(model)
         self._plain = _LossModule(model)
         loss = torch.compile(self._plain) if self._settings.acceleration == "compile" else self._plain
         self._module, self._optimizer = self._fabric.setup(loss, optimizer)
@@ -174,9 +166,27 @@ class Engine:
         self._parts = None
         if isinstance(model, HasParts):
             self._parts = [[each for each in part if each.requires_grad] for part in model.gradient_parts()]
+        self._inner_module = self._inner_optimizer = self._captured = None
         if inner:
             inner_optimizer = torch.optim.Adam(inner, model.inner_lr, fused=self.device.type in ("cpu", "cuda"))
             self._inner_module, self._inner_optimizer = self._fabric.setup(_InnerModule(model), inner_optimizer)
+
+    def fresh_optimizer(self, model: Any, make_optimizer: MakeOptimizer | None) -> Optimizer:
+        """An optimiser of what requires gradients in a model, but for the networks that its inner steps fit.
+
+        Args:
+            model: to train.
+            make_optimizer: makes another optimiser than the default from the parameters.
+
+        Raises:
+            ValueError: if no parameter requires a gradient.
+        """
+        ids = {id(parameter) for parameter in _inner_parameters(model)}
+        parameters = [each for each in model.parameters() if each.requires_grad and id(each) not in ids]
+        if not parameters:
+            raise ValueError("the model has no parameter that requires a gradient: there is nothing to train.")
+        tokens = {id(each) for each in model.token_parameters()} if isinstance(model, HasTokens) else set()
+        return make_optimizer(parameters) if make_optimizer else self._default_optimizer(parameters, tokens)
 
     def accelerate(self, say: Callable[[str], None], recorder: Recorder | None = None) -> None:
         """Captures the steps of the model that is set up, where that was asked for and can be.
@@ -327,6 +337,12 @@ class Engine:
         if self._inner_optimizer is not None:
             self._inner_optimizer.load_state_dict(state["inner"])
         self._fabric.strategy.precision.load_state_dict(state["scale"])
+
+
+def _inner_parameters(model: Any) -> list[nn.Parameter]:
+    """The weights that the inner steps of a model fit, if it has any and they learn."""
+    inner = list(model.inner_parameters()) if isinstance(model, HasInnerSteps) else []
+    return [each for each in inner if each.requires_grad]
 
 
 def _environment(started_by: Starter) -> Any:

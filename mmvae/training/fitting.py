@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,13 @@ from mmvae.training.checkpoint import Checkpoints
 from mmvae.training.display import Display
 from mmvae.training.engine import Engine, MakeOptimizer
 from mmvae.training.feed import Feed, RowFeed, split
-from mmvae.training.fingerprint import data_in_words, optimizer_in_words, schedule_in_words
+from mmvae.training.fingerprint import data_in_words, schedule_in_words
 from mmvae.training.folder import existing_run, start_run
 from mmvae.training.journal import MetricsFile, TensorBoard
 from mmvae.training.learning_rate import Schedule
+from mmvae.training.lock import RunLock
 from mmvae.training.loop import Loop
-from mmvae.training.plan import judge_of, settled_after
+from mmvae.training.plan import epochs_of, plan, settings_of
 from mmvae.training.randomness import derived_seed, randomness_kept, seed_generators
 from mmvae.training.run import Run
 from mmvae.training.settings import Acceleration, MatmulPrecision, Precision, Settings
@@ -48,7 +49,8 @@ def fit(
     *,
     labels: Any = None,
     observed: Mapping[str, Any] | None = None,
-    epochs: int,
+    covariates: Mapping[str, Any] | None = None,
+    epochs: int | Mapping[str, int],
     batch_size: int = 128,
     lr: float = 1e-3,
     weight_decay: float = 0.0,
@@ -85,9 +87,11 @@ def fit(
     training elsewhere. Classifiers are judged by the loss of their task, other models by their loss. ``select`` names
     another term.
 
-    **Ctrl-C** is granted after the current step: a checkpoint is written, the model gets its weights as above, and
+    **Ctrl-C** takes effect after the current step: a checkpoint is written, the model gets its weights as above, and
     ``KeyboardInterrupt`` is raised, so that a script stops; catch it to go on with the model as it is. A second
-    Ctrl-C interrupts at once.
+    Ctrl-C interrupts at once. SIGTERM, with which schedulers end a job, does the same with ``SystemExit``.
+
+    **One run at a time** has a folder. The lock of a process that has died is taken over.
 
     The model stays on the device of the training, in the mode (training or evaluation) in which it came. The global
     random generators and switches are left as they were.
@@ -100,7 +104,10 @@ def fit(
             Or a stream: an ``IterableDataset`` or a ``DataLoader``, with a length or in :class:`mmvae.data.Streamed`.
         labels: ``[N, ...]``, beside data in memory; for models that are trained on them.
         observed: ``{name: bool [N]}``, beside data in memory: what is missing.
-        epochs: how often to go through the data, in all; a run that is resumed does what is left of them.
+        covariates: ``{name: numbers [N]}``, beside data in memory, for a model that has some. Other data for
+            validation brings its own: pass a :class:`~mmvae.Batch`.
+        epochs: how often to go through the data, in all; a run that is resumed does what is left of them. Of a model
+            with stages, how often in each, or ``{stage: epochs}``; 0 skips a stage.
         batch_size: rows of a step, on each device, so that a step sees ``batch_size`` times the number of devices; a
             ``DataLoader`` has its own.
         lr: learning rate.
@@ -113,7 +120,8 @@ def fit(
         max_grad_norm: gradients are scaled down to this norm, part by part for models that name parts.
         validation: other data, or the fraction of the data to hold out (chosen by the seed; not of a stream); looked
             at after each epoch, always with the same random draws.
-        patience: stop when the validation score has not improved for this many epochs.
+        patience: stop when the validation score has not improved for this many epochs; of a model with stages, go on
+            with the next one.
         select: Term that validation compares: ``"loss"``, ``"elbo"``, ``"alignment"`` or another term of the loss, the
             name of a modality (its log-likelihood), or a :class:`mmvae.objectives.Judge`, which also says whether
             higher is better. The loss in validation is the one at the end of all schedules of its weights.
@@ -144,11 +152,13 @@ def fit(
 
     Raises:
         ValueError: for data that does not fit the model, settings out of their range, or a folder that holds another
-            run, or the same and ``resume`` is not set; with ``acceleration="graph"``, if steps cannot be captured.
+            run, files of another program, or the same run and ``resume`` is not set, or in which a run is under way;
+            with ``acceleration="graph"``, if steps cannot be captured.
         TypeError: for a watcher without any of the three methods.
         FloatingPointError: if the loss is no longer finite; names the epoch, the step and the term at fault. The last
             good checkpoint is kept.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
+        SystemExit: On SIGTERM, after a checkpoint was written.
         RuntimeError: if another process of the run ends before its time; names the checkpoint.
 
     Example:
@@ -160,8 +170,9 @@ def fit(
         >>> [(row["epoch"], row["split"]) for row in run.metrics]
         [(1, 'train'), (1, 'validation'), (2, 'train'), (2, 'validation')]
     """
+    stages = plan(model, epochs, select)
     settings = Settings(
-        epochs=epochs,
+        epochs=epochs_of(stages),
         batch_size=batch_size,
         lr=lr,
         weight_decay=weight_decay,
@@ -181,7 +192,6 @@ def fit(
         raise ValueError("patience: early stopping looks at validation data; pass validation=, a fraction or data.")
     if select is not None and validation is None:
         raise ValueError("select: it names what validation compares; pass validation=, a fraction or data.")
-    judge = None if validation is None else judge_of(model, select)
     watch = checked_watchers(watch)
     if resume and out is None:
         raise ValueError("resume: there is nothing to resume from without the folder of the run; pass out=.")
@@ -189,26 +199,27 @@ def fit(
         stack.enter_context(randomness_kept())
         if devices == 1:  # several processes find each other through the environment
             stack.enter_context(environment())
-        parts = _parts(data, observed, labels, validation, seed, model)
+        parts = _parts(data, observed, labels, covariates, validation, seed, model)
         engine = Engine(device, settings)
-        engine.setup(model, optimizer, schedule)
         folder = None if out is None else Path(out)
         state = None
         if folder is not None:
+            stack.enter_context(_one_at_a_time(folder, engine))
             training = {**settings.fixed(), "devices": engine.world, **_sizes(*parts), **_facts(*parts)}
-            training["optimizer"] = optimizer_in_words(engine.optimizer)
+            make = functools.partial(engine.fresh_optimizer, model, optimizer)
+            training |= settings_of(model, stages, validation is not None, make)
             if schedule is not None:
                 training["schedule_factors"] = schedule_in_words(schedule)
-            training |= {} if judge is None else {"judge": asdict(judge)}
             state = existing_run(folder, model, training, resume)
             engine.barrier()
             if engine.is_main and state is None:
                 start_run(folder, model, training)
             engine.barrier()
+        model.to(engine.device)
         checkpoints = Checkpoints(folder)
         feeds = _feeds(*parts, engine, settings, model)
-        loop = Loop(model, engine, *feeds, settings, checkpoints, judge, settled_after(model))
-        display = Display(epochs, loop.steps) if progress and engine.is_main else None
+        all_epochs = sum(stage.epochs for stage in stages)
+        display = Display(all_epochs, feeds[0].steps) if progress and engine.is_main else None
         say = _nothing if display is None else display.say
         files = [] if folder is None else [MetricsFile(folder), TensorBoard(folder)]
         shown = [] if display is None else [display]
@@ -216,13 +227,16 @@ def fit(
         watchers = Watchers([*files, *shown, *watch] if engine.is_main else [], engine.agreed, kept)
         stack.enter_context(validated_distributions(validate_args))
         stack.enter_context(switched_matmul_precision(matmul_precision))
-        engine.accelerate(say)
         stack.enter_context(mode(model, training=True))
         seed_generators(derived_seed(seed, _NOISE, engine.rank))
-        if state is not None:
-            loop.resume(state)
-        if select is not None:
-            loop.require_term()  # now, before an epoch of training
+
+        def set_up() -> None:
+            engine.setup(model, optimizer, schedule)
+            engine.accelerate(say)
+
+        loop = Loop(model, engine, set_up, stages, *feeds, settings, checkpoints)
+        stack.callback(loop.leave)
+        loop.start(state)
         advice = f"The last checkpoint: {checkpoints}. Start the script again, with resume=True, to go on from it."
         with engine.losses_named(advice):
             run = loop.run(watchers, stack.enter_context(Interrupts()), say)
@@ -252,22 +266,23 @@ def _parts(
     data: Any,
     observed: Mapping[str, Any] | None,
     labels: Any,
+    covariates: Mapping[str, Any] | None,
     validation: Any,
     seed: int,
     model: Any,
 ) -> tuple[_Part, _Part | None]:
     """What is for training, and what for validation."""
     stream = as_stream(data)
-    if stream is not None and not (observed is None and labels is None):
-        raise TypeError("observed and labels go with tensors; a stream must yield its own, item by item.")
+    if stream is not None and not (observed is None and labels is None and covariates is None):
+        raise TypeError("observed, labels and covariates go with tensors; a stream must yield its own, item by item.")
     if isinstance(validation, float):
         if stream is not None:
             raise ValueError("validation: no fraction of a stream can be held out; pass other data.")
-        source = _prepared(as_source(data, observed, labels), model)
+        source = _prepared(as_source(data, observed, labels, covariates), model)
         rows, held_out = split(len(source), validation, seed)
         return _Chosen(source, rows), _Chosen(source, held_out)
     other = None if validation is None else as_stream(validation) or _all_of(as_source(validation), model)
-    return stream or _all_of(as_source(data, observed, labels), model), other
+    return stream or _all_of(as_source(data, observed, labels, covariates), model), other
 
 
 def _all_of(source: Source, model: Any) -> _Chosen:
@@ -279,6 +294,22 @@ def _sizes(part: _Part, validation: _Part | None) -> dict[str, Any]:
     sizes: dict[str, Any] = {"rows": len(part), "validation_rows": 0 if validation is None else len(validation)}
     blocks = part.source.blocks if isinstance(part, _Chosen) and isinstance(part.source, InBlocks) else None
     return sizes if blocks is None else {**sizes, "blocks": asdict(blocks)}
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path, engine: Engine) -> Iterator[None]:
+    """Holds the lock of a run folder; all processes hear whether the main one has got it."""
+    refusal: ValueError | OSError | None = None
+    with contextlib.ExitStack() as stack:
+        if engine.is_main:
+            try:
+                stack.enter_context(RunLock(folder))
+            except (ValueError, OSError) as error:
+                refusal = error
+        refusal = engine.gather(refusal)[0]
+        if refusal is not None:
+            raise refusal
+        yield
 
 
 def _facts(part: _Part, validation: _Part | None) -> dict[str, Any]:

@@ -8,19 +8,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from mmvae.files import reading
 from mmvae.literal import as_cell, from_cell
 from mmvae.storage import write_text
 
 Row = dict[str, Any]
-"""``epoch`` (from 1), ``split`` ("train" or "validation"), ``loss``, one entry for each term, ``seconds``."""
+"""``epoch`` (from 1), ``split`` ("train" or "validation"), ``loss``, one entry for each term, ``seconds``.
+
+Of a model with stages also ``stage``, the name; epochs are counted through all stages.
+"""
+
+TEXTS = ("split", "stage")
+"""Columns of words; all others are numbers."""
 
 METRICS_FILE = "metrics.csv"
 TENSORBOARD_FOLDER = "tensorboard"
 
 
-def metrics_row(epoch: int, split: str, means: Mapping[str, float], seconds: float) -> Row:
+def metrics_row(epoch: int, split: str, stage: str | None, means: Mapping[str, float], seconds: float) -> Row:
     """A row of metrics from the means of an epoch, the loss among them."""
-    return {"epoch": epoch, "split": split, **means, "seconds": round(seconds, 3)}
+    staged = {} if stage is None else {"stage": stage}
+    return {"epoch": epoch, "split": split, **staged, **means, "seconds": round(seconds, 3)}
 
 
 @runtime_checkable
@@ -56,7 +64,8 @@ class MetricsFile:
         text = io.StringIO()
         writer = csv.DictWriter(text, [*names, "seconds"], restval="", lineterminator="\n")
         writer.writerow({name: as_cell(name) for name in writer.fieldnames})
-        writer.writerows(self._rows)
+        for row in self._rows:
+            writer.writerow({name: as_cell(value) if isinstance(value, str) else value for name, value in row.items()})
         write_text(self._folder / METRICS_FILE, text.getvalue())
 
 
@@ -91,7 +100,7 @@ class TensorBoard:
     def _add(self, rows: Sequence[Row]) -> None:
         for row in rows:
             for name, value in row.items():
-                if name not in ("epoch", "split"):
+                if name not in ("epoch", *TEXTS):
                     self._board.add_scalar(f"{name}/{row['split']}", value, row["epoch"])
         self._board.flush()
 
@@ -103,15 +112,16 @@ def read_metrics(path: Path) -> list[Row]:
         FileNotFoundError: if there is none.
         ValueError: if it is damaged.
     """
-    with open(path, newline="", encoding="utf-8") as file:
-        try:
-            return [_parsed(row) for row in csv.DictReader(file)]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is damaged: it is no table of metrics ({error}).") from error
+    with (
+        reading(path, advice="Expected a table of metrics; resume the run to have it written anew."),
+        open(path, newline="", encoding="utf-8") as file,
+    ):
+        return [_parsed(row) for row in csv.DictReader(file, strict=True)]
 
 
 def _parsed(row: Mapping[str, str]) -> Row:
+    stage = {"stage": from_cell(row["stage"])} if "stage" in row else {}
     numbers = {
-        from_cell(name): float(value) for name, value in row.items() if name not in ("epoch", "split") and value != ""
+        from_cell(name): float(value) for name, value in row.items() if name not in ("epoch", *TEXTS) and value != ""
     }
-    return {"epoch": int(row["epoch"]), "split": row["split"], **numbers}
+    return {"epoch": int(row["epoch"]), "split": row["split"], **stage, **numbers}

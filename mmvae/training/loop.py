@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from mmvae.modes import mode
-from mmvae.objectives.judging import Judge
 from mmvae.training.alike import alike
-from mmvae.training.checkpoint import Checkpoints, State
+from mmvae.training.checkpoint import Checkpoints, Position, State
 from mmvae.training.engine import Engine
 from mmvae.training.feed import Feed
 from mmvae.training.journal import Row, metrics_row
 from mmvae.training.means import Means, mean_of
+from mmvae.training.plan import Planned, in_stage
 from mmvae.training.randomness import derived_seed, random_state, randomness_kept, seed_generators, set_random_state
 from mmvae.training.run import Run, score
-from mmvae.training.saving import set_tensors, tensors_of, write_weights
+from mmvae.training.saving import set_tensors, tensors_of, weights_position, write_weights
 from mmvae.training.settings import Settings
 from mmvae.training.switches import Interrupts
 from mmvae.training.watchers import Progress, Watchers
@@ -35,54 +35,59 @@ _OTHER_PROCESSES = 4
 
 @dataclass
 class _Best:
-    """The weights of the epoch with the highest score."""
+    """The weights of the epoch with the highest score in a stage."""
 
+    stage: int
     epoch: int
     score: float
     tensors: dict[str, Tensor]
 
 
 class Loop:
-    """Trains a model that is set up on an engine.
+    """Trains a model on an engine, one stage after another; epochs are counted through all stages.
 
     It knows of the model no more than ``loss(batch)``, ``epoch`` and its weights.
 
     Args:
-        model: to train.
-        engine: on which it is set up.
+        model: to train, on the device of the engine.
+        engine: which takes the steps.
+        set_up: Sets the model up on the engine, with a fresh optimiser of what then requires gradients.
+        stages: Plan of the run.
         feed: of the training data.
         validation: its feed, or ``None``.
         settings: of the run.
         checkpoints: where to keep them.
-        judge: What validation compares; by default the term that suits those which are recorded.
-        settled_after: Number of epochs after which no weight of the loss changes any more.
     """
 
     def __init__(
         self,
         model: Any,
         engine: Engine,
+        set_up: Callable[[], None],
+        stages: Sequence[Planned],
         feed: Feed,
         validation: Feed | None,
         settings: Settings,
         checkpoints: Checkpoints,
-        judge: Judge | None = None,
-        settled_after: float = 0.0,
     ) -> None:
         self.model = model
         self.rows: list[Row] = []
         self._engine = engine
+        self._set_up = set_up
+        self._stages = tuple(stages)
+        self._at = 0  # the stage
+        self._begun = 0  # how many epochs were completed when it began
+        self._in_stage = contextlib.ExitStack()
         self._feed = feed
         self._validation = validation
         self._settings = settings
         self._checkpoints = checkpoints
-        self._judge, self._settled_after = judge, settled_after
         self._epoch = 0  # how many were completed
         self._step = 0  # how many of the next epoch were completed
         self._seconds = 0.0  # spent on them
         self._means = Means()
         self._best: _Best | None = None
-        self._epochs_before = float(model.epoch)
+        self._epochs_before = float(model.epoch)  # when the stage began
         self._settled = True  # whether everything is as it is between two steps
         self._last_written = time.perf_counter()
 
@@ -93,23 +98,48 @@ class Loop:
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch of the highest score in validation."""
+        """The epoch of the highest score in validation, in the latest stage that has one."""
         return None if self._best is None else self._best.epoch
 
-    def resume(self, state: State) -> None:
-        """Takes up the run where a checkpoint was written. The generators must be seeded before, not afterwards.
+    @property
+    def _stage(self) -> Planned:
+        return self._stages[self._at]
 
-        With another number of processes than wrote it, the data is the same and the draws are others.
+    def start(self, state: State | None) -> None:
+        """Makes ready to train, from the beginning or from a checkpoint. The generators must be seeded before.
+
+        Args:
+            state: Of the checkpoint. With another number of processes than wrote it, the data is the same and the draws
+                are others.
+
+        Raises:
+            ValueError: If validation does not record the term that was chosen, or the epochs of a stage that is over
+                have changed.
         """
+        if state is not None:
+            self._require_same_past(state["stages"])
+            set_tensors(self.model, state["model"])
+            self._begun, self._epoch = state["stages"]["begun"], state["epoch"]
+        self._enter(self._next_stage(0) if state is None else state["stages"]["at"])
+        if state is not None:
+            self._resume(state)
+        self._require_terms()
+
+    def leave(self) -> None:
+        """Gives the model its objective and frozen parts back as they were; training is over."""
+        self._in_stage.close()
+
+    def _resume(self, state: State) -> None:
+        """Takes up a stage where a checkpoint was written."""
         rank = self._engine.rank
-        set_tensors(self.model, state["model"])
         self._engine.restore(state["engine"])
-        self._epoch, self._step, self._seconds = state["epoch"], state["step"], state["seconds"]
+        self._step, self._seconds = state["step"], state["seconds"]
         self._epochs_before = state["epochs_before"]
         self.rows = list(state["rows"])
         self._best = None if state["best"] is None else _Best(**state["best"])
         means, random, sources = state["means"], state["random"], state["sources"]
         self._feed.restore(sources[rank % len(sources)])
+        self._repair_weights()
         if len(random) == self._engine.world:
             self._means = Means.restore(means[rank], self._engine.device)
             set_random_state(random[rank])
@@ -135,38 +165,80 @@ class Loop:
         Raises:
             FloatingPointError: if the loss or a weight is no longer finite.
             KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
+            SystemExit: On SIGTERM, after a checkpoint was written.
         """
         with watchers.over(self._report):
             try:
                 if self._epoch == self._step == 0:
                     self._write_checkpoint()  # now, so that a folder that cannot be written is known at once
-                self._epochs(watchers, interrupts, say)
-            except KeyboardInterrupt:
+                while self._train_stage(watchers, interrupts, say) and self._advance():
+                    pass
+            except (KeyboardInterrupt, SystemExit):
                 self._stop(say)
                 raise
             finally:
                 if self._best is not None and self._settings.restore_best:
                     set_tensors(self.model, self._best.tensors)
+                self.leave()
         return self._report()
 
-    def require_term(self) -> None:
-        """Raises a ``ValueError`` unless validation records the term of the judge; looks at its first batch."""
-        if self._validation is None or self._judge is None:
+    # Stages.
+
+    def _enter(self, stage: int) -> None:
+        """Lets the parts of a stage learn, and no others, for its objective and with a fresh optimiser."""
+        self._in_stage.close()
+        self._at = stage
+        self._in_stage.enter_context(in_stage(self.model, self._stage))
+        self._set_up()
+
+    def _advance(self) -> bool:
+        """Begins the next stage that has epochs, from the best weights of this one; whether there is one."""
+        following = self._next_stage(self._at + 1)
+        if following == len(self._stages):
+            return False
+        self._settled = False
+        if self._best is not None and self._best.stage == self._at and self._settings.restore_best:
+            set_tensors(self.model, self._best.tensors)
+        self._begun, self._epochs_before = self._epoch, float(self.model.epoch)
+        self._enter(following)
+        self._settled = True
+        self._write_checkpoint()
+        return True
+
+    def _next_stage(self, first: int) -> int:
+        """The first stage from one on that has epochs."""
+        return next((at for at in range(first, len(self._stages)) if self._stages[at].epochs), len(self._stages))
+
+    def _require_same_past(self, saved: Mapping[str, Any]) -> None:
+        for stage, epochs in zip(self._stages[: saved["at"]], saved["epochs"], strict=False):
+            if stage.epochs != epochs:
+                raise ValueError(
+                    f"epochs: stage {stage.name!r} of this run is over; it was planned with {epochs} epochs and cannot "
+                    f"have {stage.epochs}. Pass epochs={{{stage.name!r}: {epochs}, ...}}, or choose another folder."
+                )
+
+    def _require_terms(self) -> None:
+        """Raises a ``ValueError`` unless validation records the terms that were chosen; looks at its first batch."""
+        stages = [stage for stage in self._stages[self._at :] if stage.is_judge_chosen]
+        if self._validation is None or not stages:
             return
-        with self._evaluating(self._validation, self._epoch):
+        with self._evaluating(self._validation, self._epoch), torch.no_grad():
             batch = next(self._validation.in_order(), None)
             if batch is None:  # with fewer rows than processes
                 return
-            loss, terms = self._engine.evaluate(batch)
-        self._judge.score({name: float(value) for name, value in {"loss": loss, **terms}.items()})
+            for stage in stages:
+                with in_stage(self.model, stage):
+                    loss = self.model.loss(batch)
+                terms = {name: float(value) for name, value in loss.terms.items()}
+                score({"loss": float(loss.total), **terms}, stage.judge)
 
     def _report(self) -> Run:
         """The run as it is now; what is done to its rows does not change those of the loop."""
         return Run(self.model, self._checkpoints.folder, [dict(row) for row in self.rows], self.best_epoch)
 
-    def _epochs(self, watchers: Watchers, interrupts: Interrupts, say: Callable[[str], None]) -> None:
-        """The epochs that are left."""
-        while self._epoch < self._settings.epochs and not self._is_exhausted():
+    def _train_stage(self, watchers: Watchers, interrupts: Interrupts, say: Callable[[str], None]) -> bool:
+        """The epochs that are left of the stage; whether training goes on."""
+        while self._epoch - self._begun < self._stage.epochs and not self._is_exhausted():
             self._train(watchers, interrupts)
             rows = self._close_epoch(interrupts)
             self._write_checkpoint()  # before watchers look, so that an epoch is kept whatever they do
@@ -174,12 +246,15 @@ class Loop:
             stopping = watchers.epoch(rows, self.model)
             if stopping is not None:
                 say(f"stopped after {self._epoch} epochs by the watcher {stopping}")
-                return
+                return False
             interrupts.grant()
+        return True
 
     def _is_exhausted(self) -> bool:
-        patience = self._settings.patience
-        return patience is not None and self._best is not None and self._epoch - self._best.epoch >= patience
+        patience, best = self._settings.patience, self._best
+        if patience is None or best is None or best.stage != self._at:
+            return False
+        return self._epoch - best.epoch >= patience
 
     def _train(self, watchers: Watchers, interrupts: Interrupts) -> None:
         """The steps of an epoch that are left of it."""
@@ -190,9 +265,12 @@ class Loop:
             batch = next(batches)
             if self._engine.world > 1 and not self._feed.is_uniform:
                 batch = alike(batch, self._engine.gather)
-            self._set_epoch(self._epoch + self._step / self._feed.steps)
-            done = (self._epoch + self._step / self._feed.steps) / self._settings.epochs
-            loss, terms = self._engine.step(batch, done)
+            epochs = self._epoch + self._step / self._feed.steps
+            within = epochs - self._begun
+            self._fill_epoch(within if self._is_staged else self._epochs_before + within)
+            loss, terms = self._engine.step(batch, within / self._stage.epochs)
+            if self._is_staged:
+                self._set_epoch(epochs)
             self._means.add(self._step, batch, loss, terms)
             self._step += 1
             self._seconds = time.perf_counter() - started
@@ -203,7 +281,7 @@ class Loop:
             if (is_check or self._engine.world == 1) and self._is_checkpoint_due():
                 self._write_checkpoint()
             means = self._means.result() if is_check else None
-            watchers.step(Progress(self._epoch, self._step, None, means))
+            watchers.step(Progress(self._epoch, self._step, self._stage.name, means))
             interrupts.grant()
 
     def _close_epoch(self, interrupts: Interrupts) -> list[Row]:
@@ -212,22 +290,22 @@ class Loop:
         self._set_epoch(self._epoch + 1)
         number = self._epoch + 1
         means = mean_of(self._engine.gather(self._means.totals()))
-        rows = [metrics_row(number, "train", means, self._seconds)]
+        rows = [metrics_row(number, "train", self._stage.name, means, self._seconds)]
         if self._validation is not None:
             rows.append(self._validate(self._validation, number, interrupts))
         self._settled = False
         if self._validation is not None:
-            self._keep_best(number, score(rows[-1], self._judge))
+            self._keep_best(number, score(rows[-1], self._stage.judge))
         self.rows.extend(rows)
         self._epoch, self._step, self._seconds, self._means = number, 0, 0.0, Means()
         self._settled = True
         return rows
 
     def _keep_best(self, number: int, score: float) -> None:
-        """Keeps the weights of an epoch if its score is the highest so far."""
-        if self._best is None or score > self._best.score:
+        """Keeps the weights of an epoch if its score is the highest of the stage so far."""
+        if self._best is None or self._best.stage != self._at or score > self._best.score:
             tensors = {name: value.clone() for name, value in tensors_of(self.model).items()}
-            self._best = _Best(number, score, tensors)
+            self._best = _Best(self._at, number, score, tensors)
 
     def _validate(self, feed: Feed, number: int, interrupts: Interrupts) -> Row:
         """A row of means over the validation data."""
@@ -239,7 +317,7 @@ class Loop:
                 interrupts.grant()
         self._require_finite(means, "validation batch")
         result = mean_of(self._engine.gather(means.totals()))
-        return metrics_row(number, "validation", result, time.perf_counter() - started)
+        return metrics_row(number, "validation", self._stage.name, result, time.perf_counter() - started)
 
     @contextlib.contextmanager
     def _evaluating(self, feed: Feed, number: int) -> Iterator[None]:
@@ -250,15 +328,23 @@ class Loop:
         """
         with mode(self.model, training=False), randomness_kept(), feed.undisturbed():
             seed_generators(derived_seed(self._settings.seed, _VALIDATION, self._engine.rank))
-            self._fill_epoch(max(self._epochs_before + number, self._settled_after))
+            self._fill_epoch(max(self._epochs_before + number - self._begun, self._stage.settled_after))
             try:
                 yield
             finally:
                 self._set_epoch(number)
 
+    @property
+    def _is_staged(self) -> bool:
+        return self._stage.name is not None
+
     def _set_epoch(self, epochs: float) -> None:
-        """Tells the schedules of weights how many epochs this run has trained for."""
-        self._fill_epoch(self._epochs_before + epochs)
+        """Tells the model how many epochs it was trained for, when this run has trained for so many.
+
+        A model without stages reads its schedules there. The loss of a stage sees the epochs of the stage instead, so
+        that its schedules begin with it, whatever the stages before took.
+        """
+        self._fill_epoch(self._epochs_before + epochs - self._begun)
 
     def _fill_epoch(self, value: float) -> None:
         with torch.no_grad():
@@ -280,12 +366,14 @@ class Loop:
         state = {
             "model": tensors_of(self.model),
             "engine": self._engine.state(),
+            "stages": {"at": self._at, "begun": self._begun, "epochs": [each.epochs for each in self._stages]},
             "epoch": self._epoch,
             "step": self._step,
             "seconds": self._seconds,
             "epochs_before": self._epochs_before,
             "rows": self.rows,
             "best": None if self._best is None else vars(self._best),
+            "keeps_best": self._settings.restore_best,
             "means": self._engine.gather(self._means.state()),
             "random": self._engine.gather(random_state()),
             "sources": self._engine.gather(self._feed.state()),
@@ -299,20 +387,34 @@ class Loop:
         if self._checkpoints.folder is not None and self._engine.is_main:
             best = self._best if self._settings.restore_best else None
             tensors = tensors_of(self.model) if best is None else best.tensors
-            write_weights(self._checkpoints.folder, tensors)
+            write_weights(self._checkpoints.folder, tensors, self._checkpoints.description, self._position)
+
+    def _repair_weights(self) -> None:
+        """Writes the weights for use if a kill kept the run from it after its last checkpoint."""
+        if self._checkpoints.folder is None or not self._engine.is_main:
+            return
+        written = weights_position(self._checkpoints.folder)
+        if written is not None and written < self._position:
+            self._write_weights()
+
+    @property
+    def _position(self) -> Position:
+        """How far the run has come."""
+        return self._epoch, self._step
 
     def _stop(self, say: Callable[[str], None]) -> None:
         """Leaves a checkpoint after Ctrl-C.
 
-        In the middle of a step, or with several processes (which Ctrl-C stops at different steps), that is the last
-        one that was written.
+        In the middle of a step, or with several processes (which a signal stops at different steps), that is the last
+        one that was written. In the middle of a step the weights are not to be used.
         """
         if self._checkpoints.folder is None:
             return
         try:
-            if self._settled and self._engine.world == 1:
-                self._write_checkpoint()
-            self._write_weights()
+            if self._settled:
+                if self._engine.world == 1:
+                    self._write_checkpoint()
+                self._write_weights()
         except FloatingPointError as error:
             say(f"no checkpoint was written: {error}")
         say(
@@ -322,12 +424,16 @@ class Loop:
 
     # What must be finite.
 
+    def _where(self) -> str:
+        stage = f"stage {self._stage.name!r}, " if self._is_staged else ""
+        return f"{stage}epoch {self._epoch + 1}"
+
     def _require_finite(self, means: Means, what: str) -> None:
         fault = means.fault()
         if fault is not None:
             step, names = fault
             raise FloatingPointError(
-                f"epoch {self._epoch + 1}, {what} {step + 1}: the loss is not finite; the term at fault: "
+                f"{self._where()}, {what} {step + 1}: the loss is not finite; the term at fault: "
                 f"{', '.join(names)}. Try a lower lr, max_grad_norm, or data of a smaller scale. The last good "
                 f"checkpoint: {self._checkpoints}."
             )
@@ -338,6 +444,6 @@ class Loop:
         if not bool(torch.stack(finite).all()):
             bad = next(name for name, fine in zip(names, finite, strict=True) if not bool(fine))
             raise FloatingPointError(
-                f"epoch {self._epoch + 1}, step {self._step}: the weight {bad} is not finite. Try a lower lr or "
+                f"{self._where()}, step {self._step}: the weight {bad} is not finite. Try a lower lr or "
                 f"max_grad_norm. The last good checkpoint: {self._checkpoints}."
             )

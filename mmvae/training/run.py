@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmvae.objectives.judging import Judge, usual_judge
+from mmvae.training.checkpoint import Checkpoints
 from mmvae.training.journal import METRICS_FILE, Row, read_metrics
 from mmvae.training.saving import load, read_configuration
 
@@ -20,9 +21,9 @@ class Run:
         model: the model.
         path: the folder, or ``None`` if nothing was written.
         metrics: a row for each epoch and split: ``epoch`` (from 1), ``split`` ("train" or "validation"), ``loss``, one
-            entry for each term of the loss (nats, mean per datum), ``seconds``.
+            entry for each term of the loss (nats, mean per datum), ``seconds``; of a model with stages also ``stage``.
         best_epoch: with validation, the epoch of the best score, whose weights the model holds unless it was told not
-            to restore them. What is compared is the choice of ``fit(select=)``.
+            to restore them; of a model with stages, in the last one. ``fit(select=)`` says what is compared.
     """
 
     model: Any = field(repr=False)
@@ -45,8 +46,17 @@ class Run:
         """
         folder = Path(path)
         model = load(folder, model)
-        rows = read_metrics(folder / METRICS_FILE)
+        rows = _metrics_of(folder)
         return cls(model, folder, rows, best_epoch(rows, read_configuration(folder).get("training", {})))
+
+
+def _metrics_of(folder: Path) -> list[Row]:
+    """The rows until the last checkpoint, whose last a kill may have kept from the file of metrics."""
+    try:
+        kept = Checkpoints(folder).rows()
+    except ValueError:  # damaged, as load has said, or of format 1
+        kept = None
+    return read_metrics(folder / METRICS_FILE) if kept is None else kept
 
 
 def score(row: Row, judge: Judge | None) -> float:
@@ -60,17 +70,27 @@ def score(row: Row, judge: Judge | None) -> float:
 
 
 def best_epoch(rows: list[Row], training: Mapping[str, Any]) -> int | None:
-    """The first epoch of the highest score in validation, ``None`` without validation.
+    """The first epoch of the highest score in validation, of the latest stage; ``None`` without validation.
 
     Args:
         rows: Metrics of the run.
         training: Settings of the run, as in ``config.json``, which name the judge.
     """
-    judge = judge_in(training)
     validated = [row for row in rows if row["split"] == "validation"]
-    return max(validated, key=lambda row: score(row, judge))["epoch"] if validated else None
+    if not validated:
+        return None
+    stage = validated[-1].get("stage")
+    judge = judge_in(training, stage)
+    latest = [row for row in validated if row.get("stage") == stage]
+    return max(latest, key=lambda row: score(row, judge))["epoch"]
 
 
-def judge_in(training: Mapping[str, Any]) -> Judge | None:
-    """The judge that the settings of a run name, ``None`` where the recorded terms decide."""
-    return Judge(**training["judge"]) if "judge" in training else None
+def judge_in(training: Mapping[str, Any], stage: str | None) -> Judge | None:
+    """The judge that the settings of a run name, ``None`` where the recorded terms decide.
+
+    Args:
+        training: Settings of the run, as in ``config.json``.
+        stage: Name of the stage, ``None`` for a model without stages.
+    """
+    settings = training if stage is None else training.get("stages", {}).get(stage, {})
+    return Judge(**settings["judge"]) if "judge" in settings else None

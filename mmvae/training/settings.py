@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -26,7 +27,7 @@ class Settings:
         ValueError: for a value out of its range.
     """
 
-    epochs: int
+    epochs: int | Mapping[str, int]
     batch_size: int = 128
     lr: float = 1e-3
     weight_decay: float = 0.0
@@ -43,14 +44,16 @@ class Settings:
     matmul_precision: MatmulPrecision | None = None
 
     def __post_init__(self) -> None:
+        counts = self.epochs if isinstance(self.epochs, Mapping) else {}
+        for name, count in counts.items():
+            _check_whole(f"epochs[{name!r}]", count, least=0)
+        if counts and not any(counts.values()):
+            raise ValueError("epochs: expected at least 1 in one of the stages, got 0 in all.")
         for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1), ("devices", 1), ("seed", 0)):
             value = getattr(self, name)
-            if value is None and name == "patience":
+            if (value is None and name == "patience") or value is counts:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name}: expected a whole number, got {value!r}.")
-            if value < least:
-                raise ValueError(f"{name}: expected at least {least}, got {value}.")
+            _check_whole(name, value, least)
         if not 0 < self.lr < float("inf"):
             raise ValueError(f"lr: expected a finite number above 0, got {self.lr}.")
         if not 0 <= self.weight_decay < float("inf"):
@@ -75,3 +78,11 @@ class Settings:
         if self.matmul_precision is not None:
             names.append("matmul_precision")
         return {name: getattr(self, name) for name in names}
+
+
+def _check_whole(name: str, value: object, least: int) -> None:
+    """Raises a ``TypeError`` or ``ValueError`` unless a setting is a whole number from ``least`` on."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: expected a whole number, got {value!r}.")
+    if value < least:
+        raise ValueError(f"{name}: expected at least {least}, got {value}.")

@@ -9,10 +9,12 @@ import torch
 from torch.distributions import Distribution
 
 from mmvae.batch import Batch
+from mmvae.choices import check_choice
 from mmvae.covariates import Covariates
 from mmvae.layout import Layout
 from mmvae.modality import Modality
-from mmvae.objectives.schedules import Weight, weight_at
+from mmvae.objectives import Stage
+from mmvae.objectives.schedules import LinearWarmup, Weight, weight_at
 from mmvae.posteriors import CorrectedProduct, Fusion, JointEncoder, JointNetwork, JointProduct, Product
 from mmvae.priors import Prior
 from mmvae.refinement import Bound, Gaussian, RefinedELBO, RefinementNetwork
@@ -68,6 +70,9 @@ class IterativeVAE(MultimodalVAE):
         hidden: width of the joint encoder's layer over all branches.
         refinement_hidden: width of the refinement network.
         refinement_layers: its highway layers.
+        students: When the students learn: ``"along"`` with all other parts, or ``"after"`` them, in a second stage.
+            ``fit`` then trains the stages ``"joint"``, in which all other parts learn without alignment, and
+            ``"students"``, in which these are aligned to a teacher that no longer moves.
         prior: One of :mod:`mmvae.priors`; by default the standard normal.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
         weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
@@ -106,12 +111,14 @@ class IterativeVAE(MultimodalVAE):
         hidden: int = 512,
         refinement_hidden: int = 256,
         refinement_layers: int = 2,
+        students: Literal["along", "after"] = "along",
         prior: Prior | None = None,
         covariates: CovariateLevels = None,
         weights: Weights = None,
         frozen: Sequence[str] = (),
     ) -> None:
         checked_names(modalities)
+        check_choice("students", students, ("along", "after"))
         latent_dim = Layout(latent_dim).size
         if between not in _BETWEEN:
             raise ValueError(f'between: expected "product" or "corrected", got {between!r}.')
@@ -137,7 +144,7 @@ class IterativeVAE(MultimodalVAE):
             covariates=covariates,
             weights=weights,
         )
-        self.num_steps = num_steps
+        self.num_steps, self.students = num_steps, students
         self.refinement = RefinementNetwork(
             initial.num_features,
             latent_dim,
@@ -163,7 +170,7 @@ class IterativeVAE(MultimodalVAE):
         """
         source = vae.joint_posterior
         frozen = ["decoders", "joint_posterior"]
-        beta = float(weight_at(vae.objective.beta, vae.epoch))  # type: ignore[attr-defined]  # where a schedule ended
+        beta = float(weight_at(vae.objective.beta, vae.epoch))  # where a schedule ended
         given: dict[str, Any] = {"weights": dict(vae.weights), "beta": beta}
         if isinstance(vae, IterativeVAE):
             given = {**vae.arguments, **given}
@@ -179,6 +186,7 @@ class IterativeVAE(MultimodalVAE):
             )
         for name in ("modalities", "latent_dim"):
             given.pop(name, None)
+        given["students"] = "along"  # this is the second stage
         model = cls(vae.modalities, vae.latent_dim, **{**given, "frozen": frozen, **options})
         for name in [name for part in frozen for name in _FREEZABLE[part]]:
             if name == "joint_posterior" and isinstance(model.joint_posterior, JointProduct):
@@ -187,6 +195,22 @@ class IterativeVAE(MultimodalVAE):
             else:
                 getattr(model, name).load_state_dict(getattr(vae, name).state_dict())
         return model.to(vae.device)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """None, or two: ``"joint"`` and ``"students"``."""
+        if self.students == "along":
+            return ()
+        joint = [name for part in _FREEZABLE if part != "experts" for name in _FREEZABLE[part]]
+        settings = self.objective.arguments
+        beta = self.objective.beta
+        settled = (
+            beta.end if isinstance(beta, LinearWarmup) else beta
+        )  # the teacher is refined as at the end of "joint"
+        return (
+            Stage("joint", joint, RefinedELBO(**{**settings, "alpha": 0.0})),
+            Stage("students", ["experts"], RefinedELBO(**{**settings, "beta": settled})),
+        )
 
     def posterior(self, batch: Batch) -> Distribution:
         """The refined posterior where a row has every modality, that of the students where not."""

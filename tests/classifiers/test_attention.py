@@ -80,7 +80,7 @@ def test_several_proxies_are_averaged_and_isolation_is_seen(pair: Batch) -> None
         "picture": nn.ViT((1, 8, 8), patch=4, dim=8, depth=1),
         "codes": nn.TextTransformer(5, 4, dim=8, depth=1),
     }
-    model = sharpened(models.CMPT(encoders, 3, num_proxies=2, isolate_proxy=True))
+    model = sharpened(type("Isolated", (models.CMPT,), {"isolate_proxy": True})(encoders, 3, num_proxies=2))
     weights = plot.AttentionMaps.of(model, pair[:1]).weights["codes"]
     assert list(weights) == [CLASS_TOKEN, "proxy for picture"]
     codes, encoder = pair.data["codes"][:1], own_encoder(model.encoder("codes"))

@@ -13,7 +13,7 @@ import mmvae
 from mmvae import Batch
 from mmvae.classifiers.tokens import EncoderOutput, wrap_encoder
 from mmvae.models import MoLT
-from mmvae.nn import Precomputed, TextTransformer, ViT, canonical_correlations, cca_loss
+from mmvae.nn import CCALoss, Precomputed, TextTransformer, ViT, canonical_correlations, cca_loss
 from mmvae.testing import InferenceContract
 
 SMALL_BATCHES = pytest.mark.filterwarnings("ignore:canonical correlations of views")
@@ -35,8 +35,8 @@ def data_of(size: int = 6) -> dict[str, Tensor]:
     return {"image": image, "text": torch.where(torch.arange(5) < length, text, 0)}
 
 
-def small(**options: Any) -> MoLT:
-    return MoLT(encoders(), 3, **{**SETTINGS, **options})
+def small(kind: type[MoLT] = MoLT, **options: Any) -> MoLT:
+    return kind(encoders(), 3, **{**SETTINGS, **options})
 
 
 @SMALL_BATCHES
@@ -53,12 +53,12 @@ class TestMoLT(InferenceContract):
         return torch.arange(size) % 3
 
 
-class TestMoLTWithZeros(TestMoLT):
-    options = {"missing": "zeros", "fusion": "concat"}  # noqa: RUF012
+class TestMoLTWithConcatenation(TestMoLT):
+    options = {"fusion": "concat"}  # noqa: RUF012
 
 
-class TestMoLTWithDummies(TestMoLT):
-    options = {"missing": "dummy", "dummy": {"text": [1, 2, 0, 0, 0]}, "fusion": "none"}  # noqa: RUF012
+class TestMoLTWithoutFusion(TestMoLT):
+    options = {"fusion": "none"}  # noqa: RUF012
 
 
 # What is there and what is not.
@@ -98,20 +98,7 @@ def all_shown(size: int = 6) -> dict[str, Tensor]:
     return {name: torch.ones(size, dtype=torch.bool) for name in ("image", "text")}
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"pool": "cls", "fusion": "concat"},
-        {"fusion": "none", "join": "concat", "share_blocks": True},
-        {"missing": "zeros", "cross_attention": False},
-        {"missing": "dummy", "heads": 2, "share_projections": True},
-        {"mix": "feature", "mix_dim": 5, "fbp_expand": 6, "fbp_power_norm": True},
-    ],
-    ids=str,
-)
-def test_padding_and_what_is_missing_reach_no_logit(options: dict[str, Any]) -> None:
-    model = small(**options).eval()
+def assert_padding_and_what_is_missing_reach_no_logit(model: MoLT) -> None:
     encodings, shown = states_of(model), some_shown()
     before = model.head(model.represent(encodings, shown))
     changed = {}
@@ -126,16 +113,24 @@ def test_padding_and_what_is_missing_reach_no_logit(options: dict[str, Any]) -> 
         assert torch.equal(moved > 1e-3, shown[name])
 
 
-@pytest.mark.parametrize("subset", ["image", "text"])
-@pytest.mark.parametrize("missing", ["null_token", "dummy", "zeros"])
-def test_a_subset_is_the_whole_path_without_the_rest(subset: str, missing: str) -> None:
+@pytest.mark.parametrize("fusion", ["transformer", "concat"])
+def test_padding_and_what_is_missing_reach_no_logit(fusion: str) -> None:
+    assert_padding_and_what_is_missing_reach_no_logit(small(fusion=fusion).eval())
+
+
+def assert_a_subset_is_the_whole_path_without_the_rest(model: MoLT, subset: str) -> None:
     """Masked, left out or not asked for: the same; and not what both modalities give."""
-    model, data = small(missing=missing).eval(), data_of()
+    data = data_of()
     found = model.infer(data, subset).mean
     observed = {name: torch.full((6,), name == subset) for name in model.names}
     torch.testing.assert_close(model.infer({subset: data[subset]}).mean, found)
     torch.testing.assert_close(model.infer(data, observed=observed).mean, found)
     assert not torch.allclose(model.infer(data).mean, found, atol=1e-3)
+
+
+@pytest.mark.parametrize("subset", ["image", "text"])
+def test_a_subset_is_the_whole_path_without_the_rest(subset: str) -> None:
+    assert_a_subset_is_the_whole_path_without_the_rest(small().eval(), subset)
 
 
 def test_the_missing_side_is_a_translation_of_the_present_one() -> None:
@@ -149,34 +144,20 @@ def test_the_missing_side_is_a_translation_of_the_present_one() -> None:
     assert torch.equal(again.before[1], tuned.before[1])
 
 
-def test_a_dummy_is_what_the_encoder_says_of_a_white_image_or_an_empty_text() -> None:
-    model, data = small(missing="dummy", fusion="none").eval(), data_of()
-    white, empty = torch.ones(6, 1, 8, 8), torch.zeros(6, 5, dtype=torch.int64)
-    torch.testing.assert_close(model.infer(data, "text").mean, model.infer({"image": white, "text": data["text"]}).mean)
-    torch.testing.assert_close(
-        model.infer(data, "image").mean, model.infer({"image": data["image"], "text": empty}).mean
-    )
-    other = small(missing="dummy", fusion="none", dummy={"image": 0.25, "text": [3, 1, 0, 0, 0]}).eval()
-    grey, text = torch.full((6, 1, 8, 8), 0.25), torch.tensor([3, 1, 0, 0, 0]).expand(6, 5)
-    torch.testing.assert_close(other.infer(data, "text").mean, other.infer({"image": grey, "text": data["text"]}).mean)
-    torch.testing.assert_close(other.infer(data, "image").mean, other.infer({**data, "text": text}).mean)
-
-
-def test_zeros_stand_at_every_hidden_state() -> None:
-    model = MoLT({"a": Precomputed(6, 2), "b": Precomputed(4, 2)}, 3, missing="zeros", fusion="none", **SETTINGS).eval()
-    data = {"a": torch.randn(5, 4, 3, 6), "b": torch.randn(5, 3, 3, 4)}
-    torch.testing.assert_close(
-        model.infer(data, "b").mean, model.infer({"a": torch.zeros(5, 4, 3, 6), "b": data["b"]}).mean
-    )
-
-
 # The second pass.
 
 
-@pytest.mark.parametrize("cca_on", ["post", "pre", "both"])
-@pytest.mark.parametrize("options", [{}, {"missing": "dummy"}, {"cca_norm": "squared", "cca_top_k": 2}], ids=str)
-def test_complete_pairs_are_correlated_whatever_is_shown(cca_on: str, options: dict[str, Any]) -> None:
-    model = small(cca_on=cca_on, **options)
+class Squared(MoLT):
+    """With another norm, of the largest two correlations."""
+
+    def make_correlation(self) -> CCALoss:
+        return CCALoss(norm="squared", top_k=2)
+
+
+@pytest.mark.parametrize("correlated", [("after",), ("before",), ("after", "before")], ids=str)
+@pytest.mark.parametrize("kind", [MoLT, Squared])
+def test_complete_pairs_are_correlated_whatever_is_shown(correlated: tuple[Any, ...], kind: type[MoLT]) -> None:
+    model = small(type("Chosen", (kind,), {"correlated": correlated}))
     encodings = states_of(model, 64)
     observed = {"image": torch.rand(64) < 0.8, "text": torch.rand(64) < 0.8}
     shown = {name: mask & (torch.rand(64) < 0.6) for name, mask in observed.items()}
@@ -186,15 +167,14 @@ def test_complete_pairs_are_correlated_whatever_is_shown(cca_on: str, options: d
 
     both = observed["image"] & observed["text"]
     tuned = model._tune(model._inputs(encodings, all_shown(64)), all_shown(64)).rows(both)
-    norm = (1e-3, options.get("cca_norm", "nuclear"), options.get("cca_top_k"))
+    norm: Any = (1e-3, "squared", 2) if kind is Squared else (1e-3, "nuclear", None)
     each = {
-        "post": torch.stack([cca_loss(a, b, *norm) for a, b in zip(*tuned.after, strict=True)]).mean(),
-        "pre": torch.stack([cca_loss(a, b, *norm) for a, b in zip(*tuned.before, strict=True)]).mean(),
+        "after": torch.stack([cca_loss(a, b, *norm) for a, b in zip(*tuned.after, strict=True)]).mean(),
+        "before": torch.stack([cca_loss(a, b, *norm) for a, b in zip(*tuned.before, strict=True)]).mean(),
     }
-    each["both"] = (each["post"] + each["pre"]) / 2
     weight, value = terms["cca"]
     assert weight == 0.1
-    torch.testing.assert_close(value, each[cca_on])
+    torch.testing.assert_close(value, torch.stack([each[stage] for stage in correlated]).mean())
     for name, views in (("before", tuned.before), ("after", tuned.after)):
         weight, correlation = terms[f"correlation_{name}"]
         assert weight == 0
@@ -202,9 +182,8 @@ def test_complete_pairs_are_correlated_whatever_is_shown(cca_on: str, options: d
         torch.testing.assert_close(correlation, canonical_correlations(*views).mean())
 
 
-@pytest.mark.parametrize("missing", ["null_token", "dummy", "zeros"])
-def test_blocks_run_again_for_complete_pairs_if_something_was_hidden(missing: str) -> None:
-    model, data = small(modality_dropout=False, missing=missing), data_of(40)
+def test_blocks_run_again_for_complete_pairs_if_something_was_hidden() -> None:
+    model, data = small(modality_dropout=False), data_of(40)
     rows: list[int] = []
     model.tuning.blocks[0].register_forward_hook(lambda module, inputs, output: rows.append(output.after[0].shape[1]))
     observed = {"text": torch.arange(40) < 30}
@@ -272,16 +251,6 @@ def test_a_batch_without_complete_pairs_trains_the_task() -> None:
     assert loss.terms["cca"] == 0
     assert "correlation_after" not in loss.terms
     loss.total.backward()
-
-
-def test_only_a_loss_by_single_correlations_keeps_steps_from_being_captured() -> None:
-    def obstacle(**options: Any) -> str | None:
-        model = small(**options)
-        return model.capture_obstacle(model.prepare(data_of()))
-
-    assert obstacle() is None
-    assert obstacle(cca_top_k=2, cca=0.0) is None
-    assert "cca_top_k" in str(obstacle(cca_top_k=2))
 
 
 def test_a_batch_without_a_modality_trains_the_task() -> None:
@@ -371,13 +340,9 @@ def test_how_many_weights_are_trained() -> None:
     "options",
     [
         {"task": "multi-label"},
-        {"share_projections": True, "share_blocks": True},
-        {"heads": 2, "pool": "cls"},
-        {"cross_attention": False, "mix": "vector"},
-        {"join": "concat", "mix": "mean", "fusion": "none"},
-        {"fbp_window": 4, "mix": "feature"},
-        {"fbp_expand": 5, "fbp_power_norm": True, "fusion": "concat"},
-        {"max_layers": 1, "cca_on": "both", "cca_norm": "frobenius"},
+        {"fusion": "none"},
+        {"fbp_window": 4, "fusion": "concat"},
+        {"max_layers": 1},
     ],
     ids=str,
 )
@@ -409,18 +374,11 @@ def test_mixed_precision_leaves_the_correlation_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"missing": "mean"}, "missing: expected one of 'null_token', 'dummy', 'zeros', got 'mean'"),
-        ({"cca_on": "all"}, "cca_on: expected one of 'post', 'pre', 'both', got 'all'"),
-        ({"join": "sum"}, "join: expected one of 'fbp', 'concat', got 'sum'"),
         ({"fusion": "sum"}, 'fusion: expected "transformer", "concat" or "none", got \'sum\''),
         ({"cca": -1.0}, "cca: expected a weight of at least 0, got -1.0"),
-        ({"cca_top_k": 5}, "cca_top_k: expected at most common_dim, 4, or None for all; got 5"),
-        ({"cca_norm": "top_k"}, "norm: expected"),
         ({"common_dim": 0}, "common_dim: expected at least 1, got 0"),
         ({"fbp_window": 3}, "window: 4 features cannot be cut into groups of 3"),
         ({"max_layers": 0}, "max_layers: expected at least 1"),
-        ({"dummy": {"text": 0}}, "dummy: given, but missing is 'null_token'"),
-        ({"missing": "dummy", "dummy": {"voice": 0}}, "dummy: 'voice' is no modality of this model"),
     ],
     ids=str,
 )
@@ -441,18 +399,6 @@ def test_other_numbers_of_modalities_are_refused() -> None:
         MoLT({"image": encoders()["image"]}, 3)
     with pytest.raises(ValueError, match="exactly two encoders, got 3"):
         MoLT({name: Precomputed(4, 2) for name in "abc"}, 3)
-
-
-def test_a_dummy_needs_an_encoder_that_knows_its_data_and_has_its_length() -> None:
-    pair = {"a": Precomputed(6, 2), "b": Precomputed(4, 2)}
-    with pytest.raises(ValueError, match="the encoder of 'a' does not know the shape of its data"):
-        MoLT(pair, 3, missing="dummy", **SETTINGS)
-    dummy = {"a": torch.ones(4, 3, 6).tolist(), "b": torch.ones(7, 3, 4).tolist()}
-    model = MoLT(pair, 3, missing="dummy", dummy=dummy, **SETTINGS).eval()
-    data = {"a": torch.randn(5, 4, 3, 6), "b": torch.randn(5, 3, 3, 4)}
-    assert model.infer(data, "a").mean.shape == (5, 8)
-    with pytest.raises(ValueError, match="dummy: it has 7 tokens, but the data 3"):
-        model.infer(data, observed={"b": torch.arange(5) < 2})
 
 
 # What it is for.

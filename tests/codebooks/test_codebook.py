@@ -368,7 +368,6 @@ def test_options_out_of_range_are_refused(kind: str) -> None:
         ({"layers": -1}, "layers: expected at least 0, got -1"),
         ({"max_steps": 0}, "max_steps: expected at least 1"),
         ({"inner_steps": -1}, "inner_steps: expected at least 0"),
-        ({"update": "fast"}, "update: expected"),
         ({"num_codes": 1}, "at least 2 codes"),
     ]
     for options, message in cases:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import mmvae
 from mmvae.models import FCID
-from mmvae.nn import CLUB, CodeSteps
+from mmvae.nn import CodeSteps
 from mmvae.testing import InferenceContract
 
 FINE, NAMES = ("audio", "video"), ("audio", "video", "text")
@@ -146,27 +146,6 @@ def test_several_modalities_in_each_group() -> None:
 # Switches.
 
 
-def test_a_detached_target_stays_where_it_is() -> None:
-    """The difference of the two gradients is that of the target alone."""
-    grads, data = [], make_data("FCID")
-    for detach in (False, True):
-        model = fcid(**weights_of("FCID", reconstruction=1.0), detach_coarse_target=detach).eval()
-        terms = model.loss(data).terms
-        grads.append(torch.autograd.grad(terms["reconstruction_coarse"], model.coarse_poolings["text"].linear.bias)[0])
-    x = by_hand(model, data)
-    output = model.coarse_decoders["text"](model.infer(data, "text").mean, x["specific"]["text"]).detach()
-    expected = torch.autograd.grad(squared(output, x["pooled"]["text"]), model.coarse_poolings["text"].linear.bias)[0]
-    torch.testing.assert_close(grads[0] - grads[1], expected)
-    assert expected.abs().max() > 1e-3
-
-
-@pytest.mark.parametrize(("scale", "expected"), [(1.0, 4.0), (0.5, 3.0), ("reference", 2 + 6 / 4 + 12 / 4)])
-def test_mutual_information_of_pooled_vectors_is_scaled(scale: Any, expected: float, monkeypatch: Any) -> None:
-    """Two fine terms, which are not; that of the text, of 6 rows; and that of both fine ones, of 12."""
-    monkeypatch.setattr(CLUB, "bound", lambda self, x, y, valid=None: torch.ones(()))
-    assert fcid(club_coarse_scale=scale).loss(make_data("FCID")).terms["club"] == expected
-
-
 def test_split_codes_are_those_of_steps_alone() -> None:
     model, data = fcid(code_mode="split").eval(), make_data("FCID")
     split = model.infer(data, "audio")
@@ -258,7 +237,6 @@ def test_groups_and_options_are_checked() -> None:
         ({"a": 3}, {"t": 2}, {"fine_alignment": "dtw"}, "fine_alignment: expected 'cpc' or 'info_nce', got 'dtw'"),
         ({"a": 3}, {"t": 2}, {"code_mode": "both"}, "code_mode: expected 'pooled' or 'split', got 'both'"),
         ({"a": 3}, {"t": 2}, {"temperature": 0.0}, "temperature: expected a number above 0"),
-        ({"a": 3}, {"t": 2}, {"club_coarse_scale": "paper"}, "club_coarse_scale: expected a number or 'reference'"),
     ]
     for fine, coarse, options, message in cases:
         with pytest.raises(ValueError, match=message):

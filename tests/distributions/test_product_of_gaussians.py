@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Normal
 
-from mmvae.distributions import product_of_gaussians
+from mmvae.distributions import corrected_product_of_gaussians, product_of_gaussians
 from mmvae.subsets import powerset, to_mask
 
 
@@ -55,3 +55,13 @@ def test_precise_experts_do_not_overflow() -> None:
     loc, scale = product_of_gaussians(torch.ones(12, 1, 1), torch.full((12, 1, 1), 5.5e-4), prior_precision=1.0)
     torch.testing.assert_close(loc, torch.ones(1, 1), atol=1e-5, rtol=0)
     torch.testing.assert_close(scale, torch.full((1, 1), 5.5e-4 / 12**0.5), rtol=1e-4, atol=0)
+
+
+def test_products_of_subsets_are_not_rounded_under_autocast() -> None:
+    loc, scale = torch.randn(3, 5, 2), 0.1 + torch.rand(3, 5, 2)
+    members = to_mask(powerset("abc"), "abc")
+    for fuse in (product_of_gaussians, corrected_product_of_gaussians):
+        expected = fuse(loc, scale, members=members)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = fuse(loc, scale, members=members)
+        torch.testing.assert_close(found, expected)

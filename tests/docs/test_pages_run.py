@@ -48,7 +48,10 @@ NOTEBOOKS: dict[str, dict[str, str]] = {
         r"num_samples=150, warmup_steps=100": "num_samples=2, warmup_steps=2",
     },
 }
-OTHERS = {"watchers.md": {**FEWER_EPOCHS, "every=5": "every=1"}}
+OTHERS = {
+    "stages.md": {**FEWER_EPOCHS, '"joint": 20, "students": 10': '"joint": 1, "students": 1'},
+    "watchers.md": {**FEWER_EPOCHS, "every=5": "every=1"},
+}
 """What to replace on pages that are not notebooks, where there is more than epochs."""
 NEEDS = {"watchers.md": ("mlflow", "optuna")}
 """Packages without which a page is skipped."""

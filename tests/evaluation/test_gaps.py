@@ -6,9 +6,9 @@ from typing import Any
 import pyro.distributions as dist
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmvae import Batch, models
+from mmvae import Batch, Modality, likelihoods, models
 from mmvae.evaluation import Evaluation, evaluate
 from mmvae.testing import LinearGaussian, exact_model
 
@@ -90,6 +90,22 @@ def test_gaps_of_a_model_that_is_off_are_those_of_the_closed_form() -> None:
         assert remaining > 0.04
         assert row["value"] == pytest.approx(remaining, abs=4 * row["stderr"])
         assert row["stderr"] < 0.1 * remaining
+
+
+def test_error_bars_have_all_the_noise_in_them() -> None:
+    """Twenty rows of the same data, which differ in nothing but noise, under a likelihood that is not quadratic."""
+    torch.manual_seed(3)
+    modality = Modality("a", (6,), likelihoods.Poisson(), decoder=lambda size: nn.Linear(size, 6))
+    model = models.MVAE([modality], 2)
+    with torch.no_grad():
+        model.decoders["a"].weight.mul_(2)
+    data = {"a": torch.tensor([[0.0, 1, 7, 2, 0, 4]]).expand(20, 6)}
+    found = [gaps(model, data, num_samples=500, seed=seed) for seed in range(12)]
+    for metric in ("approximation_gap", "amortization_gap"):
+        rows = [each.select(metric)[0] for each in found]
+        values = torch.tensor([row["value"] for row in rows])
+        claimed = torch.tensor([row["stderr"] for row in rows]).mean()
+        assert 0.5 < float(values.std() / claimed) < 2
 
 
 def test_a_mixture_is_represented_by_the_gaussian_of_its_mean_and_variance() -> None:

@@ -32,11 +32,13 @@ def by_symmetric_roots(a: Tensor, b: Tensor, ridge: float = RIDGE) -> Tensor:
         ]
         return torch.stack([torch.stack(row) for row in rows]) / (len(x) - 1)
 
-    def inverse_root(matrix: Tensor) -> Tensor:
-        values, vectors = torch.linalg.eigh(matrix + ridge * torch.eye(len(matrix), dtype=matrix.dtype))
+    def inverse_root(matrix: Tensor, size: Tensor) -> Tensor:
+        added = ridge * (torch.trace(matrix) / len(matrix) + 1e-6 * size)
+        values, vectors = torch.linalg.eigh(matrix + added * torch.eye(len(matrix), dtype=matrix.dtype))
         return vectors @ torch.diag(values.rsqrt()) @ vectors.T
 
-    return inverse_root(covariance(a, a)) @ covariance(a, b) @ inverse_root(covariance(b, b))
+    roots = [inverse_root(covariance(each, each), each.square().mean()) for each in (a, b)]
+    return roots[0] @ covariance(a, b) @ roots[1]
 
 
 def test_correlations_are_the_singular_values_of_the_definition() -> None:
@@ -128,6 +130,34 @@ def test_gradients_are_finite_where_eigenvalues_repeat() -> None:
         assert all(gradient.isfinite().all() for gradient in gradients)
 
 
+@pytest.mark.parametrize("scale", [1e-8, 1e-3, 1.0, 1e4])
+def test_the_scale_of_a_view_changes_nothing(scale: float) -> None:
+    """Neither correlations nor losses; so no gradient rewards or punishes larger views."""
+    a, b = views()
+    torch.testing.assert_close(canonical_correlations(scale * a, b), canonical_correlations(a, b))
+    grown = (scale * a).requires_grad_()
+    loss = cca_loss(grown, b)
+    torch.testing.assert_close(loss, cca_loss(a, b))
+    (gradient,) = torch.autograd.grad(loss, grown)
+    assert float((gradient * grown).sum().detach().abs()) < 1e-9
+
+
+def test_a_view_that_never_varies_correlates_with_nothing() -> None:
+    a, b = views()
+    still = torch.full_like(a, 3.0).requires_grad_()
+    assert (canonical_correlations(still, b) == 0).all()
+    (gradient,) = torch.autograd.grad(cca_loss(still, b), still)
+    assert gradient.isfinite().all()
+
+
+def test_rounding_correlates_with_nothing() -> None:
+    a, b = views()
+    nearly_still = (1 + 1e-7 * a).float()
+    assert float(canonical_correlations(nearly_still, b.float()).max()) < 0.02
+    shifted = a + 100 * a.std()
+    torch.testing.assert_close(canonical_correlations(shifted, b), canonical_correlations(a, b), rtol=0.01, atol=0)
+
+
 def test_known_correlations() -> None:
     """Identical, correlated, independent and affinely mapped views, N = 4096, d = 8."""
     image, noise = torch.randn(4096, 8), torch.randn(4096, 8)
@@ -136,7 +166,8 @@ def test_known_correlations() -> None:
     assert float(cca_loss(image, text)) == pytest.approx(-0.8, abs=0.02)
     assert float(cca_loss(image, torch.randn(4096, 8))) > -0.06
     mapped = image @ torch.randn(8, 8) * 2 + torch.randn(8)
-    assert float(cca_loss(mapped, text)) == pytest.approx(float(cca_loss(image, text)), abs=1e-3)
+    small = 1e-5  # a ridge is relative to the mean variance, and weighs more where a map makes variances differ
+    assert float(cca_loss(mapped, text, small)) == pytest.approx(float(cca_loss(image, text, small)), abs=1e-3)
 
 
 @pytest.mark.parametrize(("rows", "bias"), [(16, 0.48), (32, 0.95), (64, 0.64), (128, 0.43), (256, 0.30), (512, 0.21)])
@@ -148,7 +179,7 @@ def test_few_rows_bias_the_correlations_of_independent_views(rows: int, bias: fl
 
 def test_the_precision_around_it_does_not_matter() -> None:
     a, b = views(dtype=torch.float32)
-    a = 1e3 * a  # a covariance of which float32 would lose the ridge
+    a[:, 0] *= 1e3  # a covariance of which float32 would lose the rest
     expected, loss = canonical_correlations(a, b), cca_loss(a, b)
     with torch.autocast("cpu", torch.bfloat16):
         found = canonical_correlations(a, b)

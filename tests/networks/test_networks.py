@@ -8,6 +8,7 @@ from torch import nn
 
 from mmvae import likelihoods
 from mmvae.modes import mode
+from mmvae.networks.heads import budgeted_scale
 from mmvae.nn import (
     MLP,
     CodesDecoder,
@@ -149,14 +150,61 @@ def test_heads() -> None:
     features = 30 * torch.randn(64, 5)
     loc, scale = NormalHead(5, 3)(features)
     assert loc.shape == scale.shape == (64, 3)
-    assert scale.min() >= 5.5e-4
-    assert scale.max() <= 1810
+    assert scale.min() >= 1.2e-4
+    assert scale.max() <= 8104
     head = NormalHead(5, 3)
     moderate = torch.randn(4, 5)
     torch.testing.assert_close(head(moderate)[1].square().log(), head.linear(moderate)[:, 3:])
     _, scale = LaplaceHead(5, 3)(features)
     assert (scale > 0).all()
     torch.testing.assert_close(scale.mean(-1), torch.ones(64))
+
+
+@pytest.mark.parametrize("size", [1.0, 30.0, 1e4])
+@pytest.mark.parametrize("latent_dim", [1, 3])
+@pytest.mark.parametrize("head", [NormalHead, LaplaceHead])
+def test_scales_of_heads_have_gradients_whatever_the_features(head: type, latent_dim: int, size: float) -> None:
+    made = head(5, latent_dim)
+    features = size * torch.randn(64, 5, generator=torch.Generator().manual_seed(0))
+    _, scale = made(features)
+    assert scale.isfinite().all()
+    assert (scale > 0).all()
+    for row in range(0, 64, 16):
+        for each in scale[row]:
+            (gradient,) = torch.autograd.grad(each, made.linear.weight, retain_graph=True)
+            assert gradient.isfinite().all()
+            assert (gradient[latent_dim:] != 0).any()
+
+
+def test_a_laplace_head_of_one_dimension_has_a_free_scale() -> None:
+    head = LaplaceHead(5, 1)
+    features = torch.randn(64, 5)
+    _, scale = head(features)
+    torch.testing.assert_close(scale, head.linear(features)[:, 1:].exp())
+    assert scale.std() > 0.01
+
+
+def test_budgets_are_a_softmax_as_far_as_its_floor_shows() -> None:
+    raw = torch.randn(50, 4) * 3
+    torch.testing.assert_close(budgeted_scale(raw), 4 * raw.softmax(-1) + 1e-6)
+    far = torch.tensor([[0.0, 1e4, -1e4]], requires_grad=True)
+    scale = budgeted_scale(far)
+    torch.testing.assert_close(scale, torch.tensor([[1e-6, 3.0, 1e-6]]), atol=4e-6, rtol=1e-5)
+    scale[0, 0].backward()
+    assert far.grad is not None
+    assert far.grad[0, 0] > 0
+    assert far.grad[0, 1] < 0
+
+
+@pytest.mark.parametrize("head", [NormalHead, LaplaceHead])
+def test_heads_stay_in_float32_under_autocast(head: type) -> None:
+    made, features = head(40, 3), torch.randn(16, 40)
+    expected = made(features.bfloat16().float())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = made(features.bfloat16())
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mmvae.distributions import MixtureOfExperts
+from mmvae.nn import NormalHead
 from mmvae.refinement import Gaussian
 
 
@@ -36,12 +37,23 @@ def test_a_point_has_no_variance() -> None:
         Gaussian.of(dist.Delta(torch.zeros(3, 2), event_dim=1))
 
 
-def test_log_variances_are_those_of_the_scales_within_bounds() -> None:
-    log_variance = torch.tensor([[-20.0, -15.0, -1.0, 0.0, 3.0, 15.0, 99.0]])
+def test_log_variances_are_those_of_the_scales_within_soft_bounds() -> None:
+    log_variance = torch.tensor([[-99.0, -20.0, -1.0, 0.0, 3.0, 20.0, 99.0]], requires_grad=True)
     found = Gaussian.from_log_variance(torch.zeros(1, 7), log_variance)
-    expected = torch.tensor([[-15.0, -15.0, -1.0, 0.0, 3.0, 15.0, 15.0]])
-    torch.testing.assert_close(found.log_variance, expected)
-    torch.testing.assert_close(found.scale.square(), expected.exp())
+    expected = torch.tensor([[-20.0, -1.0, 0.0, 3.0, 20.0]])
+    torch.testing.assert_close(found.log_variance[:, 1:-1], expected)
+    torch.testing.assert_close(found.scale[:, 1:-1].square(), expected.exp())
+    assert 20 < found.log_variance[0, -1] < 24
+    found.log_variance.sum().backward()
+    assert log_variance.grad is not None
+    assert (log_variance.grad > 0).all()
+
+
+def test_what_heads_give_is_not_moved() -> None:
+    head = NormalHead(3, 2)
+    loc, scale = head(1e4 * torch.randn(200, 3))
+    q = Gaussian(loc, scale)
+    torch.testing.assert_close(Gaussian.from_log_variance(q.loc, q.log_variance).scale, scale)
 
 
 def test_as_a_distribution() -> None:

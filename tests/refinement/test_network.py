@@ -126,14 +126,14 @@ def test_a_level_bound_is_no_trouble(lengths: bool) -> None:
             assert parameter.grad.isfinite().all()
 
 
-def test_log_variances_stay_within_bounds() -> None:
+def test_log_variances_stay_within_soft_bounds() -> None:
     network = make()
-    for bias, expected in ((1e4, 15.0), (-1e4, -15.0)):
+    for bias, expected in ((1e4, 24.0), (-1e4, -24.0)):
         with torch.no_grad():
             network.proposals.bias[3:].fill_(bias)
             network.proposals.bias[:3].fill_(1e4)
             found = network(FEATURES, Q, slope())
-        torch.testing.assert_close(found.log_variance, torch.full((5, 3), expected))
+        torch.testing.assert_close(found.log_variance, torch.full((5, 3), expected), rtol=5e-3, atol=0)
         assert (found.loc > 15).all()
 
 

@@ -72,13 +72,26 @@ def _classifier(recipe: Any, **arguments: Any) -> Case:
     return Case(lambda: recipe(_encoders(), 3, **arguments), _of_classifier, 3)
 
 
-def _molt(**arguments: Any) -> Case:
+class OnBoth(models.MoLT):
+    """With a loss on the latents before and after the attention."""
+
+    correlated = ("after", "before")
+
+
+class Frobenius(models.MoLT):
+    """With a loss of another norm."""
+
+    def make_correlation(self) -> nn.CCALoss:
+        return nn.CCALoss(norm="frobenius")
+
+
+def _molt(kind: Any = models.MoLT, **arguments: Any) -> Case:
     small: dict[str, Any] = {
         "common_dim": 2,
         "fusion_dim": 8,
         "fusion_heads": 2,
     }  # four rows by width
-    return _classifier(models.MoLT, **small, **arguments)
+    return _classifier(kind, **small, **arguments)
 
 
 def _of_steps() -> dict[str, Tensor]:
@@ -111,8 +124,21 @@ def _fcid(**arguments: Any) -> Case:
     return _codebook(models.FCID, fine, coarse, stem="conv", positions=True, **arguments)
 
 
-def _dcid(**arguments: Any) -> Case:
-    return _codebook(models.DCID, {"audio": 5, "video": 7}, **arguments)
+def with_codebook(kind: Any, **options: Any) -> Any:
+    """A recipe whose codebook is moved in another way."""
+
+    class Other(kind):
+        def make_quantiser(
+            self, num_codes: int, code_dim: int, commitment: float, cross: bool, reset_after: Any
+        ) -> Any:
+            given = {"commitment": commitment, "cross": cross, "reset_after": reset_after, **options}
+            return nn.Quantiser(num_codes, code_dim, **given)
+
+    return Other
+
+
+def _dcid(kind: Any = models.DCID, **arguments: Any) -> Case:
+    return _codebook(kind, {"audio": 5, "video": 7}, **arguments)
 
 
 CASES: dict[str, Case] = {
@@ -126,9 +152,8 @@ CASES: dict[str, Case] = {
     "MVTCAE": _vae(models.MVTCAE),
     "IterativeVAE": _vae(models.IterativeVAE, num_steps=1, trunk_width=8, hidden=8, refinement_hidden=8),
     "MoLT": _molt(modality_dropout=False),
-    "MoLT, dropout": _molt(cca_on="both"),
-    "MoLT, zeros": _molt(missing="zeros", cca_norm="frobenius"),
-    "MoLT, top": _molt(cca_top_k=1),
+    "MoLT, dropout": _molt(OnBoth),
+    "MoLT, Frobenius": _molt(Frobenius),
     "CMPT": _classifier(models.CMPT),
     "CMPT, dropout": _classifier(models.CMPT, modality_dropout=True),
     "LateFusion": _classifier(models.LateFusion),
@@ -151,8 +176,8 @@ CASES: dict[str, Case] = {
         steps=lambda: {"text": _lengths()["audio"]},
     ),
     "DCID": _dcid(),
-    "DCID, reference": _dcid(update="reference", reset="both", cpc_softmax="over_targets"),
-    "DCID, lengths": replace(_dcid(update="paper", cpc_horizon=2, club_on="continuous"), steps=_lengths),
-    "FCID": _fcid(club_coarse_scale="reference"),
+    "DCID, reference": _dcid(with_codebook(models.DCID, update="reference", reset="both")),
+    "DCID, lengths": replace(_dcid(with_codebook(models.DCID, update="paper"), cpc_horizon=2), steps=_lengths),
+    "FCID": _fcid(),
     "FCID, apart": _fcid(fine_alignment="info_nce", cross=False, club=0, reset_after=None),
 }

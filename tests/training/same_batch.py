@@ -21,6 +21,34 @@ import mmvae
 from mmvae import Batch, Modality, likelihoods, models, nn
 from mmvae.sources import as_source
 
+
+class OnBoth(models.MoLT):
+    """With a loss on the latents before and after the attention."""
+
+    correlated = ("after", "before")
+
+
+class Cosine(models.CMPT):
+    """Aligned by directions."""
+
+    def distances(self, proxy: Tensor, token: Tensor) -> Tensor:
+        """Of each row."""
+        return 1 - torch.nn.functional.cosine_similarity(proxy, token, dim=-1)
+
+
+def with_codebook(kind: Any, **options: Any) -> Any:
+    """A recipe whose codebook is moved in another way."""
+
+    class Other(kind):
+        def make_quantiser(
+            self, num_codes: int, code_dim: int, commitment: float, cross: bool, reset_after: Any
+        ) -> Any:
+            given = {"commitment": commitment, "cross": cross, "reset_after": reset_after, **options}
+            return nn.Quantiser(num_codes, code_dim, **given)
+
+    return Other
+
+
 ROWS, BATCH = 48, 24
 """Such that the parts into which MoPoE cuts a batch have the same rows in half a batch of each process."""
 
@@ -99,12 +127,12 @@ def cases() -> Iterator[tuple[str, Callable[[], Any], Any]]:
     yield "JMVAE", partial(vae, models.JMVAE, alpha=0.5), Batch(vectors())
     yield "IterativeVAE", partial(vae, models.IterativeVAE, num_steps=2, refinement_hidden=6), Batch(vectors())
     still: Any = {"modality_dropout": False}
-    molt: Any = {**still, "common_dim": 2, "fusion_dim": 4, "fusion_heads": 1, "dropout": 0.0}
+    molt: Any = {**still, "common_dim": 4, "fusion_dim": 4, "fusion_heads": 1, "dropout": 0.0}
     for name, make in (
         ("MoLT", lambda: models.MoLT(encoders(), 3, **molt)),
-        ("MoLT-both", lambda: models.MoLT(encoders(), 3, cca=1.0, cca_on="both", missing="zeros", **molt)),
+        ("MoLT-both", lambda: OnBoth(encoders(), 3, cca=1.0, **molt)),
         ("CMPT", lambda: models.CMPT(encoders(), 3, alignment=1.0, **still)),
-        ("CMPT-cosine", lambda: models.CMPT(encoders(), 3, alignment_loss="cosine", **still)),
+        ("CMPT-cosine", lambda: Cosine(encoders(), 3, **still)),
         ("LateFusion", lambda: models.LateFusion(encoders(), 3, missing="mean", freeze=False)),
     ):
         yield name, make, labelled(pictures_and_texts())
@@ -117,9 +145,9 @@ def cases() -> Iterator[tuple[str, Callable[[], Any], Any]]:
     fine, coarse = {"a": 3, "b": 3}, {"c": 3}
     for name, make, number in (
         ("DCID", lambda: models.DCID(fine, **small), 2),
-        ("DCID-paper", lambda: models.DCID(fine, **small, update="paper", cpc_softmax="over_targets"), 2),
-        ("DCID-reference", lambda: models.DCID(fine, **{**small, "reset": "both"}, update="reference"), 2),
-        ("FCID", lambda: models.FCID(fine, coarse, **small, club_coarse_scale="reference"), 3),
+        ("DCID-paper", lambda: with_codebook(models.DCID, update="paper")(fine, **small), 2),
+        ("DCID-reference", lambda: with_codebook(models.DCID, update="reference", reset="both")(fine, **small), 2),
+        ("FCID", lambda: models.FCID(fine, coarse, **small), 3),
         ("FCID-info-nce", lambda: models.FCID(fine, coarse, **small, fine_alignment="info_nce"), 3),
     ):
         yield name, make, Batch(sequences(number))
@@ -147,7 +175,7 @@ def masked(name: str) -> Any:
 def main(folder: Path, devices: int) -> None:
     """Two epochs of two steps of plain gradient descent, for each model."""
     warnings.simplefilter("ignore")
-    torch.manual_seed(0)
+    torch.manual_seed(6)  # data of which no vector is as near to two codes, to within rounding
     found = list(cases())
     built = []
     for name, make, data in found:

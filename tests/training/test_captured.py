@@ -282,7 +282,7 @@ def test_a_run_goes_on_with_the_precision_of_matrix_products_it_began_with(
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 ON_CUDA = ["MVAE", "MMVAE", "MMVAE, dreg", "MMVAE, iwae", "MoPoE", "JMVAE", "MVTCAE", "IterativeVAE"]
-ON_CUDA += ["MoLT", "MoLT, dropout", "MoLT, zeros", "CMPT", "CMPT, dropout", "LateFusion", "LateFusion, mean"]
+ON_CUDA += ["MoLT", "MoLT, dropout", "MoLT, Frobenius", "CMPT", "CMPT, dropout", "LateFusion", "LateFusion, mean"]
 ON_CUDA += ["MaskedReconstruction", "MaskedReconstruction, text", "DCID", "DCID, lengths", "FCID"]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,20 +162,24 @@ class PriorSamples:
     data: dict[str, Shaped[np.ndarray, "R ..."]]
 
     @classmethod
-    def of(cls, model: Any, num_samples: int = 24, *, seed: int = 0) -> PriorSamples:
+    def of(
+        cls, model: Any, num_samples: int = 24, *, seed: int = 0, covariates: Mapping[str, Any] | None = None
+    ) -> PriorSamples:
         """Draws from the prior, decoded to the likelihood's mean or most probable code.
 
         Args:
-            model: with a prior and decoders.
+            model: Model with a prior and decoders.
             num_samples: R.
-            seed: of the draws.
+            seed: Seed of the draws.
+            covariates: ``{name: value or values [R]}``, for a model that has some.
 
         Raises:
             TypeError: for a model without a prior.
         """
         require(model, Samples, "has no prior to draw from; this plot needs a model with sample()")
         with evaluating(model, seed):
-            return cls(_arrays(model.sample(num_samples)))
+            known = {"covariates": covariates} if covariates else {}
+            return cls(_arrays(model.sample(num_samples, **known)))
 
 
 def prior_samples(arrays: PriorSamples, render: Render | None = None, columns: int = 12) -> Figure:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch.distributions import Distribution, Independent
 
+from mmvae.abilities import HasPrior
 from mmvae.batch import Batch
-from mmvae.evaluation.context import is_point_mass, mean_over_steps, steps_there
+from mmvae.evaluation.context import device_of, is_point_mass, mean_over_steps, steps_there
 from mmvae.inference import infer
 from mmvae.labels import class_numbers
 from mmvae.modes import mode
@@ -21,14 +22,6 @@ from mmvae.sources import Data, as_source
 from mmvae.subsets import Subset, canonical, powerset
 
 _MOST_SUBSETS = 7
-
-
-@runtime_checkable
-class HasPrior(Protocol):
-    """A model with a prior over its latent."""
-
-    def prior(self) -> Distribution:
-        """p(z), of batch shape ``[]`` and event shape ``[D]``."""
 
 
 def require(model: Any, ability: type, lack: str) -> None:
@@ -167,11 +160,17 @@ def prior_of(model: Any) -> Distribution:
     """The model's prior.
 
     Raises:
-        TypeError: if the model has none.
+        TypeError: If the model has none, or one that differs from row to row.
     """
     require(model, HasPrior, "has no prior; this plot needs a probabilistic model")
+    size = model.covariates.size
     with torch.no_grad():
-        return model.prior()
+        prior = model.prior(torch.zeros(2, size, device=device_of(model)) if size else None)
+    if prior.batch_shape:
+        raise TypeError(
+            f"the prior of this {type(model).__name__} depends on covariates; this plot needs one that all rows share."
+        )
+    return prior
 
 
 @contextmanager

@@ -74,7 +74,7 @@ class PosteriorAgainstHMC:
                 the prior.
             steps: of the network; by default as many as in training.
             ascent: by default 100 steps.
-            hmc: by default 2 chains of 100 draws each, after as many that are thrown away, at the price of some twenty
+            hmc: by default 4 chains of 100 draws each, after as many that are thrown away, at the price of some forty
                 thousand passes through the decoders. Take more where :attr:`r_hat` is not near 1.
 
         Raises:

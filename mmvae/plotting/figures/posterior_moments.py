@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from matplotlib.axes import Axes
 
-from mmvae.plotting.figures.inputs import HasPrior, chosen_subsets, inferable, is_gaussian, moments, prior_of, spread
+from mmvae.abilities import HasPrior
+from mmvae.plotting.figures.inputs import chosen_subsets, inferable, is_gaussian, moments, prior_of, spread
 from mmvae.plotting.figures.style import INK, MARKERS, MUTED, PALETTE, RULE, axes_or_new, style, tidy
 from mmvae.sources import Data, as_source
 from mmvae.subsets import Subset, label

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from mmvae.abilities import Samples
+from mmvae.abilities import HasPrior, Samples
 from mmvae.batch import Batch
 from mmvae.plotting.figures.calibration import AggregateCalibration, aggregate_calibration
 from mmvae.plotting.figures.cells import Render
 from mmvae.plotting.figures.curves import elbo_curves, term_names
 from mmvae.plotting.figures.generation_grids import CrossGeneration, PriorSamples, cross_generation, prior_samples
-from mmvae.plotting.figures.inputs import HasPrior, spread
+from mmvae.plotting.figures.inputs import spread
 from mmvae.plotting.figures.latent_map import latent_map
 from mmvae.plotting.figures.latent_means import LatentMeans, latent_means
 from mmvae.plotting.figures.posterior_moments import (
@@ -278,11 +278,12 @@ def generation_pictures(model: Any, data: Data, render: Render | None) -> Iterat
     """What a model generates from each subset, and from the prior if it has one."""
     yield Drawing("generation from subsets", lambda: cross_picture(CrossGeneration.of(model, data), render))
     if isinstance(model, Samples):
-        yield Drawing("samples from the prior", lambda: _samples(model, render))
+        yield Drawing("samples from the prior", lambda: _samples(model, data, render))
 
 
-def _samples(model: Samples, render: Render | None) -> Picture:
-    samples = PriorSamples.of(model)
+def _samples(model: Samples, data: Data, render: Render | None) -> Picture:
+    rows = spread(data, 24)  # whose covariates, if there are some, the samples have
+    samples = PriorSamples.of(model, len(rows), covariates=rows.covariates)
     return Picture(
         "prior_samples",
         prior_samples(samples, render),

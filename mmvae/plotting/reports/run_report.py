@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from mmvae.abilities import Generates
+from mmvae.abilities import Generates, Noted
 from mmvae.evaluation import Evaluation
 from mmvae.families import load
 from mmvae.plotting.figures.cells import Render
@@ -39,13 +39,6 @@ from mmvae.storage import write_text
 from mmvae.training.configuration import describe
 from mmvae.training.journal import METRICS_FILE, read_metrics
 from mmvae.training.saving import CONFIG_FILE, read_configuration
-
-
-@runtime_checkable
-class Noted(Protocol):
-    """A model that says in words which of its variants it is."""
-
-    note: str
 
 
 @runtime_checkable

@@ -28,7 +28,7 @@ def write_epochs(page: Page, metrics: list[dict[str, Any]], training: Mapping[st
     seconds = sum(row.get("seconds", 0.0) for row in metrics)
     step = seconds_per_step(metrics, training)
     pace = "" if step is None else f", {number(1000 * step)} ms a step"
-    compared = _compared(terms, training)
+    compared = _compared(terms, training, metrics[-1].get("stage"))
     epochs = "The last epoch" if best is None else f"The epoch of the best validation {compared}, and the last"
     unit = "; nats per datum" if "elbo" in terms else ""
     page.table(
@@ -63,7 +63,7 @@ def seconds_per_step(metrics: Metrics, training: Mapping[str, Any]) -> float | N
     return sum(epochs) / (len(epochs) * steps) if epochs and steps else None
 
 
-def _compared(terms: Sequence[str], training: Mapping[str, Any]) -> str:
+def _compared(terms: Sequence[str], training: Mapping[str, Any], stage: str | None) -> str:
     """What validation compares, in words."""
-    term = (judge_in(training) or usual_judge(terms)).term
+    term = (judge_in(training, stage) or usual_judge(terms)).term
     return {"elbo": "ELBO", "task": "loss of the task"}.get(term, term)
