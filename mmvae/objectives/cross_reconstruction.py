@@ -107,8 +107,7 @@ class _Cross:
         return "It bounds a mixture of experts with private latents. Pair the objective with Mixture."
 
     def _proposal(self, model: Trainable, batch: Batch) -> Components:
-        proposal = CrossProposal(model.experts(batch), cast(HasAuxiliaryPriors, model).auxiliary)
-        return cast(Components, proposal)
+        return CrossProposal(model.experts(batch), cast(HasAuxiliaryPriors, model).auxiliary)
 
 
 class CrossELBO(_Cross, StratifiedELBO):

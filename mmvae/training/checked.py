@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from mmvae.abilities import ChecksLabels, Trains
 from mmvae.batch import Batch
 from mmvae.sources import Source, is_uniform
 
 _ROWS_AT_A_TIME = 4096
 
 
-@runtime_checkable
-class ChecksLabels(Protocol):
-    """A model that is trained on labels."""
-
-    def check_labels(self, labels: Tensor | None) -> None:
-        """Raises ``ValueError`` or ``TypeError`` for labels that it cannot be trained on."""
-
-
-def sound(batch: Batch, model: Any) -> Batch:
+def sound(batch: Batch, model: Trains) -> Batch:
     """A batch in the form of a model, its labels looked at too.
 
     Raises:

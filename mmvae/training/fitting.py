@@ -7,13 +7,14 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Int64
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mmvae.abilities import Trains
 from mmvae.modes import mode
 from mmvae.objectives import Judge
 from mmvae.sources import Data, InBlocks, InMemory, Placeable, Source, as_source
@@ -44,7 +45,7 @@ _SHARE_OF_GPU_MEMORY = 0.5
 
 
 def fit(
-    model: Any,
+    model: Trains,
     data: Data | Streamed | DataLoader[Any],
     *,
     labels: Any = None,
@@ -170,6 +171,11 @@ def fit(
         >>> [(row["epoch"], row["split"]) for row in run.metrics]
         [(1, 'train'), (1, 'validation'), (2, 'train'), (2, 'validation')]
     """
+    if not isinstance(model, Trains):
+        raise TypeError(
+            f"model: expected a model of the library, or a module that offers what mmvae.abilities.Trains lists, got "
+            f"{type(model).__name__}. Derive your model from mmvae.models.MultimodalModel."
+        )
     stages = plan(model, epochs, select)
     settings = Settings(
         epochs=epochs_of(stages),
@@ -227,7 +233,7 @@ def fit(
         watchers = Watchers([*files, *shown, *watch] if engine.is_main else [], engine.agreed, kept)
         stack.enter_context(validated_distributions(validate_args))
         stack.enter_context(switched_matmul_precision(matmul_precision))
-        stack.enter_context(mode(model, training=True))
+        stack.enter_context(mode(cast("nn.Module", model), training=True))
         seed_generators(derived_seed(seed, _NOISE, engine.rank))
 
         def set_up() -> None:
@@ -269,7 +275,7 @@ def _parts(
     covariates: Mapping[str, Any] | None,
     validation: Any,
     seed: int,
-    model: Any,
+    model: Trains,
 ) -> tuple[_Part, _Part | None]:
     """What is for training, and what for validation."""
     stream = as_stream(data)
@@ -285,7 +291,7 @@ def _parts(
     return stream or _all_of(as_source(data, observed, labels, covariates), model), other
 
 
-def _all_of(source: Source, model: Any) -> _Chosen:
+def _all_of(source: Source, model: Trains) -> _Chosen:
     return _Chosen(_prepared(source, model), torch.arange(len(source)))
 
 
@@ -326,7 +332,7 @@ def _facts(part: _Part, validation: _Part | None) -> dict[str, Any]:
 
 
 def _feeds(
-    part: _Part, validation: _Part | None, engine: Engine, settings: Settings, model: Any
+    part: _Part, validation: _Part | None, engine: Engine, settings: Settings, model: Trains
 ) -> tuple[Feed, Feed | None]:
     """The feeds of training and validation."""
     options = (settings.batch_size, settings.seed, engine.rank, engine.world)
@@ -342,7 +348,7 @@ def _feeds(
     return feed(part), None if validation is None else feed(validation)
 
 
-def _prepared(source: Source, model: Any) -> Source:
+def _prepared(source: Source, model: Trains) -> Source:
     """Data in memory checked, and cast, once for all epochs; other sources are checked batch by batch."""
     if not isinstance(source, InMemory):
         return source
@@ -350,7 +356,7 @@ def _prepared(source: Source, model: Any) -> Source:
     return InMemory(sound(source.whole, model))
 
 
-def _placed(source: Source, device: torch.device, model: Any) -> Source:
+def _placed(source: Source, device: torch.device, model: Trains) -> Source:
     """Data in memory moved to the device of the training, if it is small enough to stay there."""
     if isinstance(source, Placeable) and device.type == "cuda":
         size = source.bytes_in_memory

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 
+from mmvae.abilities import Evaluated
 from mmvae.batch import Batch
 from mmvae.plotting.figures.inputs import evaluating, is_gaussian, prior_of
 from mmvae.plotting.figures.posterior_moments import gaussian_kl
@@ -51,7 +52,7 @@ class PosteriorAgainstHMC:
     @classmethod
     def of(
         cls,
-        model: Any,
+        model: Evaluated,
         data: Data,
         row: int = 0,
         *,
@@ -113,7 +114,7 @@ class PosteriorAgainstHMC:
         )
 
 
-def _what_is_there(model: Any, datum: Batch) -> Batch:
+def _what_is_there(model: Refinable, datum: Batch) -> Batch:
     """The datum, restricted to the modalities that it has."""
     there = [name for name in model.names if name in datum.names and bool(datum.observed[name].all())]
     return model.prepare(datum).restrict(there)
