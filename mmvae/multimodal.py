@@ -13,6 +13,7 @@ from mmvae.arguments import Remembers
 from mmvae.batch import Batch, Form
 from mmvae.covariates import Covariates
 from mmvae.latents import Latents
+from mmvae.modes import in_evaluation_mode
 from mmvae.objectives import Loss, Stage
 from mmvae.subsets import Subset, canonical
 
@@ -98,6 +99,7 @@ class MultimodalModel(Remembers, nn.Module, ABC):
 
     # What it then can do.
 
+    @in_evaluation_mode
     def infer(
         self,
         batch: Batch | Mapping[str, Any],
@@ -106,6 +108,8 @@ class MultimodalModel(Remembers, nn.Module, ABC):
         covariates: Mapping[str, Any] | None = None,
     ) -> Latents:
         """The posterior of each datum given a subset of its modalities; the plain computation on one batch.
+
+        Runs in evaluation mode, whatever mode the model is in.
 
         Args:
             batch: N data points.

@@ -7,13 +7,14 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Int64
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mmvae.abilities import Trains
 from mmvae.modes import mode
 from mmvae.objectives import Judge
 from mmvae.sources import Data, InBlocks, InMemory, Placeable, Source, as_source
@@ -44,7 +45,7 @@ _SHARE_OF_GPU_MEMORY = 0.5
 
 
 def fit(
-    model: Any,
+    model: Trains,
     data: Data | Streamed | DataLoader[Any],
     *,
     labels: Any = None,
@@ -120,7 +121,8 @@ def fit(
         max_grad_norm: gradients are scaled down to this norm, part by part for models that name parts.
         validation: other data, or the fraction of the data to hold out (chosen by the seed; not of a stream); looked
             at after each epoch, always with the same random draws.
-        patience: stop when the validation score has not improved for this many epochs.
+        patience: stop when the validation score has not improved for this many epochs; of a model with stages, go on
+            with the next one.
         select: Term that validation compares: ``"loss"``, ``"elbo"``, ``"alignment"`` or another term of the loss, the
             name of a modality (its log-likelihood), or a :class:`mmvae.objectives.Judge`, which also says whether
             higher is better. The loss in validation is the one at the end of all schedules of its weights.
@@ -169,6 +171,11 @@ def fit(
         >>> [(row["epoch"], row["split"]) for row in run.metrics]
         [(1, 'train'), (1, 'validation'), (2, 'train'), (2, 'validation')]
     """
+    if not isinstance(model, Trains):
+        raise TypeError(
+            f"model: expected a model of the library, or a module that offers what mmvae.abilities.Trains lists, got "
+            f"{type(model).__name__}. Derive your model from mmvae.models.MultimodalModel."
+        )
     stages = plan(model, epochs, select)
     settings = Settings(
         epochs=epochs_of(stages),
@@ -226,7 +233,7 @@ def fit(
         watchers = Watchers([*files, *shown, *watch] if engine.is_main else [], engine.agreed, kept)
         stack.enter_context(validated_distributions(validate_args))
         stack.enter_context(switched_matmul_precision(matmul_precision))
-        stack.enter_context(mode(model, training=True))
+        stack.enter_context(mode(cast("nn.Module", model), training=True))
         seed_generators(derived_seed(seed, _NOISE, engine.rank))
 
         def set_up() -> None:
@@ -268,7 +275,7 @@ def _parts(
     covariates: Mapping[str, Any] | None,
     validation: Any,
     seed: int,
-    model: Any,
+    model: Trains,
 ) -> tuple[_Part, _Part | None]:
     """What is for training, and what for validation."""
     stream = as_stream(data)
@@ -284,7 +291,7 @@ def _parts(
     return stream or _all_of(as_source(data, observed, labels, covariates), model), other
 
 
-def _all_of(source: Source, model: Any) -> _Chosen:
+def _all_of(source: Source, model: Trains) -> _Chosen:
     return _Chosen(_prepared(source, model), torch.arange(len(source)))
 
 
@@ -325,7 +332,7 @@ def _facts(part: _Part, validation: _Part | None) -> dict[str, Any]:
 
 
 def _feeds(
-    part: _Part, validation: _Part | None, engine: Engine, settings: Settings, model: Any
+    part: _Part, validation: _Part | None, engine: Engine, settings: Settings, model: Trains
 ) -> tuple[Feed, Feed | None]:
     """The feeds of training and validation."""
     options = (settings.batch_size, settings.seed, engine.rank, engine.world)
@@ -341,7 +348,7 @@ def _feeds(
     return feed(part), None if validation is None else feed(validation)
 
 
-def _prepared(source: Source, model: Any) -> Source:
+def _prepared(source: Source, model: Trains) -> Source:
     """Data in memory checked, and cast, once for all epochs; other sources are checked batch by batch."""
     if not isinstance(source, InMemory):
         return source
@@ -349,7 +356,7 @@ def _prepared(source: Source, model: Any) -> Source:
     return InMemory(sound(source.whole, model))
 
 
-def _placed(source: Source, device: torch.device, model: Any) -> Source:
+def _placed(source: Source, device: torch.device, model: Trains) -> Source:
     """Data in memory moved to the device of the training, if it is small enough to stay there."""
     if isinstance(source, Placeable) and device.type == "cuda":
         size = source.bytes_in_memory

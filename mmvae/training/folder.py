@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmvae.abilities import Trains
 from mmvae.training.checkpoint import CHECKPOINT_FILE, Checkpoints, State
 from mmvae.training.config_file import CONFIG_FILE, difference_from, read_configuration, write_configuration
 from mmvae.training.configuration import describe, first_difference
@@ -16,7 +17,7 @@ _DATA = ("data", "labels", "validation_data", "validation_labels")
 """Settings that tell the data of a run from other data."""
 
 
-def existing_run(folder: Path, model: Any, training: Mapping[str, Any], resume: bool) -> State | None:
+def existing_run(folder: Path, model: Trains, training: Mapping[str, Any], resume: bool) -> State | None:
     """The last checkpoint of the run in a folder, ``None`` where a new run may start.
 
     Args:
@@ -95,7 +96,7 @@ def _other_data(saved: Mapping[str, Any], given: Mapping[str, Any]) -> str | Non
     return None
 
 
-def start_run(folder: Path, model: Any, training: Mapping[str, Any]) -> None:
+def start_run(folder: Path, model: Trains, training: Mapping[str, Any]) -> None:
     """Make the folder of a new run, with its ``config.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     write_configuration(folder, describe(model), training)

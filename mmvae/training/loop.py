@@ -271,7 +271,7 @@ class Loop:
             loss, terms = self._engine.step(batch, within / self._stage.epochs)
             if self._is_staged:
                 self._set_epoch(epochs)
-            self._means.add(self._step, batch.size, loss, terms)
+            self._means.add(self._step, batch, loss, terms)
             self._step += 1
             self._seconds = time.perf_counter() - started
             self._settled = True
@@ -313,7 +313,7 @@ class Loop:
         means = Means()
         with self._evaluating(feed, number):
             for step, batch in enumerate(feed.in_order()):
-                means.add(step, batch.size, *self._engine.evaluate(batch))
+                means.add(step, batch, *self._engine.evaluate(batch))
                 interrupts.grant()
         self._require_finite(means, "validation batch")
         result = mean_of(self._engine.gather(means.totals()))

@@ -83,13 +83,19 @@ def load(path: str | Path, model: Any = None) -> Any:
             likelihoods, subclasses), which no file can rebuild. By default the model is built from ``config.json``.
 
     Returns:
-        The model, on the CPU if it was built here, otherwise where it was.
+        The model in evaluation mode, on the CPU if it was built here, otherwise where it was.
 
     Raises:
         FileNotFoundError: if there is no such folder, or no model in it.
         ValueError: if the model has parts of your own and no instance is given, the instance is another model (the
             first difference is named), or a file is damaged.
+        TypeError: for a class in the place of an instance.
     """
+    if isinstance(model, type):
+        raise TypeError(
+            f"model: expected an instance that takes the weights, got the class {model.__name__}; make one, or leave "
+            f"model= out, if no part of it is your own."
+        )
     folder = Path(path)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder; give one that mmvae.save or mmvae.fit wrote.")
@@ -102,7 +108,7 @@ def load(path: str | Path, model: Any = None) -> Any:
         if found:
             raise ValueError(f"{folder} holds another model than the one given: {found}.")
     set_tensors(model, weights.tensors, weights.path)
-    return model
+    return model.eval()
 
 
 def write_weights(

@@ -151,6 +151,8 @@ def test_a_model_with_a_layout_a_prior_and_covariates_is_loaded_without_passing_
 @pytest.mark.parametrize("name", CASES)
 def test_every_model_is_the_same_in_words_when_rebuilt(name: str) -> None:
     description = through_json(CASES[name].model())
+    if "yours" in description:
+        pytest.skip("a subclass of the tests' own")
     assert through_json(rebuild(description)) == description
 
 
@@ -361,6 +363,8 @@ def test_a_description_of_format_1_becomes_one_of_today() -> None:
 def test_every_model_is_pickled_and_copied(name: str) -> None:
     """Worker processes, clusters and searches of settings need that; files of this library never hold a pickle."""
     model = CASES[name].model()
+    if any("<locals>" in type(part).__qualname__ for part in model.modules()):
+        pytest.skip("pickle does not find a class that a function of the tests makes")
     copies = [pickle.loads(pickle.dumps(model)), copy.deepcopy(model)]
     for again in copies:
         assert list(again.state_dict()) == list(model.state_dict())

@@ -120,6 +120,7 @@ def test_a_kill_between_checkpoint_and_weights_is_repaired(
     written = (tmp_path / "model.safetensors").read_bytes() if epoch > 1 else None
     expected = quiet(make(), data, **{**options, "epochs": epoch}).model
     assert_same(mmvae.load(tmp_path), expected)  # from the checkpoint, and nothing is written
+    assert mmvae.training.Run.load(tmp_path).metrics[-1]["epoch"] == epoch
     assert (tmp_path / "model.safetensors").exists() == (written is not None)
     resumed = quiet(make(), data, **{**options, "epochs": epoch}, out=tmp_path, resume=True)
     assert_same(resumed.model, expected)
