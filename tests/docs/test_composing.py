@@ -14,7 +14,10 @@ def grid() -> str:
     """The grid in Markdown: a row for each objective, a letter for each reason of a refusal, the reasons below it."""
     posteriors = {name: make() for name, make in POSTERIORS.items()}
     letters: dict[str, str] = {}
-    lines = ["| objective | " + " | ".join(f"`{name}`" for name in posteriors) + " |", "|---" * (len(posteriors) + 1) + "|"]
+    lines = [
+        "| objective | " + " | ".join(f"`{name}`" for name in posteriors) + " |",
+        "|---" * (len(posteriors) + 1) + "|",
+    ]
     for objective, make in OBJECTIVES.items():
         cells = []
         for name, posterior in posteriors.items():
