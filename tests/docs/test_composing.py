@@ -1,4 +1,4 @@
-"""The grid on the page on composing is that of the library: which posterior trains with which objective, and why not."""
+"""The grid on the page on composing is that of the library: which pairs train, and why the others do not."""
 
 from __future__ import annotations
 
