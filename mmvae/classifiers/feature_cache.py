@@ -21,6 +21,7 @@ from torch import Tensor
 
 from mmvae.batch import Batch
 from mmvae.files import named, reading, remove_abandoned, temporary_beside
+from mmvae.storage import mapped_array
 
 _STATES, _VALID, _ABOUT = "states.npy", "valid.npy", "about.json"
 _PIECE = 2**24
@@ -177,8 +178,8 @@ def read(place: Path, key: Mapping[str, Any]) -> Features | None:
 
 
 def _mapped(place: Path) -> Features:
-    states = np.load(place / _STATES, mmap_mode="c")  # what is written to it stays in memory
-    return Features(torch.from_numpy(states), torch.from_numpy(np.load(place / _VALID)))
+    states = mapped_array(place / _STATES, "c")  # what is written to it stays in memory
+    return Features(torch.from_numpy(states), torch.from_numpy(np.array(mapped_array(place / _VALID))))
 
 
 def _remove_own(place: Path) -> None:

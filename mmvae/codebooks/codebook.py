@@ -21,6 +21,7 @@ from mmvae.collectives import summed
 from mmvae.distributions import point_mass
 from mmvae.latents import Latents, check_latents
 from mmvae.modality import checked_modality_names
+from mmvae.modes import in_evaluation_mode
 from mmvae.multimodal import MultimodalModel
 from mmvae.networks.steps import Steps, as_steps
 from mmvae.objectives import Loss
@@ -164,6 +165,7 @@ class CodebookModel(MultimodalModel):
         return Latents(point_mass(quantised.vectors), batch.names, diagnostics=diagnostics, codes=quantised.codes)
 
     @torch.no_grad()
+    @in_evaluation_mode
     def generate(self, latents: Latents, num_samples: int | None = None) -> dict[str, Tensor]:
         """Data of every modality, made of the codes alone; without gradients.
 

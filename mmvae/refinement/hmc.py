@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
 
 import pyro.distributions as dist
 import torch
@@ -88,16 +89,32 @@ class HMC(Refiner):
             torch.manual_seed(_seed(self.seed, digest, number))
             turn = number % (len(places.loc) + 1)
             if turn == 1:
-                z = model.prior().sample()
+                prior = model.prior(datum.context)
+                z = prior.sample().reshape(places.loc.shape[-1:])
             else:
                 place = max(turn - 1, 0)
                 z = places.loc[place] + 2 * places.scale[place] * torch.randn_like(places.loc[place])
-            kernel = NUTS(model.generative, max_tree_depth=self.max_tree_depth)
-            kernel.initial_params = {"z": z.detach().unsqueeze(0)}
-            chain = MCMC(kernel, num_samples=self.steps, warmup_steps=self.warmup, disable_progbar=True)
+            kernel = NUTS(potential_fn=_potential(model, datum), max_tree_depth=self.max_tree_depth)
+            chain = MCMC(
+                kernel,
+                num_samples=self.steps,
+                warmup_steps=self.warmup,
+                initial_params={"z": z.detach().unsqueeze(0)},
+                disable_progbar=True,
+            )
             chain.run(datum)
             chains.append(chain.get_samples()["z"].squeeze(1).detach())
         return torch.stack(chains)
+
+
+def _potential(model: Refinable, datum: Batch) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    """-log p(x_S, z) of one row as a function of z ``[1, D]``, in nats."""
+
+    def potential(values: Mapping[str, Tensor]) -> Tensor:
+        z = values["z"]
+        return -sum(model.score(datum, z).values(), start=model.prior(datum.context).log_prob(z)).sum()
+
+    return potential
 
 
 def _places(posterior: Distribution) -> list[Gaussian]:

@@ -43,7 +43,7 @@ class CheckedOnce:
         self._source, self._model = source, model
         self.is_uniform = is_uniform(source)
         self._types: dict[str, torch.dtype] = {}
-        self._filled = {name for name, form in model.forms.items() if form.hole}  # with a value of their own
+        self._filled = {name for name, form in model.forms.items() if form.hole != 0}  # with a value of their own
         for rows in torch.arange(len(source)).split(_ROWS_AT_A_TIME):
             batch = sound(source.batch(rows), model)
             self._types |= {name: value.dtype for name, value in batch.data.items()}
