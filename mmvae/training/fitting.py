@@ -70,7 +70,7 @@ def fit(
     devices: int = 1,
     precision: Precision = "32-true",
     matmul_precision: MatmulPrecision | None = None,
-    acceleration: Acceleration = "auto",
+    acceleration: Acceleration = "none",
     validate_args: bool = False,
     checkpoint_seconds: float = 600.0,
     watch: Sequence[Any] = (),
@@ -139,9 +139,10 @@ def fit(
         matmul_precision: of products of float32 matrices on a GPU: ``"highest"`` keeps all digits, ``"high"`` lets it
             use TensorFloat32, ``"medium"`` bfloat16 (:func:`torch.set_float32_matmul_precision`); by default as the
             program has set it.
-        acceleration: ``"auto"`` captures the training step as a CUDA graph where there is a GPU and the model allows
-            it, and otherwise says in a line why not; ``"graph"`` raises an error instead; ``"compile"`` compiles the
-            loss with :func:`torch.compile`; ``"none"`` does neither. See the page "Fast training".
+        acceleration: ``"none"``; ``"auto"`` captures the training step as a CUDA graph where there is a GPU and the
+            step allows it, and otherwise says in a line why not; ``"graph"`` raises an error instead; ``"compile"``
+            compiles the loss with :func:`torch.compile`. Capturing is experimental: tested on the CPU only, never run
+            on a GPU. See the page "Fast training".
         validate_args: let Pyro check the arguments of all distributions; slower.
         checkpoint_seconds: write a checkpoint at least this often, besides the one after each epoch.
         watch: Watchers, objects with methods ``begin(run)``, ``epoch(rows, model)`` and ``end(run)``, each optional;
