@@ -82,16 +82,6 @@ class MultimodalModel(Remembers, nn.Module, ABC):
 
     # What it may say otherwise.
 
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """Why training steps on batches like this one cannot be captured as a CUDA graph, in words that end a sentence.
-
-        ``None`` where they can; see ``fit(acceleration=...)``.
-
-        Args:
-            batch: which conforms; only its shapes, and whether it is complete, may be looked at.
-        """
-        return f"{type(self).__name__} does not say that they may be"
-
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The stages in which ``fit`` trains the model, in order.

@@ -57,10 +57,6 @@ class AlignedELBO(Objective):
         total = (penalty - weighted_sum(log_p, model.weights)).mean()
         return make_loss(total, batch, log_p, kl, alignment=alignment.mean())
 
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """Of a batch that may lack something, each row must be looked at."""
-        return None if batch.complete else "whether something is missing must be looked at"
-
 
 def divergences_to_experts(posterior: Distribution, experts: Experts, z: Float[Tensor, "N D"]) -> Float[Tensor, "M N"]:
     """KL(q(z|X) || q_m(z|x_m)) for each expert, in nats, over the columns that it speaks of.

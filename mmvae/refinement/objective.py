@@ -149,10 +149,6 @@ class RefinedELBO(Objective):
         learning = {id(each) for each in model.parameters() if each.requires_grad}
         return Judge("alignment", "lower") if learning <= {id(each) for each in students.parameters()} else usual
 
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """Of a batch that may lack something, each row must be looked at."""
-        return None if batch.complete else "whether something is missing must be looked at"
-
     def _noise(self, q: Gaussian) -> Tensor:
         return torch.randn(self.num_samples, *q.loc.shape, dtype=q.loc.dtype, device=q.loc.device)
 
