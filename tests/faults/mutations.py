@@ -188,9 +188,7 @@ def written() -> dict[str, dict[str, bytes]]:
         "vocabulary": lambda folder: CaptionVocabulary(["red", "bird"], 5).save(folder / "words.json"),
         "clip": lambda folder: np.save(folder / "clip.npy", np.arange(12.0).reshape(3, 4)),
         "idx": lambda folder: (folder / "digits-idx3-ubyte.gz").write_bytes(gzip.compress(IDX)),
-        "picture": lambda folder: Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(
-            folder / "a.png"
-        ),
+        "picture": lambda folder: Image.fromarray(PIXELS).save(folder / "a.png"),
         "hdf5": write_hdf5,
         "list": lambda folder: (folder / "list.csv").write_text(TABLE),
         "lines": lambda folder: (folder / "lines.jsonl").write_text('{"img": "a", "text": "b"}\n' * 5),
@@ -205,6 +203,7 @@ def written() -> dict[str, dict[str, bytes]]:
     return found
 
 
+PIXELS = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
 IDX = bytes((0, 0, 8, 3)) + b"".join(size.to_bytes(4, "big") for size in (4, 5, 5)) + bytes(range(100))
 
 TABLE = "video_id\tcategory\n" + "".join(f"clip_{number}\tclass {number % 3}\n" for number in range(15))
