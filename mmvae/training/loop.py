@@ -22,6 +22,7 @@ from mmvae.training.plan import Planned, in_stage
 from mmvae.training.randomness import derived_seed, random_state, randomness_kept, seed_generators, set_random_state
 from mmvae.training.run import Run, score
 from mmvae.training.saving import set_tensors, tensors_of, weights_position, write_weights
+from mmvae.training.seen import Seen
 from mmvae.training.settings import Settings
 from mmvae.training.switches import Interrupts
 from mmvae.training.watchers import Progress, Watchers
@@ -86,6 +87,7 @@ class Loop:
         self._step = 0  # how many of the next epoch were completed
         self._seconds = 0.0  # spent on them
         self._means = Means()
+        self._seen = Seen(model)
         self._best: _Best | None = None
         self._epochs_before = float(model.epoch)  # when the stage began
         self._settled = True  # whether everything is as it is between two steps
@@ -272,6 +274,7 @@ class Loop:
             if self._is_staged:
                 self._set_epoch(epochs)
             self._means.add(self._step, batch, loss, terms)
+            self._seen.add(batch)
             self._step += 1
             self._seconds = time.perf_counter() - started
             self._settled = True
@@ -289,6 +292,7 @@ class Loop:
         self._require_finite_weights()
         self._set_epoch(self._epoch + 1)
         number = self._epoch + 1
+        self._seen.note(self._engine.gather)
         means = mean_of(self._engine.gather(self._means.totals()))
         rows = [metrics_row(number, "train", self._stage.name, means, self._seconds)]
         if self._validation is not None:

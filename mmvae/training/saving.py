@@ -166,6 +166,11 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in state.items()}
 
 
+_LATER = {"seen": torch.tensor(True)}
+"""Buffers that earlier versions did not have, and what stands for them: a model of theirs says nothing of modalities
+that it never saw."""
+
+
 def set_tensors(model: nn.Module, tensors: Mapping[str, Tensor], path: Path | None = None) -> None:
     """Copies weights and buffers into a model, in place.
 
@@ -179,7 +184,7 @@ def set_tensors(model: nn.Module, tensors: Mapping[str, Tensor], path: Path | No
     """
     own = tensors_of(model)
     found = _other_shapes(tensors, own)
-    types = ((name, tensors[name].dtype, own[name].dtype) for name in own if not found)
+    types = ((name, tensors[name].dtype, own[name].dtype) for name in own if not found and name in tensors)
     found = found or next(
         (f"{name} is {one} there and {other} here" for name, one, other in types if one != other), None
     )
@@ -187,17 +192,17 @@ def set_tensors(model: nn.Module, tensors: Mapping[str, Tensor], path: Path | No
         raise ValueError(f"{path or 'the checkpoint'} holds the weights of another model: {found}.")
     with torch.no_grad():
         for name, value in own.items():
-            value.copy_(tensors[name])
+            value.copy_(tensors[name] if name in tensors else _LATER[name])
 
 
 def _other_shapes(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str | None:
     """Where the names or shapes of saved weights and those of a model differ first, as a clause."""
     for name in dict.fromkeys([*own, *saved]):
-        if name not in saved:
+        if name not in saved and name not in _LATER:
             return f"{name} is missing there"
         if name not in own:
             return f"{name} is missing here"
-        if saved[name].shape != own[name].shape:
+        if name in saved and saved[name].shape != own[name].shape:
             return f"{name} has shape {tuple(saved[name].shape)} there and {tuple(own[name].shape)} here"
     return None
 
