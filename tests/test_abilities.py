@@ -16,10 +16,16 @@ from mmvae import Modality, abilities, likelihoods, models
 from mmvae.abilities import lack
 
 MODALITIES = [Modality(name, (3,), likelihoods.Normal()) for name in ("a", "b")]
-VAES = ("MVAE", "MMVAE", "MoPoE", "JMVAE", "MVTCAE", "IterativeVAE")
+WITH_PRIVATE = ("MMVAEPlus", "CMVAE")
+VAES = ("MVAE", "MMVAE", "MoPoE", "JMVAE", "MVTCAE", "IterativeVAE", *WITH_PRIVATE)
 
 MAKERS: dict[str, Callable[[], Any]] = {
-    **{name: lambda name=name: getattr(models, name)(MODALITIES, latent_dim=2) for name in VAES},
+    **{
+        name: lambda name=name, options={"private_dim": 1} if name in WITH_PRIVATE else {}: getattr(models, name)(
+            MODALITIES, latent_dim=2, **options
+        )
+        for name in VAES
+    },
     "MoLT": lambda: models.MoLT(encoders(), 3, common_dim=4),
     "CMPT": lambda: models.CMPT(encoders(), 3),
     "LateFusion": lambda: models.LateFusion(encoders(), 3),

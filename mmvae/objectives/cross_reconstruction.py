@@ -60,8 +60,10 @@ class CrossProposal:
             columns = self.layout.columns(owner)
             prior: Distribution = self._auxiliary[owner]()
             others = prior.rsample(own.shape[:-1])
-            mine = torch.tensor([name == owner for name in self._experts.names], device=own.device)[:, None, None]
-            drawn.append(torch.where(mine, own[..., columns], others))
+            if owner in self._experts.names:
+                row = self._experts.names.index(owner)
+                others = torch.cat([others[:, :row], own[:, row : row + 1, :, columns], others[:, row + 1 :]], 1)
+            drawn.append(others)
         return torch.cat(drawn, -1)
 
     def log_prob(self, value: Float[Tensor, "K C N D"]) -> Float[Tensor, "K C N"]:

@@ -61,8 +61,7 @@ class Experts:
     @property
     def speaks(self) -> Bool[Tensor, "M D"] | None:
         """Columns of which each expert speaks; ``None`` if each speaks of all."""
-        mask = self.layout.speaks(self.names)
-        return None if mask is None else mask.to(self.loc.device)
+        return self.layout.speaks(self.names, self.loc.device)
 
     @property
     def distribution(self) -> Independent:

@@ -123,6 +123,9 @@ def cases() -> Iterator[tuple[str, Callable[[], Any], Any]]:
     for recipe in (models.MVAE, models.MMVAE, models.MoPoE, models.MVTCAE):
         yield recipe.__name__, partial(vae, recipe), Batch(vectors())
         yield f"{recipe.__name__}-holes", partial(vae, recipe), holes(vectors())
+    for recipe in (models.MMVAEPlus, models.CMVAE):
+        yield recipe.__name__, partial(vae, recipe, private_dim=1), Batch(vectors())
+        yield f"{recipe.__name__}-holes", partial(vae, recipe, private_dim=1), holes(vectors())
     yield "MMVAE-DReG", partial(vae, models.MMVAE, num_samples=3), Batch(vectors())
     yield "JMVAE", partial(vae, models.JMVAE, alpha=0.5), Batch(vectors())
     yield "IterativeVAE", partial(vae, models.IterativeVAE, num_steps=2, refinement_hidden=6), Batch(vectors())

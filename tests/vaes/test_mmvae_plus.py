@@ -220,7 +220,7 @@ def test_clusters_are_found_from_every_subset() -> None:
     }
     torch.manual_seed(0)
     vae = CMVAE([Modality(name, (5,), likelihoods.Normal(0.3)) for name in "ab"], 2, 1, 6)
-    mmvae.fit(vae, data, epochs=15, lr=2e-3, progress=False)
+    mmvae.fit(vae, data, epochs=40, lr=2e-3, progress=False)
     for subset in ("a", "b", None):
         found = vae.clusters(data, subset)
         assert found.shape == (1500, 6)
