@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 from jaxtyping import Bool
@@ -116,16 +117,26 @@ class Layout(Remembers):
         whole[..., columns] = values[..., self.shared :]
         return whole
 
-    def speaks(self, names: Sequence[str]) -> Bool[Tensor, "M D"] | None:
+    def speaks(self, names: Sequence[str], device: torch.device | None = None) -> Bool[Tensor, "M D"] | None:
         """Which columns each modality speaks of; ``None`` if each speaks of all."""
         if self.is_shared:
             return None
-        mask = torch.zeros(len(names), self.size, dtype=torch.bool)
-        for row, name in enumerate(names):
-            mask[row, self.own(name)] = True
-        return mask
+        return _speaks(self.shared, tuple(self.private.items()), tuple(names), device or torch.device("cpu"))
 
 
 def _size(what: str, size: int, least: int) -> int:
     check_count(what, size, least)
     return int(size)
+
+
+@lru_cache
+def _speaks(
+    shared: int, private: tuple[tuple[str, int], ...], names: tuple[str, ...], device: torch.device
+) -> Bool[Tensor, "M D"]:
+    """The same at each step, and so kept on the device: a step that copied it there would wait."""
+    layout = Layout(shared, dict(private))
+    with torch.inference_mode(False):  # it outlives the mode in which it is first asked for
+        mask = torch.zeros(len(names), layout.size, dtype=torch.bool)
+        for row, name in enumerate(names):
+            mask[row, layout.own(name)] = True
+        return mask.to(device)

@@ -43,9 +43,9 @@ class Likelihood(Remembers, nn.Module, ABC):
     data_dtype: torch.dtype = torch.float32
     """The type in which data of this likelihood is kept."""
 
-    hole: float = 0.0
-    """A value with a finite density, which stands where a datum is missing and reaches no number. A likelihood of
-    positive data sets another one."""
+    hole: float | None = 0.0
+    """Placeholder for missing values, masked, with a finite density. A likelihood of positive data sets another one;
+    ``None`` takes an observed value of the same modality."""
 
     def __call__(self, parameters: Tensor) -> Any:
         """:meth:`forward` of parameters in at least float32, outside of autocast."""
@@ -277,7 +277,7 @@ class Custom(Likelihood):
         parameter_shape: of the decoder's output, if it is not the shape of the data.
     """
 
-    hole = 0.5  # positive, between 0 and 1, a real number: whatever the distribution is, as a rule
+    hole = None  # no number lies in the support of every distribution
 
     def __init__(
         self, distribution: Callable[[Tensor], Distribution], parameter_shape: tuple[int, ...] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,18 +17,70 @@ EncoderSpec = nn.Module | Callable[[], nn.Module]
 DecoderSpec = Callable[[int], nn.Module]
 LikelihoodSpec = nn.Module | Callable[[Tensor], Distribution]
 
-RESERVED_NAMES = frozenset({"z", "data", "total", "kl", "elbo"})
-"""Names that sites, plates and loss terms use; no modality may bear one, nor that of a method of ``nn.ModuleDict``."""
+_SITES = ("z", "data")
+_COLUMNS = (
+    *("epoch", "split", "stage", "seconds", "loss", "total"),
+    *("labels", "observed", "steps", "covariates", "context"),
+)
+_TERMS = (
+    *("elbo", "kl", "iwae", "bound", "initial_elbo", "log_likelihood", "alignment", "conditional_kl", "contrast"),
+    *("augmentation", "divergence", "prior", "posterior", "reconstruction", "adversarial", "mmd", "swd", "clusters"),
+    *(
+        "total_correlation",
+        "mutual_information",
+        "entropy",
+        "penalty",
+        "regulariser",
+        "task",
+        "accuracy",
+        "cca",
+        "club",
+    ),
+    *("cpc", "matching", "commitment", "perplexity", "usage", "readout", "coarse_alignment", "reconstruction_fine"),
+    *("reconstruction_coarse", "correlation_before", "correlation_after"),
+)
+
+RESERVED_NAMES = frozenset({*_SITES, *_COLUMNS, *_TERMS, *dir(nn.ModuleDict())})
+"""Names that no modality may bear: sites and plates of the Pyro programs, columns of metrics and tables, terms of
+losses (those of the future among them; a term that is added joins this list), and attributes of ``nn.ModuleDict``."""
+
+_LONGEST = 100
+_NOT_FIRST = "=-@'_"
 
 
 def check_name(name: object) -> None:
-    """Raises a ``TypeError`` or ``ValueError`` unless a modality can bear this name."""
+    """Raise an error unless a modality can bear this name.
+
+    A name stands in weights (where a dot parts modules), in labels of subsets (``"a+b"``), in names of files, in
+    columns of tables (where a spreadsheet takes a first ``=``, ``-`` or ``@`` for a formula), and in legends (which
+    leave out what begins with ``_``). It therefore can be printed, begins with none of these, and holds none of
+    ``. + / \\``.
+
+    Raises:
+        TypeError: If it is not a string.
+        ValueError: If it is empty or too long, holds what would be ambiguous, or is a name of the library's own.
+    """
     if not isinstance(name, str):
         raise TypeError(f"modality name: expected a string, got {name!r}.")
-    if not name or "." in name:
-        raise ValueError(f"modality name: {name!r} must be a non-empty string without a dot.")
-    if name in RESERVED_NAMES or hasattr(nn.ModuleDict, name):
-        raise ValueError(f"modality name: {name!r} is reserved; choose another.")
+    if not name or len(name) > _LONGEST:
+        raise ValueError(f"modality name: expected 1 to {_LONGEST} characters, got {len(name)}; choose another.")
+    found = next((sign for sign in ".+/\\" if sign in name), None)
+    if found is not None:
+        suggestion = re.sub(r"[^\w]+", "_", name).strip("_") or "modality"
+        raise ValueError(
+            f"modality name: {name!r} holds {found!r}, which parts names in subsets, weights and files; choose "
+            f"another, such as {suggestion!r}."
+        )
+    if not name.isprintable() or name != name.strip() or name[0] in _NOT_FIRST:
+        raise ValueError(
+            f"modality name: {name!r} must not begin with one of {_NOT_FIRST}, begin or end with a space, or hold "
+            f"control characters; choose another."
+        )
+    if name in RESERVED_NAMES:
+        raise ValueError(
+            f"modality name: {name!r} is reserved, a name of the library's own; choose another, such as "
+            f"{name + '_data'!r}."
+        )
 
 
 @dataclass(frozen=True, eq=False)

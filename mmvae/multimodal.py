@@ -13,6 +13,7 @@ from mmvae.arguments import Remembers
 from mmvae.batch import Batch, Form
 from mmvae.covariates import Covariates
 from mmvae.latents import Latents
+from mmvae.modes import in_evaluation_mode
 from mmvae.objectives import Loss, Stage
 from mmvae.subsets import Subset, canonical
 
@@ -28,11 +29,13 @@ class MultimodalModel(Remembers, nn.Module, ABC):
         names: as given.
         covariates: as given.
         epoch: how many epochs the model was trained for (a scalar buffer); schedules of weights read it.
+        seen: which modalities some row had that ``fit`` trained on (a buffer ``[M]``).
         arguments: of the recipe's constructor by name, as saved in the configuration.
         takes_steps: whether it looks at masks of the steps of sequences.
     """
 
     epoch: Tensor
+    seen: Tensor
     takes_steps: bool = False
 
     def __init__(self, names: Sequence[str], covariates: Covariates | None = None) -> None:
@@ -40,6 +43,7 @@ class MultimodalModel(Remembers, nn.Module, ABC):
         self.names = tuple(names)
         self.covariates = covariates or Covariates(None)
         self.register_buffer("epoch", torch.zeros(()))
+        self.register_buffer("seen", torch.zeros(len(self.names), dtype=torch.bool))
 
     # What a model must say.
 
@@ -98,6 +102,7 @@ class MultimodalModel(Remembers, nn.Module, ABC):
 
     # What it then can do.
 
+    @in_evaluation_mode
     def infer(
         self,
         batch: Batch | Mapping[str, Any],
@@ -106,6 +111,8 @@ class MultimodalModel(Remembers, nn.Module, ABC):
         covariates: Mapping[str, Any] | None = None,
     ) -> Latents:
         """The posterior of each datum given a subset of its modalities; the plain computation on one batch.
+
+        Runs in evaluation mode, whatever mode the model is in.
 
         Args:
             batch: N data points.
@@ -156,6 +163,16 @@ class MultimodalModel(Remembers, nn.Module, ABC):
     def device(self) -> torch.device:
         """Where the model's weights lie."""
         return self.epoch.device
+
+    def unseen(self, subset: Subset = None) -> tuple[str, ...]:
+        """Return the members of a subset that no row had that the model was trained on, by default of all modalities.
+
+        A model that ``fit`` has not trained says nothing.
+        """
+        if not float(self.epoch):
+            return ()
+        members = canonical(subset, self.names)
+        return tuple(n for n, seen in zip(self.names, self.seen.tolist(), strict=True) if n in members and not seen)
 
     def _members(self, subset: Subset) -> tuple[str, ...] | None:
         """The subset in the model's order, so that an unknown name is reported as such; ``None`` stays."""

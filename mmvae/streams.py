@@ -127,7 +127,7 @@ class Streamed:
             batch_size,
             num_workers=self.workers,
             collate_fn=collate,
-            worker_init_fn=_leave_ctrl_c_alone,
+            worker_init_fn=_leave_signals_to_the_run,
         )
         yield from _recut(loader, batch_size, self.length // world)
 
@@ -158,9 +158,13 @@ def _recut(batches: Iterable[Batch], size: int, rows: int) -> Iterator[Batch]:
         yield held
 
 
-def _leave_ctrl_c_alone(worker: int) -> None:
-    """It is for the process that trains, which finishes its step and needs the workers until then."""
+def _leave_signals_to_the_run(worker: int) -> None:
+    """They are for the process that trains, which finishes its step and needs the workers until then.
+
+    Of SIGTERM that holds for the first one, which a scheduler sends to all processes of a job. The second ends them.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
 
 
 def as_stream(data: Any) -> Streamed | None:

@@ -24,8 +24,8 @@ def test_what_it_is_made_of() -> None:
     ("changes", "error", "message"),
     [
         ({"name": 3}, TypeError, "string"),
-        ({"name": ""}, ValueError, "non-empty"),
-        ({"name": "a.b"}, ValueError, "dot"),
+        ({"name": ""}, ValueError, "expected 1 to 100 characters"),
+        ({"name": "a.b"}, ValueError, "'a.b' holds '.'"),
         ({"name": "z"}, ValueError, "'z' is reserved"),
         ({"name": "data"}, ValueError, "reserved"),
         ({"name": "keys"}, ValueError, "reserved"),

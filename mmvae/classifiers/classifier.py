@@ -17,6 +17,7 @@ from mmvae.classifiers.tokens import EncoderOutput, TokenEncoder, wrap_encoder
 from mmvae.distributions import point_mass
 from mmvae.latents import Latents, check_latents
 from mmvae.modality import checked_modality_names
+from mmvae.modes import in_evaluation_mode
 from mmvae.multimodal import MultimodalModel
 from mmvae.objectives import Loss
 
@@ -93,6 +94,7 @@ class MultimodalClassifier(MultimodalModel):
         """A point mass at each row's representation, given all that a batch holds, which must conform."""
         return Latents(point_mass(self.represent(self.encode(batch), self._observed(batch))), batch.names)
 
+    @in_evaluation_mode
     def predict(self, latents: Latents) -> Float[Tensor, "N C"]:
         """The logits of the classes, or of each label.
 

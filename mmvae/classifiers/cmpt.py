@@ -19,6 +19,7 @@ from mmvae.classifiers.lora import add_lora, merge_lora
 from mmvae.classifiers.task import Task
 from mmvae.classifiers.tokens import EncoderOutput, Frozen, TokenEncoder
 from mmvae.collectives import gathered, mean_over, total
+from mmvae.words import Words, declare_terms
 
 
 class ProxyHead(nn.Module):
@@ -47,6 +48,19 @@ class ProxyHead(nn.Module):
         sequence = torch.cat([self.tokens.expand(tokens.shape[0], -1, -1), tokens], 1)
         hidden = None if mask is None else torch.cat([mask.new_zeros(mask.shape[0], count), ~mask], 1)
         return self.layer(sequence, src_key_padding_mask=hidden)[:, :count]
+
+
+declare_terms(
+    Words(
+        "alignment", "Alignment of proxies", "Of proxies with the class tokens of their rows.", "mean distance", "lower"
+    ),
+    Words(
+        "class_variance_*",
+        "Class token, {}",
+        "Falls towards zero if the targets of the alignment collapse.",
+        "variance of a feature",
+    ),
+)
 
 
 Place = Literal["inside", "outside"]

@@ -25,6 +25,7 @@ from mmvae.modality import checked_modality_names
 from mmvae.multimodal import MultimodalModel
 from mmvae.networks.masked import in_random_order
 from mmvae.objectives import Loss
+from mmvae.words import Words, declare_terms
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +76,9 @@ def _between(order: Tensor, start: Tensor, stop: Tensor, most: int) -> Places:
     """Of the order of the tokens of each row those from start to stop, ``[N, 1]`` each."""
     position = start + torch.arange(most, device=order.device)
     return Places(order.gather(1, position.clamp_max(order.shape[1] - 1)), position < stop)
+
+
+declare_terms(Words("reconstruction", "Reconstruction", "Of what is hidden or decoded.", "mean error", better="lower"))
 
 
 class MaskedReconstruction(MultimodalModel):

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from mmvae.abilities import Predicts
 from mmvae.evaluation.context import Context, Inferred
-from mmvae.evaluation.registry import METRICS
+from mmvae.evaluation.registry import metric
 from mmvae.evaluation.results import OBSERVED, OtherKind, Row, Unavailable, make_row, mean_and_error, share_error
 from mmvae.labels import known_labels
 from mmvae.subsets import label
+from mmvae.words import Words
 
 __all__ = ["classification", "classification_scores"]
 
@@ -21,6 +22,25 @@ Score = tuple[float, float]
 """A number, and its standard error."""
 
 
+@metric(
+    Words("accuracy", "Accuracy", "Share of data whose class the model predicts rightly.", better="higher"),
+    Words(
+        "f1_micro",
+        "F1 (micro)",
+        "Of all labels together, each predicted above a probability of one half.",
+        better="higher",
+    ),
+    Words("f1_macro", "F1 (macro)", "Mean over classes or labels of their F1.", better="higher"),
+    Words(
+        "auroc",
+        "AUROC",
+        "How often a datum with the label gets a higher score than one without; the mean over labels.",
+        better="higher",
+    ),
+    about="prediction",
+    needs=(Predicts,),
+    kinds="that classify",
+)
 def classification(context: Context) -> Iterator[Row]:
     """How well the model itself predicts the labels of the data, per subset.
 
@@ -41,8 +61,8 @@ def classification(context: Context) -> Iterator[Row]:
         if not bool(rows.any()):
             context.note(f"classification: left out for {given}, which no data point with known labels has.")
             continue
-        for metric, (value, error) in classification_scores(found.logits[rows], labels[found.rows][rows]).items():
-            yield make_row(metric, value, given, stderr=error, n=int(rows.sum()))
+        for name, (value, error) in classification_scores(found.logits[rows], labels[found.rows][rows]).items():
+            yield make_row(name, value, given, stderr=error, n=int(rows.sum()))
 
 
 def _known_labels(context: Context) -> tuple[Tensor, Bool[Tensor, "N"]]:
@@ -94,7 +114,7 @@ def _each(context: Context) -> Iterator[tuple[str, Inferred]]:
     for subset in context.each_subset("classification"):
         yield label(subset), context.inferred(subset)
     if context.incomplete:
-        if OBSERVED in context.model.names:
+        if OBSERVED in context.model.names:  # of a model that is none of the library's
             context.note(f"classification: no rows given whatever is there, since a modality is called {OBSERVED!r}.")
         else:
             yield OBSERVED, context.inferred(None)
@@ -173,6 +193,3 @@ def _zeros_and_ones(labels: Tensor) -> Bool[Tensor, "*n"]:
     if not bool(((labels == 0) | (labels == 1)).all()):
         raise Unavailable("the labels are not 0 and 1 alone")
     return labels.bool()
-
-
-METRICS["classification"] = classification

@@ -20,6 +20,16 @@ from mmvae.classifiers.fusion.layer_mean import LayerMean
 from mmvae.classifiers.task import Task
 from mmvae.classifiers.tokens import EncoderOutput
 from mmvae.networks.cca import CCALoss, cca_loss
+from mmvae.words import Words, declare_terms
+
+declare_terms(
+    Words("cca", "CCA loss", "Of the rows that have both modalities.", "minus the mean correlation", better="lower"),
+    Words(
+        "correlation_before", "Before the attention", "Of the projections of both modalities.", "canonical correlation"
+    ),
+    Words("correlation_after", "After the attention", "Of the latents of both modalities.", "canonical correlation"),
+)
+
 
 Stage = Literal["before", "after"]
 """Latents before the attention (the projections), or after it."""

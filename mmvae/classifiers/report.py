@@ -7,12 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from mmvae.abilities import Predicts
+from mmvae.abilities import Evaluated, Predicts
 from mmvae.classifiers.attention import AttentionMaps, attention_maps, own_encoder
 from mmvae.classifiers.classifier import MultimodalClassifier
 from mmvae.classifiers.confusion import ConfusionMatrix, Predictions, confusion_matrix, predictions
 from mmvae.classifiers.metrics import classification_scores
 from mmvae.classifiers.tokens import TokenEncoder, encoder_facts
+from mmvae.evaluation.registry import metric_words
 from mmvae.labels import Classes
 from mmvae.plotting.figures.cells import Render
 from mmvae.plotting.figures.inputs import spread
@@ -22,7 +23,6 @@ from mmvae.plotting.reports.page import Page, number
 from mmvae.plotting.reports.pictures import Drawing, Picture, show
 from mmvae.plotting.reports.sections import Reported, section
 from mmvae.plotting.reports.training_tables import seconds_per_step
-from mmvae.plotting.words import metric_name
 from mmvae.sources import Data
 from mmvae.subsets import label
 
@@ -59,7 +59,7 @@ def classification(reported: Reported) -> None:
     show(page, reported.folder, attention_pictures(model, data, reported.render))
 
 
-def token_encoders(model: Any) -> dict[str, TokenEncoder]:
+def token_encoders(model: object) -> dict[str, TokenEncoder]:
     """The token encoders of a model by modality; none for models of other networks."""
     found = getattr(model, "encoders", None)
     if not isinstance(found, nn.ModuleDict):
@@ -67,7 +67,7 @@ def token_encoders(model: Any) -> dict[str, TokenEncoder]:
     return {name: each for name, each in found.items() if isinstance(each, TokenEncoder)}
 
 
-def write_encoders(page: Page, model: nn.Module, step: float | None) -> None:
+def write_encoders(page: Page, model: Any, step: float | None) -> None:
     """A table of the token encoders of a model: which weights they have, and how much of them learns.
 
     Args:
@@ -103,9 +103,9 @@ def write_classification(page: Page, found: Predictions) -> None:
     worth = {subset: classification_scores(*each) for subset, each in found.items()}
     metrics = list(dict.fromkeys(metric for scores in worth.values() for metric in scores))
     rows = [[label(subset), *(_cell(scores.get(metric)) for metric in metrics)] for subset, scores in worth.items()]
-    meanings = (f"{metric_name(metric).name}: {metric_name(metric).meaning}" for metric in metrics)
+    meanings = (f"{metric_words(metric).title}: {metric_words(metric).meaning}" for metric in metrics)
     caption = f"Of the data looked at, those that have all of what is given. {' '.join(meanings)}"
-    page.table(["given", *(metric_name(metric).name for metric in metrics)], rows, caption)
+    page.table(["given", *(metric_words(metric).title for metric in metrics)], rows, caption)
 
 
 def classification_pictures(found: Predictions, classes: Classes | None = None) -> Iterator[Drawing]:
@@ -128,7 +128,7 @@ def _confusion(found: Predictions, classes: Classes | None) -> Picture:
     )
 
 
-def attention_pictures(model: Any, data: Data, render: Render | None) -> Iterator[Drawing]:
+def attention_pictures(model: Evaluated, data: Data, render: Render | None) -> Iterator[Drawing]:
     """Where the encoders look, if some are of the library's own."""
     if not isinstance(model, MultimodalClassifier):
         return

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mmvae.evaluation.registry import metric_words
 from mmvae.plotting.figures.style import MARKERS, PALETTE, new_figure, panels, style, tidy
-from mmvae.plotting.words import metric_name
 
 _LETTER, _HANDLE = 0.06, 0.5
 """Inches of a legend that a letter takes, and what goes before a name."""
@@ -86,7 +86,7 @@ def robustness_curves(arrays: RobustnessCurves) -> Figure:
         for place, ax in enumerate(grid):
             _panel(arrays, place, ax)
             if place % columns == 0:
-                ax.set_ylabel(metric_name(arrays.metric).name)
+                ax.set_ylabel(metric_words(arrays.metric).title)
         handles, labels = grid[0].get_legend_handles_labels()
         beside = int(figure.get_figwidth() / (_HANDLE + _LETTER * max(map(len, labels))))
         figure.legend(handles, labels, loc="outside upper left", ncols=max(1, min(columns + 1, beside, len(labels))))

@@ -11,6 +11,13 @@ from torch.nn import functional
 
 from mmvae.choices import check_choice
 from mmvae.labels import Classes
+from mmvae.words import Words, declare_terms
+
+declare_terms(
+    Words("task", "Loss of the task", "Cross-entropy of classes or labels.", unit="nats per datum", better="lower"),
+    Words("accuracy", "Accuracy", "Of classes, or of labels.", "share predicted rightly", better="higher"),
+)
+
 
 Task = Literal["single-label", "multi-label"]
 """One class for each datum, or any number of labels."""

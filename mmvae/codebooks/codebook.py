@@ -21,12 +21,26 @@ from mmvae.collectives import summed
 from mmvae.distributions import point_mass
 from mmvae.latents import Latents, check_latents
 from mmvae.modality import checked_modality_names
+from mmvae.modes import in_evaluation_mode
 from mmvae.multimodal import MultimodalModel
 from mmvae.networks.steps import Steps, as_steps
 from mmvae.objectives import Loss
+from mmvae.words import Words, declare_terms, modalities
 
 Terms = dict[str, tuple[float, Tensor]]
 """The terms of a loss by name, each a weight and a scalar."""
+
+
+declare_terms(
+    Words("commitment", "Commitment", "Of general vectors to their codes.", "mean squared error", better="lower"),
+    Words("reconstruction", "Reconstruction", "Of the steps of the data.", "mean squared error", better="lower"),
+    Words("club", "CLUB bound", "On the information that general and specific vectors share.", "nats"),
+    Words("cpc", "Cross-CPC", "Contrast of predicted steps, or of their means.", "nats", better="lower"),
+    Words("matching", "Code matching", "Of the codes that the modalities of a row are near.", "nats"),
+    Words("perplexity", "Perplexity of the codes", "Of a batch.", "codes in equal use"),
+    Words("usage", "Codes in use", "In a batch.", "share of the codebook"),
+    Words("used_by_*", "Used by {}", "In a batch.", "share of the codes in use", fill=modalities),
+)
 
 
 class CodebookModel(MultimodalModel):
@@ -151,6 +165,7 @@ class CodebookModel(MultimodalModel):
         return Latents(point_mass(quantised.vectors), batch.names, diagnostics=diagnostics, codes=quantised.codes)
 
     @torch.no_grad()
+    @in_evaluation_mode
     def generate(self, latents: Latents, num_samples: int | None = None) -> dict[str, Tensor]:
         """Data of every modality, made of the codes alone; without gradients.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from mmvae.abilities import HasCodebook
 from mmvae.codebooks.vectors import nearest
 from mmvae.latents import Latents
 
@@ -17,15 +18,6 @@ Mode = Literal["slice", "requantise"]
 
 _DEAD_VARIANCE = 1e-8
 """Below it, a dimension is the same in all codes."""
-
-
-@runtime_checkable
-class HasCodebook(Protocol):
-    """Anything with codes ``[L, D]``, such as the models of codebooks and :class:`mmvae.nn.Quantiser`."""
-
-    @property
-    def codebook(self) -> Tensor:
-        """The codes."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,14 @@ from mmvae.codebooks.vectors import Pair, Valid, both_valid, filled, mean_square
 from mmvae.modality import checked_modality_names
 from mmvae.networks.masked import masked_mean
 from mmvae.networks.steps import Steps
+from mmvae.words import Words, declare_terms
+
+declare_terms(
+    Words("reconstruction_fine", "Reconstruction, fine", "Of the steps of the data.", "mean squared error", "lower"),
+    Words("reconstruction_coarse", "Reconstruction, coarse", "Of pooled vectors.", "mean squared error", "lower"),
+    Words("coarse_alignment", "Coarse alignment", "Contrast of pooled vectors of two modalities.", "nats", "lower"),
+    Words("readout", "Readout", "Of data made of codes alone.", "mean squared error", "lower"),
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from mmvae.codebooks.dimensions import Criterion, HasCodebook, toc
+from mmvae.abilities import HasCodebook
+from mmvae.codebooks.dimensions import Criterion, toc
 from mmvae.plotting.figures.style import INK, MARKERS, MUTED, PALETTE, PAPER, new_figure, style, tidy
 
 Accuracies = Mapping[int, float | Sequence[float]]

@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
+from mmvae.abilities import HasCodebook
 from mmvae.codebooks.code_statistics import code_histogram, perplexity, sharing, usage
-from mmvae.codebooks.dimensions import HasCodebook
 from mmvae.evaluation.context import Context
-from mmvae.evaluation.registry import METRICS
+from mmvae.evaluation.registry import metric
 from mmvae.evaluation.results import OtherKind, Row, Unavailable, make_row, mean_and_error
 from mmvae.subsets import label
+from mmvae.words import Words, modalities
 
 __all__ = ["code_agreement", "code_divergence", "code_information", "code_purity", "codebook"]
 
@@ -22,6 +23,37 @@ _TRUSTED = 4
 """Data (or steps) for each code in use, from which on codes that say nothing about classes have little information."""
 
 
+@metric(
+    Words("codebook_usage", "Codes in use", "Share of the codebook that occurs."),
+    Words("codebook_perplexity", "Perplexity of the codes", "How many codes are in use, if all were used equally."),
+    Words(
+        "codebook_owned_by_*",
+        "Codes owned by {}",
+        "Share of the codes in use that so many modalities use.",
+        fill=modalities,
+    ),
+    Words(
+        "codebook_agreement",
+        "Agreement of codes",
+        "Share of data with the same code from one modality and from the other.",
+        better="higher",
+    ),
+    Words(
+        "codebook_nmi", "Codes and classes (NMI)", "Normalised mutual information of code and class.", better="higher"
+    ),
+    Words(
+        "codebook_purity", "Purity of codes", "Share of data in the most common class of their code.", better="higher"
+    ),
+    Words(
+        "codebook_divergence",
+        "Divergence of codes",
+        "Jensen-Shannon divergence between the modalities' codes of the same class.",
+        unit="nats",
+        better="lower",
+    ),
+    about="codes",
+    kinds="with a codebook",
+)
 def codebook(context: Context) -> Iterator[Row]:
     """How a model with a codebook uses it, each modality inferred from by itself.
 
@@ -122,10 +154,10 @@ def _uses(codes: Mapping[str, Tensor], size: int) -> Iterator[Row]:
     histograms = {name: code_histogram(found, size) for name, found in codes.items()}
     together = torch.stack(list(histograms.values())).sum(0)
     parts = {**histograms, "": together} if len(histograms) > 1 else histograms
-    for metric, measure in (("codebook_usage", usage), ("codebook_perplexity", perplexity)):
+    for name, measure in (("codebook_usage", usage), ("codebook_perplexity", perplexity)):
         for target, histogram in parts.items():
             n = int(histogram.sum())
-            yield make_row(metric, float(measure(histogram)), target=target, n=n, num_codes=size)
+            yield make_row(name, float(measure(histogram)), target=target, n=n, num_codes=size)
     if len(histograms) > 1:
         for owners, share in enumerate(sharing(histograms).tolist(), 1):
             yield make_row(f"codebook_owned_by_{owners}", share, n=int((together > 0).sum()))
@@ -159,11 +191,11 @@ def _meanings(codes: Mapping[str, Tensor], classes: Mapping[str, Tensor], size: 
         return
     together = (torch.cat(list(codes.values())), torch.cat(list(classes.values())))
     parts = {name: (codes[name], classes[name]) for name in codes} | ({"": together} if len(codes) > 1 else {})
-    for metric, measure in (("codebook_nmi", code_information), ("codebook_purity", code_purity)):
+    for name, measure in (("codebook_nmi", code_information), ("codebook_purity", code_purity)):
         for target, (found, kinds) in parts.items():
             many = len(found) < _TRUSTED * len(found.unique())
             note = f"fewer than {_TRUSTED} data for each code in use: high even if codes say nothing" if many else None
-            yield make_row(metric, measure(found, kinds), target=target, n=len(found), note=note)
+            yield make_row(name, measure(found, kinds), target=target, n=len(found), note=note)
     if len(codes) > 1:
         divergence = code_divergence(codes, classes, size)
         if divergence == divergence:
@@ -172,6 +204,3 @@ def _meanings(codes: Mapping[str, Tensor], classes: Mapping[str, Tensor], size: 
 
 def _entropy(shares: Float64[Tensor, "*M L"]) -> Float64[Tensor, "*M"]:
     return torch.special.entr(shares).sum(-1)
-
-
-METRICS["codebook"] = codebook

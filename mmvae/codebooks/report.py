@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mmvae.abilities import HasCodebook
 from mmvae.codebooks.code_usage import CodeUsage, code_usage
-from mmvae.codebooks.dimensions import HasCodebook
 from mmvae.plotting.reports.page import Page
 from mmvae.plotting.reports.pictures import Drawing, Picture, show
 from mmvae.plotting.reports.sections import Reported, section
-from mmvae.plotting.words import modalities
+from mmvae.words import modalities
 
 
 @section("after evaluation")

@@ -177,9 +177,13 @@ def _parts(number: int, batch: Batch) -> dict[str, Tensor]:
     if bool(empty.any()):
         raise ValueError(f"batch {number}: row {int(empty.nonzero()[0])} has no modality at all; leave it out.")
     for name in batch.data:
-        check_name(name)
-        if name == LABELS:
-            raise ValueError(f"modality name: {LABELS!r} is the name of the file of labels; choose another.")
+        check_name(name)  # which is no path, and not that of the labels
+    folded = [name.casefold() for name in batch.data]
+    if len(set(folded)) < len(folded):
+        raise ValueError(
+            f"batch {number}: {', '.join(map(repr, batch.data))} are one name on discs that do not tell capitals "
+            f"apart; rename one of them."
+        )
     return batch.data if batch.labels is None else {**batch.data, LABELS: batch.labels}
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from mmvae.data.reading import read_npz
-from mmvae.files import write_whole
+from mmvae.files import reading, write_whole
 from mmvae.seeds import stream
 
 RATES = tuple(step / 10 for step in range(11))
@@ -226,14 +226,16 @@ class Missingness:
         """
         path = Path(path)
         arrays = read_npz("missingness", path)
-        try:
+        with reading(path, "missingness", "Expected a table that Missingness.save wrote."):
             description = json.loads(str(arrays["description"]))
             if description["format"] != _FORMAT:
                 raise ValueError(f"unknown format {description['format']!r}")
             size = description["size"]
+            packed = {name: arrays[f"observed_{place}"] for place, name in enumerate(description["names"])}
+            if not 0 < size <= 8 * min(map(len, packed.values())):  # numpy would fill up what lacks
+                raise ValueError(f"it does not hold {size!r} rows")
             observed = {
-                name: torch.from_numpy(np.unpackbits(arrays[f"observed_{place}"], count=size).astype(bool))
-                for place, name in enumerate(description["names"])
+                name: torch.from_numpy(np.unpackbits(bits, count=size).astype(bool)) for name, bits in packed.items()
             }
             rates = {
                 name: {int(label): value for label, value in rate.items()} if isinstance(rate, dict) else rate
@@ -241,11 +243,9 @@ class Missingness:
             }
             kind = description.get("kind")  # the first tables had none
             table = cls(observed, rates, description["seed"], description["labels_hash"], kind)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"missingness: {path} is damaged or no missingness table: {error}.") from error
-        if table.hash != description["hash"]:
-            raise ValueError(f"missingness: {path} is damaged: its content does not fit the hash that it bears.")
-        return table
+            if table.hash != description["hash"]:
+                raise ValueError("its content does not fit the hash that it bears")
+            return table
 
     def _description(self, names: Sequence[str]) -> dict[str, object]:
         rates = {name: self.rates[name] for name in names}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,8 +13,12 @@ import numpy as np
 
 from mmvae.choices import check_choice
 from mmvae.data.images import DATA_VARIABLE, SourceNotFound, data_root
+from mmvae.files import reading
+from mmvae.storage import mapped_array
 
 Split = Literal["train", "validation", "test"]
+
+_FETCH = "Fetch it again."
 
 
 def checked_split(split: str) -> None:
@@ -74,10 +78,8 @@ def read_json(what: str, path: Path) -> Any:
     Raises:
         ValueError: if it is damaged.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{what}: {path} is damaged ({error}); fetch it again.") from error
+    with reading(path, what, _FETCH):
+        return json.loads(path.read_bytes().decode("utf-8"))
 
 
 def read_part(what: str, path: Path, names: Sequence[str], things: str) -> list[str]:
@@ -114,10 +116,8 @@ def read_json_lines(what: str, path: Path, fields: Sequence[str]) -> Iterator[di
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
-            try:
+            with reading(f"line {number} of {path}", what, _FETCH):
                 item = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{what}: line {number} of {path} is damaged ({error}); fetch it again.") from error
             lacking = [field for field in fields if not isinstance(item, dict) or field not in item]
             if lacking:
                 raise ValueError(
@@ -139,12 +139,25 @@ def read_npz(what: str, path: Path) -> dict[str, np.ndarray]:
         ValueError: if it is damaged, no .npz file, or holds objects.
     """
     # numpy leaves a file that it opened itself open if the archive in it is damaged, so it is handed an open one
-    with path.open("rb") as file:
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                return dict(arrays)
-        except (ValueError, AttributeError, TypeError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{what}: {path} is damaged, or no .npz file of plain arrays: {error}.") from error
+    with (
+        reading(path, what, "Expected an .npz file of plain arrays; fetch it again."),
+        path.open("rb") as file,
+        np.load(file, allow_pickle=False) as arrays,
+    ):
+        return dict(arrays)
+
+
+def read_array(what: str, path: Path) -> np.ndarray:
+    """The numbers of an .npy file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or holds anything but numbers.
+    """
+    values = np.array(map_npy(what, path))  # a header that asks for more than there is takes no memory
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"{what}: {path} should be an .npy file of numbers.")
+    return values
 
 
 def map_npy(what: str, path: Path) -> np.ndarray:
@@ -160,7 +173,37 @@ def map_npy(what: str, path: Path) -> np.ndarray:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{what}: {path}: there is no such file.")
-    try:
-        return np.lib.format.open_memmap(path, mode="r")  # refuses objects, which are pickles
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{what}: {path} is damaged, or no .npy file of a plain array: {error}.") from error
+    return mapped_array(path, "r", what, "Expected an .npy file of a plain array; fetch it again.")
+
+
+def read_records(
+    what: str, path: Path, delimiter: str = ",", begins_record: Callable[[str], bool] | None = None
+) -> list[tuple[int, list[str]]]:
+    """The records of a list of separated values, each with the number of its line; empty lines are passed over.
+
+    A quote that is not closed makes one field of all that follows it, up to the next quote. Records would be lost
+    without a word, so a field that runs over a line is refused.
+
+    Args:
+        what: The data set, for errors.
+        path: Of the file.
+        delimiter: Between fields.
+        begins_record: Whether a line begins a record of its own, for lists of free text, whose fields may run over
+            lines that do not, and hold quotes of their own; by default every line does.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a quote is not closed, or the file is damaged.
+    """
+    records = []
+    with reading(path, what, _FETCH):
+        lines = io.StringIO(path.read_bytes().decode("utf-8", errors="replace"), newline="")
+        reader, line = csv.reader(lines, delimiter=delimiter, strict=begins_record is None), 1
+        for fields in reader:
+            within = [text for field in fields for text in field.splitlines()[1:]]
+            if reader.line_num > line and (begins_record is None or any(map(begins_record, within))):
+                raise ValueError(f"the quote in line {line} is not closed in it, and would hide the lines that follow")
+            if fields:
+                records.append((line, fields))
+            line = reader.line_num + 1
+    return records

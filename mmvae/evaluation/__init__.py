@@ -3,6 +3,8 @@
 Metrics of classifiers and codebooks live with them, and join the others when they are loaded.
 """
 
+import importlib
+import pkgutil
 from typing import Any
 
 from mmvae.evaluation.across_seeds import across_seeds, paired_differences
@@ -11,10 +13,10 @@ from mmvae.evaluation.context import Context
 from mmvae.evaluation.frechet import frechet_distance
 from mmvae.evaluation.judges import Classifier, train_classifiers
 from mmvae.evaluation.pareto import effective_sample_size, pareto_k
-from mmvae.evaluation.registry import METRICS, Metric
+from mmvae.evaluation.registry import METRICS, Measure, Metric, costly_metrics, metric, metric_words
 from mmvae.evaluation.results import OBSERVED, Evaluation, OtherKind, Row, Unavailable, make_row
 from mmvae.evaluation.retrieval import expected_average_precision, expected_recall, retrieve, retrieve_in_episodes
-from mmvae.evaluation.suite import COSTLY, evaluate
+from mmvae.evaluation.suite import evaluate
 from mmvae.evaluation.transfer import (
     Head,
     Labelled,
@@ -26,9 +28,9 @@ from mmvae.evaluation.transfer import (
     transfer_matrix,
 )
 from mmvae.families import load
+from mmvae.words import Words
 
 __all__ = [
-    "COSTLY",
     "METRICS",
     "OBSERVED",
     "Classifier",
@@ -38,12 +40,14 @@ __all__ = [
     "Head",
     "Labelled",
     "LogisticHead",
+    "Measure",
     "Metric",
     "OtherKind",
     "Row",
     "StepHead",
     "Transfer",
     "Unavailable",
+    "Words",
     "across_seeds",
     "classification_scores",
     "code_agreement",
@@ -51,6 +55,7 @@ __all__ = [
     "code_information",
     "code_purity",
     "compare",
+    "costly_metrics",
     "effective_sample_size",
     "evaluate",
     "expected_average_precision",
@@ -58,6 +63,8 @@ __all__ = [
     "flattened",
     "frechet_distance",
     "make_row",
+    "metric",
+    "metric_words",
     "paired_differences",
     "pareto_k",
     "pooled",
@@ -67,6 +74,8 @@ __all__ = [
     "transfer_matrix",
 ]
 
+for _module in pkgutil.iter_modules(__path__):  # a metric joins the others by being in this package
+    importlib.import_module(f"{__name__}.{_module.name}")
 load("metrics")
 
 

@@ -8,12 +8,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mmvae.evaluation.context import Context
+from mmvae.evaluation.registry import metric
 from mmvae.evaluation.results import Row, make_row
 from mmvae.subsets import label
+from mmvae.words import Words
 
 _THRESHOLD = 0.01
 
 
+@metric(
+    Words(
+        "active_units", "Active units", "Latent dimensions whose posterior mean varies over the data by more than 0.01."
+    ),
+    about="latent",
+)
 def active_units(context: Context) -> Iterator[Row]:
     """Latent dimensions whose posterior mean varies over the data by more than 0.01, per subset.
 

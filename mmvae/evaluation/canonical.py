@@ -7,14 +7,25 @@ from itertools import combinations
 from typing import Any
 
 from mmvae.evaluation.context import Context
+from mmvae.evaluation.registry import metric
 from mmvae.evaluation.results import Row, make_row
 from mmvae.networks.cca import canonical_correlations
+from mmvae.words import Words
 
 _RIDGE = 1e-3
 _TRUSTED = 4
 """Data points by latent dimension, from which on the correlations of independent views are low."""
 
 
+@metric(
+    Words(
+        "canonical_correlation",
+        "Canonical correlation",
+        "Mean canonical correlation of the latents from two single modalities of the same datum.",
+        better="higher",
+    ),
+    about="pairs of modalities",
+)
 def canonical_correlation(context: Context) -> Iterator[Row]:
     """The mean of the D canonical correlations of the posterior means given each of two modalities, in both orders.
 

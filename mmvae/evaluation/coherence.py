@@ -8,10 +8,23 @@ import torch
 
 from mmvae.evaluation.context import Context
 from mmvae.evaluation.generation import generator_of, no_judges, prior_of, readings, real_readings
+from mmvae.evaluation.registry import metric
 from mmvae.evaluation.results import Row, Unavailable, make_row, share_error
 from mmvae.subsets import label
+from mmvae.words import Words
 
 
+@metric(
+    Words(
+        "coherence",
+        "Coherence",
+        "Share of generated data that a classifier puts in the class of what was given.",
+        better="higher",
+    ),
+    about="generation",
+    kinds="that generate",
+    beside=("classifier_accuracy",),
+)
 def coherence(context: Context) -> Iterator[Row]:
     """Share of generated data that a classifier puts in the class of the data point, per subset and target.
 
@@ -36,6 +49,17 @@ def coherence(context: Context) -> Iterator[Row]:
             yield _share("coherence", right, subset, name, **extra)
 
 
+@metric(
+    Words(
+        "joint_coherence",
+        "Joint coherence",
+        "Share of draws from the prior on which the classifiers of all modalities agree.",
+        better="higher",
+    ),
+    about="generation",
+    kinds="that generate, with a prior",
+    beside=("classifier_accuracy",),
+)
 def joint_coherence(context: Context) -> Iterator[Row]:
     """Share of draws from the prior on which the classifiers of all modalities agree.
 
@@ -50,6 +74,13 @@ def joint_coherence(context: Context) -> Iterator[Row]:
     yield _share("joint_coherence", (predicted == predicted[0]).all(0), (), "")
 
 
+@metric(
+    Words(
+        "classifier_accuracy", "Accuracy of the judges", "Of the classifiers on real data: the ceiling of coherence."
+    ),
+    about="generation",
+    kinds="that generate",
+)
 def classifier_accuracy(context: Context) -> Iterator[Row]:
     """Accuracy of the classifiers on the evaluated data itself: the ceiling of coherence, and a check of the judge."""
     known = context.labels >= 0

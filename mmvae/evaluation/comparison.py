@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmvae.evaluation.results import Evaluation, Row, as_csv, members
+from mmvae.literal import printable, without_markup
 from mmvae.storage import write_text
 
 if TYPE_CHECKING:
@@ -36,16 +37,16 @@ class Comparison:
 
         table = Table("metric", "given \N{RIGHTWARDS ARROW} target", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for name in self.names:
-            table.add_column(name, justify="right", no_wrap=True)
+            table.add_column(without_markup(name), justify="right", no_wrap=True)
         for metric, given, target, *values in self._cells():
             path = f"{given} \N{RIGHTWARDS ARROW} {target}" if target else given
-            table.add_row(metric, path, *values)
+            table.add_row(*map(without_markup, (metric, path, *values)))
         return table
 
     def markdown(self) -> str:
         """A Markdown table."""
         lines = [[*_KEYS, *self.names], ["---"] * 3 + ["---:"] * len(self.names), *self._cells()]
-        return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+        return "".join(f"| {' | '.join(map(_markdown, line))} |\n" for line in lines)
 
     def csv(self) -> str:
         """Comma-separated values, unrounded, with a column of standard errors for each evaluation that has some."""
@@ -83,9 +84,12 @@ def compare(evaluations: Mapping[str, Evaluation]) -> Comparison:
     """
     if not evaluations:
         raise ValueError("compare: no evaluations; pass a dict from names to evaluations.")
-    taken = [name for name in evaluations if name in _KEYS]
+    headings = {*_KEYS, *(f"{name} stderr" for name in evaluations)}
+    taken = [name for name in evaluations if name in headings]
     if taken:
-        raise ValueError(f"compare: an evaluation cannot be called {taken[0]!r}, which heads another column.")
+        raise ValueError(
+            f"compare: an evaluation cannot be called {taken[0]!r}, which heads another column; rename it."
+        )
     merged: dict[tuple[str, frozenset[str], str], Row] = {}
     for name, evaluation in evaluations.items():
         for row in evaluation.rows:
@@ -95,6 +99,11 @@ def compare(evaluations: Mapping[str, Evaluation]) -> Comparison:
             if "stderr" in row:
                 line[f"{name} stderr"] = row["stderr"]
     return Comparison(tuple(evaluations), list(merged.values()))
+
+
+def _markdown(cell: str) -> str:
+    """A cell of a Markdown table: one line, and neither a border nor HTML."""
+    return printable(" ".join(cell.split())).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _cell(row: Row, name: str) -> str:

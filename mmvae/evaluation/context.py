@@ -18,6 +18,7 @@ from mmvae.batch import Batch
 from mmvae.evaluation.results import Unavailable
 from mmvae.inference import infer
 from mmvae.labels import class_numbers
+from mmvae.literal import without_markup
 from mmvae.networks.masked import masked_mean
 from mmvae.sources import Source
 from mmvae.subsets import label
@@ -211,7 +212,7 @@ class Context:
 
     def each(self, description: str, items: Sequence[_T]) -> Iterator[_T]:
         """The items one by one, with a progress bar."""
-        task = self._progress.add_task(description, total=len(items))
+        task = self._progress.add_task(without_markup(description), total=len(items))
         for item in items:
             yield item
             self._progress.advance(task)

@@ -7,10 +7,22 @@ from collections.abc import Iterator
 import torch
 
 from mmvae.evaluation.context import Context
+from mmvae.evaluation.registry import metric
 from mmvae.evaluation.results import Row, Unavailable, make_row, mean_and_error
 from mmvae.subsets import label
+from mmvae.words import Words
 
 
+@metric(
+    Words(
+        "cosine",
+        "Cosine",
+        "Similarity of the posterior mean to that from all modalities of the same datum.",
+        better="higher",
+    ),
+    Words("cosine_shuffled", "Cosine, shuffled", "The same between different data: what chance gives."),
+    about="latent",
+)
 def cosine(context: Context) -> Iterator[Row]:
     """Mean cosine similarity of the posterior means given a subset and given all modalities.
 
@@ -36,9 +48,9 @@ def cosine(context: Context) -> Iterator[Row]:
                 f"cosine: left out for {label(subset)}, whose latents have another shape than those given all."
             )
             continue
-        for metric, similarity in (
+        for name, similarity in (
             ("cosine", torch.cosine_similarity(means, everything, dim=-1)),
             ("cosine_shuffled", torch.cosine_similarity(means[order], everything[order.roll(1)], dim=-1)),
         ):
             mean, error = mean_and_error(similarity)
-            yield make_row(metric, mean, subset, stderr=error, n=len(complete))
+            yield make_row(name, mean, subset, stderr=error, n=len(complete))

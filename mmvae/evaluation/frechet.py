@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,11 @@ from torch import Tensor, nn
 from mmvae.abilities import Samples
 from mmvae.evaluation.context import Context
 from mmvae.evaluation.generation import generated, generator_of, no_judges, readings, real, real_readings
+from mmvae.evaluation.registry import metric
 from mmvae.evaluation.results import Row, make_row
+from mmvae.files import reading
 from mmvae.subsets import label
+from mmvae.words import Words
 
 
 class Inception(nn.Module):
@@ -64,17 +68,15 @@ class Inception(nn.Module):
 
 
 def _read(path: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
-    try:
+    with reading(path, "inception_weights", "Expected a file of weights; fetch pytorch-fid's again."):
         if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise ValueError(
-            f"inception_weights: {path} is damaged, or no file of weights; fetch pytorch-fid's again."
-        ) from error
+            return load(path.read_bytes())
+        try:
+            state = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise ValueError("it is no file of weights, or holds code, which is not run") from error
     if not isinstance(state, dict):
         raise ValueError(f"inception_weights: {path} holds no weights by name, but a {type(state).__name__}.")
     return state
@@ -83,6 +85,18 @@ def _read(path: Path) -> dict[str, Any]:
 _FEW = 2
 
 
+@metric(
+    Words("fid", "FID", "Fréchet distance between Inception features of generated and of real images.", better="lower"),
+    Words(
+        "classifier_feature_fd",
+        "Fréchet distance (classifier)",
+        "Between features of generated and of real data, in the classifiers' space.",
+        better="lower",
+    ),
+    about="generation",
+    kinds="that generate",
+    beside=("classifier_accuracy",),
+)
 def frechet(context: Context) -> Iterator[Row]:
     """Fréchet distances of generated to real data, per subset and target, and of prior samples (given nothing).
 

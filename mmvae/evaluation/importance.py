@@ -14,8 +14,10 @@ from torch import Tensor
 from mmvae.abilities import Weighs
 from mmvae.evaluation.context import Context
 from mmvae.evaluation.pareto import effective_sample_size, pareto_k, pareto_k_threshold
+from mmvae.evaluation.registry import metric
 from mmvae.evaluation.results import Row, Unavailable, make_row, mean_and_error
 from mmvae.subsets import label
+from mmvae.words import Words
 
 _ONE_DRAW = 2.0
 """Effective sample size below which one draw decides the estimate of a row (half of K, where K is below four)."""
@@ -43,6 +45,11 @@ class Weighed:
     shape: Float[Tensor, "n"]
 
 
+@metric(
+    Words("elbo", "ELBO", "Evidence lower bound of the modalities of the subset.", unit="nats", better="higher"),
+    about="likelihood",
+    kinds="with densities",
+)
 def elbo(context: Context) -> Iterator[Row]:
     """E_q(z|x_S)[log p(x_S, z) - log q(z|x_S)] in nats, per subset, without training weights."""
     for subset in _subsets("ELBO", context):
@@ -50,6 +57,17 @@ def elbo(context: Context) -> Iterator[Row]:
         yield mean_row("elbo", found.elbo, subset, num_samples=context.num_samples)
 
 
+@metric(
+    Words(
+        "log_likelihood",
+        "Log-likelihood",
+        "Importance-sampled log p of the modalities of the subset, per datum.",
+        unit="nats",
+        better="higher",
+    ),
+    about="likelihood",
+    kinds="with densities",
+)
 def log_likelihood(context: Context) -> Iterator[Row]:
     """log p(x_S) in nats, per subset, by importance sampling from q(z|x_S); on average a lower bound.
 
@@ -66,6 +84,17 @@ def log_likelihood(context: Context) -> Iterator[Row]:
         yield mean_row("log_likelihood", found.log_likelihood, subset, **extras)
 
 
+@metric(
+    Words(
+        "conditional_log_likelihood",
+        "Conditional log-likelihood",
+        "Log p of the target given the modalities of the subset, per datum.",
+        unit="nats",
+        better="higher",
+    ),
+    about="likelihood",
+    kinds="with densities",
+)
 def conditional_log_likelihood(context: Context) -> Iterator[Row]:
     """log p(x_t | x_S) = log p(x_S, x_t) - log p(x_S) in nats, for each subset S and each target t outside it.
 

@@ -171,10 +171,10 @@ def train_classifiers(
             torch.default_generator.manual_seed(seed)
             classifier = Classifier(built)
         found = None if cache is None else _read_cached(Path(cache), modality.name, keys[modality.name])
-        if found is None:
-            missing[modality.name] = _scaled(classifier, probe, modality.name).to(device)
-        else:
+        if found is not None and _fits(classifier, found):
             classifier.load_state_dict(found)
+        else:
+            missing[modality.name] = _scaled(classifier, probe, modality.name).to(device)
         trained[modality.name] = classifier.to(device).eval()
     if missing:
         _fit(missing, source, training, torch.device(device), classes)
@@ -290,6 +290,12 @@ def _read_cached(folder: Path, name: str, key: Mapping[str, Any]) -> dict[str, T
         return read_tensors(path)[0] if read_json(path.with_suffix(".json")) == key else None
     except (OSError, ValueError):
         return None  # trained again, and written anew
+
+
+def _fits(classifier: nn.Module, state: Mapping[str, Tensor]) -> bool:
+    """Whether weights are those of a classifier of this make."""
+    own = classifier.state_dict()
+    return own.keys() == state.keys() and all(state[name].shape == value.shape for name, value in own.items())
 
 
 def _write_cached(folder: Path, name: str, key: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:

@@ -11,8 +11,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from mmvae.evaluation.context import Context
+from mmvae.evaluation.registry import metric
 from mmvae.evaluation.results import Row, make_row, share_error
 from mmvae.subsets import label
+from mmvae.words import Words
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
@@ -21,6 +23,27 @@ _FEW = 500
 _MAX_ITERATIONS = 1000
 
 
+@metric(
+    Words(
+        "linear_probe",
+        "Linear probe (few labels)",
+        "Accuracy of a linear classifier that was fitted on a few posterior means.",
+        better="higher",
+    ),
+    Words(
+        "linear_probe_all",
+        "Linear probe",
+        "Accuracy of a linear classifier that was fitted on posterior means.",
+        better="higher",
+    ),
+    Words(
+        "linear_probe_protocol",
+        "Linear probe (protocol)",
+        "With few labels, on latents that are not standardised: the published protocol.",
+        better="higher",
+    ),
+    about="latent",
+)
 def linear_probe(context: Context) -> Iterator[Row]:
     """Accuracy of logistic regression on posterior means, per subset; one classifier for each row.
 
@@ -48,13 +71,13 @@ def linear_probe(context: Context) -> Iterator[Row]:
             continue
         generator = torch.Generator().manual_seed(context.derived_seed("probe", subset))
         few, everything = torch.randint(len(classes), (_FEW,), generator=generator), torch.arange(len(classes))
-        for metric, chosen, standardised in (
+        for name, chosen, standardised in (
             ("linear_probe", few, True),
             ("linear_probe_all", everything, True),
             ("linear_probe_protocol", few, False),
         ):
             if len(classes[chosen].unique()) < 2:
-                context.note(f"{metric}: left out for {label(subset)}, whose training points are all of one class.")
+                context.note(f"{name}: left out for {label(subset)}, whose training points are all of one class.")
                 continue
             predicted, note = fit_predict(
                 train.flat[learnt][chosen], classes[chosen], test.flat[known], context.seed, standardised=standardised
@@ -62,7 +85,7 @@ def linear_probe(context: Context) -> Iterator[Row]:
             accuracy = float((predicted == truth).double().mean())
             error = share_error(accuracy, len(truth))
             extras: dict[str, Any] = {"n": len(truth), "n_train": len(chosen), "note": note}
-            yield make_row(metric, accuracy, subset, stderr=error, **extras)
+            yield make_row(name, accuracy, subset, stderr=error, **extras)
 
 
 def labels_for_probe(context: Context) -> tuple[Int64[Tensor, "N"], Int64[Tensor, "T"]]:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Float
 from torch import Tensor
 
+from mmvae.files import reading
+from mmvae.literal import as_cell, without_markup
 from mmvae.storage import read_json, write_json, write_text
 from mmvae.subsets import label
 
@@ -153,7 +155,7 @@ class Evaluation:
         """The rows as a table for the terminal (``rich.print(evaluation.table())``), the notes below it."""
         from rich.table import Table
 
-        table = Table(caption="\n".join(self.notes) or None, caption_justify="left")
+        table = Table(caption=without_markup("\n".join(self.notes)) or None, caption_justify="left")
         for heading in ("metric", "given", "target"):
             table.add_column(heading, overflow="fold")
         for heading in ("value", "stderr", "n"):  # a number that is cut is no number
@@ -162,7 +164,7 @@ class Evaluation:
         for row in self.rows:
             extras = [f"{key} {_shown(row[key])}" for key in row if key not in (*KEYS, "stderr", "n")]
             cells = [_shown(row.get(key, "")) for key in (*KEYS, "stderr", "n")]
-            table.add_row(*cells, ", ".join(extras))
+            table.add_row(*map(without_markup, (*cells, ", ".join(extras))))
         return table
 
     def __rich__(self) -> Table:
@@ -191,10 +193,11 @@ class Evaluation:
         """
         path = Path(folder) / "evaluation.json"
         content = read_json(path)
-        try:
-            return cls([_decoded(row) for row in content["rows"]], content["notes"], content["settings"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is no evaluation, or damaged ({error!r}); evaluate the model again.") from error
+        with reading(path, advice="Expected what Evaluation.save wrote; evaluate the model again."):
+            rows, notes, settings = (content[name] for name in ("rows", "notes", "settings"))
+            if not (all(isinstance(note, str) for note in notes) and isinstance(settings, dict)):
+                raise ValueError("its notes or settings are not what they should be")
+            return cls([_checked(_decoded(row)) for row in rows], notes, settings)
 
 
 def members(given: str | Iterable[str]) -> frozenset[str]:
@@ -203,11 +206,11 @@ def members(given: str | Iterable[str]) -> frozenset[str]:
 
 
 def as_csv(columns: Sequence[str], rows: Iterable[Row]) -> str:
-    """Rows as comma-separated values under a heading; what a row lacks is left empty."""
+    """Rows as comma-separated values under a heading; what a row lacks is left empty, and no text is a formula."""
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer.writerow({column: as_cell(column) for column in columns})
+    writer.writerows({column: as_cell(value) for column, value in row.items()} for row in rows)
     return file.getvalue()
 
 
@@ -228,6 +231,16 @@ def _encoded(row: Row) -> Row:
 
 def _decoded(row: Row) -> Row:
     return {k: _NON_FINITE.get(v, v) if isinstance(v, str) and k not in _WORDS else v for k, v in row.items()}
+
+
+def _checked(row: Row) -> Row:
+    """A row, if it has what every row has."""
+    numbers = [row["value"], *(row[key] for key in ("stderr", "n") if row.get(key) is not None)]
+    if not all(isinstance(row[key], str) for key in KEYS if key != "value") or not all(
+        isinstance(number, int | float) for number in numbers
+    ):
+        raise ValueError(f"the row {row} is not one of an evaluation")
+    return row
 
 
 def _shown(cell: Any) -> str:

@@ -10,7 +10,9 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from mmvae.evaluation.context import Context, Inferred
+from mmvae.evaluation.registry import metric
 from mmvae.evaluation.results import Row, Unavailable, make_row, mean_and_error
+from mmvae.words import Words
 
 _KS, _EPISODE_KS = (1, 5, 10), (1, 3)
 _EPISODES = 1000
@@ -21,6 +23,36 @@ _DECIMALS = 10
 """Of similarities: those that rounding errors alone tell apart count as tied."""
 
 
+@metric(
+    Words("retrieval_r1", "Retrieval R@1", "Share of queries whose first item is of their class.", better="higher"),
+    Words(
+        "retrieval_r5",
+        "Retrieval R@5",
+        "Share of queries with an item of their class among the first 5.",
+        better="higher",
+    ),
+    Words(
+        "retrieval_r10",
+        "Retrieval R@10",
+        "Share of queries with an item of their class among the first 10.",
+        better="higher",
+    ),
+    Words("retrieval_map", "Retrieval mAP", "Mean average precision over the whole gallery.", better="higher"),
+    Words(
+        "retrieval_episode_r1",
+        "Retrieval R@1, one item of each class",
+        "Share of queries whose first item is of their class.",
+        better="higher",
+    ),
+    Words(
+        "retrieval_episode_r3",
+        "Retrieval R@3, one item of each class",
+        "Share of queries with the item of their class among the first 3.",
+        better="higher",
+    ),
+    about="pairs of modalities",
+    costly="compares all data with all",
+)
 def retrieval(context: Context) -> Iterator[Row]:
     """Retrieval by class across modalities: posterior means given one query those given another, by their cosine.
 

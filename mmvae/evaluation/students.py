@@ -9,10 +9,34 @@ from torch.distributions import kl_divergence
 
 from mmvae.evaluation.context import Context, is_point_mass
 from mmvae.evaluation.importance import mean_row
+from mmvae.evaluation.registry import metric
 from mmvae.evaluation.results import Row, Unavailable, make_row, mean_and_error
 from mmvae.inference import infer
+from mmvae.words import Words
 
 
+@metric(
+    Words(
+        "student_kl",
+        "KL from teacher to student",
+        "Divergence of the posterior from one modality from that of all modalities of the same datum.",
+        unit="nats",
+        better="lower",
+    ),
+    Words(
+        "student_mean_distance",
+        "Distance of student and teacher",
+        "Between the posterior means from one and from all modalities, in standard deviations of the former.",
+    ),
+    Words(
+        "student_scale_ratio",
+        "Scale of student over teacher",
+        "How many times wider the posterior from one modality is than that from all.",
+    ),
+    about="inference",
+    kinds="whose posterior is no point mass",
+    costly="infers once more",
+)
 def students(context: Context) -> Iterator[Row]:
     """The posterior given a single modality (the student) beside the one given all (the teacher), per modality.
 

@@ -12,21 +12,10 @@ from torch import nn
 
 from mmvae.abilities import Describes, Evaluated
 from mmvae.batch import Batch
-from mmvae.evaluation.active_units import active_units
-from mmvae.evaluation.canonical import canonical_correlation
-from mmvae.evaluation.coherence import classifier_accuracy, coherence, joint_coherence
 from mmvae.evaluation.context import Context, device_of, gather, observed_names, rows_with_any
-from mmvae.evaluation.cosine import cosine
-from mmvae.evaluation.frechet import frechet
-from mmvae.evaluation.gaps import inference_gaps
-from mmvae.evaluation.importance import conditional_log_likelihood, elbo, log_likelihood
 from mmvae.evaluation.judges import train_classifiers
-from mmvae.evaluation.linear_probe import linear_probe
-from mmvae.evaluation.registry import METRICS, Metric
+from mmvae.evaluation.registry import METRICS, Measure, costly_metrics
 from mmvae.evaluation.results import Evaluation, OtherKind, Row, Unavailable, words_of
-from mmvae.evaluation.retrieval import retrieval
-from mmvae.evaluation.students import students
-from mmvae.evaluation.transfer import transfer
 from mmvae.families import load
 from mmvae.labels import class_numbers, joined_classes
 from mmvae.modality import Modality
@@ -38,38 +27,13 @@ from mmvae.subsets import Subset, canonical, label, powerset
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-METRICS.update(
-    {
-        "linear_probe": linear_probe,
-        "cosine": cosine,
-        "canonical_correlation": canonical_correlation,
-        "elbo": elbo,
-        "log_likelihood": log_likelihood,
-        "conditional_log_likelihood": conditional_log_likelihood,
-        "active_units": active_units,
-        "classifier_accuracy": classifier_accuracy,
-        "coherence": coherence,
-        "joint_coherence": joint_coherence,
-        "frechet": frechet,
-        "retrieval": retrieval,
-        "transfer": transfer,
-        "students": students,
-        "inference_gaps": inference_gaps,
-    }
-)
-
-COSTLY = ("retrieval", "transfer", "students", "inference_gaps")
-"""Metrics that are computed only where they are asked for by name: they compare all data with all, fit many
-classifiers, or infer or decode many times over."""
-
 _MOST_WITH_POWERSET = 4
-_JUDGED = ("coherence", "joint_coherence", "frechet")
 
 
 def evaluate(
     model: Evaluated,
     dataset: Data,
-    metrics: Sequence[str | Metric] | None = None,
+    metrics: Sequence[str | Measure] | None = None,
     *,
     covariates: Mapping[str, Any] | None = None,
     train: Data | None = None,
@@ -96,7 +60,7 @@ def evaluate(
         dataset: held-out data, with labels where metrics need classes. A dataset that draws some modality at each
             access is read once.
         metrics: names from :data:`METRICS`, or callables of your own from a :class:`Context` to rows. By default all
-            but the :data:`COSTLY` ones, which ``[*METRICS]`` has too.
+            but the costly ones (:func:`costly_metrics`), which ``[*METRICS]`` has too.
         covariates: ``{name: numbers [N]}``, beside ``dataset`` in memory, for a model that has some.
         train: labelled training data, to fit linear probes and classifiers on.
         classifiers: ``{name: module}``, from data to logits, as judges of what is generated; a method ``features``
@@ -177,17 +141,21 @@ def evaluate(
     return Evaluation(rows, context.notes, settings | {"n": data.size})
 
 
-def _metrics(metrics: Sequence[str | Metric] | None) -> dict[str, Metric]:
-    """The metrics to compute, by name; the accuracy of classifiers always goes with what they judge."""
+def _metrics(metrics: Sequence[str | Measure] | None) -> dict[str, Measure]:
+    """The metrics to compute, by name, each behind those that are computed whenever it is."""
     if isinstance(metrics, str):
         raise ValueError(f"metrics: expected several metrics, got {metrics!r}; write [{metrics!r}].")
-    chosen: dict[str, Metric] = {}
-    for metric in [name for name in METRICS if name not in COSTLY] if metrics is None else metrics:
+    chosen: dict[str, Measure] = {}
+    costly = costly_metrics()
+    for metric in [name for name in METRICS if name not in costly] if metrics is None else metrics:
         if callable(metric):
-            chosen[getattr(metric, "__name__", type(metric).__name__)] = metric
+            name = getattr(metric, "__name__", type(metric).__name__)
+            if {**METRICS, **chosen}.get(name, metric) is not metric:
+                raise ValueError(f"metrics: two metrics are called {name!r}; rename the function of your own.")
+            chosen[name] = metric
         elif metric in METRICS:
-            if metric in _JUDGED:
-                chosen.setdefault("classifier_accuracy", classifier_accuracy)
+            for other in METRICS[metric].beside:
+                chosen.setdefault(other, METRICS[other])
             chosen[metric] = METRICS[metric]
         else:
             raise ValueError(f"metrics: unknown metric {metric!r}; choose among {', '.join(map(repr, METRICS))}.")

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from mmvae.evaluation.context import Context, Inferred, mean_over_steps
 from mmvae.evaluation.linear_probe import fit_logistic, labels_for_probe
+from mmvae.evaluation.registry import metric
 from mmvae.evaluation.results import Row, Unavailable, make_row, share_error
+from mmvae.words import Words
 
 _VALIDATION = 0.2
 """The share of the training data on which a head's settings are chosen."""
@@ -75,6 +77,23 @@ class Transfer:
                 yield make_row("transfer_ratio", sum(ratios) / len(ratios))
 
 
+@metric(
+    Words(
+        "transfer",
+        "Transfer",
+        "Accuracy on the target of a classifier that was fitted on the latents of the given modality.",
+        better="higher",
+    ),
+    Words("transfer_mean", "Transfer, mean", "Over all ordered pairs of different modalities.", better="higher"),
+    Words(
+        "transfer_ratio",
+        "Transfer, ratio",
+        "Accuracy over that of the target's own classifier, the mean over all pairs.",
+        better="higher",
+    ),
+    about="pairs of modalities",
+    costly="fits many classifiers",
+)
 def transfer(context: Context) -> Iterator[Row]:
     """Accuracy, on the latents given each modality, of a head fitted on the latents given one, per ordered pair.
 

@@ -12,6 +12,18 @@ from mmvae.distributions import divergence, select_columns
 from mmvae.objectives.base import Loss, Objective, Trainable, make_loss, one_draw, posterior_and_experts, weighted_sum
 from mmvae.objectives.schedules import LinearWarmup, Weight, checked, weight_at
 from mmvae.posteriors import Experts
+from mmvae.words import Words, declare_terms
+
+declare_terms(
+    Words(
+        "alignment",
+        "Alignment",
+        "Divergence between the joint posterior and the unimodal ones, summed over the modalities of a row.",
+        unit="nats per datum",
+        better="lower",
+    ),
+    of_bound=True,
+)
 
 
 class AlignedELBO(Objective):

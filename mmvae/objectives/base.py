@@ -17,6 +17,25 @@ from mmvae.distributions import MixtureOfExperts
 from mmvae.objectives.judging import BY_ELBO, BY_LOSS, Judge
 from mmvae.objectives.schedules import LinearWarmup, Weight
 from mmvae.posteriors import Experts, JointNetwork, JointPosterior
+from mmvae.words import Words, declare_terms
+
+declare_terms(
+    Words(
+        "elbo",
+        "ELBO",
+        "Evidence lower bound of the joint posterior, without any weight.",
+        unit="nats per datum",
+        better="higher",
+    ),
+    Words(
+        "kl",
+        "KL from the prior",
+        "Divergence of the joint posterior from the prior.",
+        unit="nats per datum",
+        better="lower",
+    ),
+    of_bound=True,
+)
 
 
 @runtime_checkable

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from mmvae.choices import check_choice
-
-Better = Literal["higher", "lower"]
-"""The good end of a term."""
+from mmvae.words import Better, better_end
 
 
 @dataclass(frozen=True)
@@ -45,22 +43,6 @@ class Judge:
 BY_ELBO = Judge("elbo", "higher")
 BY_LOSS = Judge("loss", "lower")
 
-_BETTER: dict[str, Better] = {
-    "elbo": "higher",
-    "initial_elbo": "higher",
-    "iwae": "higher",
-    "accuracy": "higher",
-    "loss": "lower",
-    "kl": "lower",
-    "conditional_kl": "lower",
-    "alignment": "lower",
-    "task": "lower",
-    "reconstruction": "lower",
-    "commitment": "lower",
-    "cpc": "lower",
-}
-"""Terms of the library whose good end is known."""
-
 
 def judge_named(term: str, modalities: Collection[str]) -> Judge:
     """The judge by a term of this name.
@@ -72,7 +54,7 @@ def judge_named(term: str, modalities: Collection[str]) -> Judge:
     Raises:
         ValueError: For a term whose good end is not known.
     """
-    better = "higher" if term in modalities else _BETTER.get(term)
+    better = "higher" if term in modalities else better_end(term)
     if better is None:
         raise ValueError(
             f"select: it is not known whether higher or lower values of {term!r} are better. Pass "

@@ -19,8 +19,9 @@ class Stage:
         name: Name of the stage, for ``fit(epochs={name: ...})`` and the column ``"stage"`` of the metrics.
         learns: Names of the parts that learn: attributes of the model, submodules or parameters, dotted for parts of
             parts (``"decoders.image"``). Other parts are frozen: they require no gradient, and are in evaluation mode.
-        objective: The loss that the stage minimises, an :class:`Objective` or another function of the model and a
-            batch that conforms.
+        objective: What the stage minimises, an :class:`Objective` or another function of the model and a batch that
+            conforms. It is ``model.objective`` while the stage trains, and ``model.loss`` is its loss. ``None`` for the
+            model's own, also of models without an objective, such as classifiers.
         judged_by: What validation compares, a :class:`Judge` or the name of a term; by default what the objective says.
 
     Raises:
@@ -30,7 +31,7 @@ class Stage:
 
     name: str
     learns: Sequence[str]
-    objective: Callable[[Any, Batch], Loss]
+    objective: Callable[[Any, Batch], Loss] | None = None
     judged_by: Judge | str | None = None
 
     def __post_init__(self) -> None:

@@ -9,6 +9,19 @@ from mmvae.choices import check_choice
 from mmvae.distributions import divergence
 from mmvae.objectives.base import Loss, Objective, Trainable, make_loss, one_draw, posterior_and_experts, weighted_sum
 from mmvae.objectives.schedules import Weight, checked, is_amount, weight_at
+from mmvae.words import Words, declare_terms
+
+declare_terms(
+    Words(
+        "conditional_kl",
+        "KL from the experts",
+        "Mean divergence of the joint posterior from the unimodal ones.",
+        unit="nats per datum",
+        better="lower",
+    ),
+    of_bound=True,
+)
+
 
 Count = Literal["observed", "all"]
 """The M of the formula: the modalities that a row has, or those of the model."""

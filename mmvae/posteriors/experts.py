@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import cast
+from weakref import WeakKeyDictionary
 
 import pyro.distributions as dist
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.distributions import Independent
+from torch.nn.modules.batchnorm import _NormBase
 
 from mmvae.batch import Batch
 from mmvae.distributions.mixture_of_experts import Family
@@ -68,8 +71,7 @@ class Experts:
     @property
     def speaks(self) -> Bool[Tensor, "M D"] | None:
         """Columns of which each expert speaks; ``None`` if each speaks of all."""
-        mask = self.layout.speaks(self.names)
-        return None if mask is None else mask.to(self.loc.device)
+        return self.layout.speaks(self.names, self.loc.device)
 
     @property
     def distribution(self) -> Independent:
@@ -129,6 +131,7 @@ class UnimodalExperts(nn.Module):
         context_dim: int = 0,
     ) -> None:
         super().__init__()
+        self._widths = dict(features)
         head: Callable[[int, int], Head] = LaplaceHead if family is dist.Laplace else NormalHead
         self.family = family
         self.layout = layout if isinstance(layout, Layout) else Layout(layout)
@@ -143,11 +146,16 @@ class UnimodalExperts(nn.Module):
         """The experts of the modalities that the batch holds; no other encoder runs."""
         return self.from_features(self.features(batch), batch)
 
+    def capture_obstacle(self, batch: Batch) -> str | None:
+        """Reason why encoding batches like this one cannot be captured as a CUDA graph; ``None`` if it can."""
+        selective = [name for name in batch.names if not batch.complete and not is_row_by_row(self.encoders[name])]
+        return f"the encoder of {selective[0]!r} runs on the rows that have it alone" if selective else None
+
     def features(self, batch: Batch) -> dict[str, Float[Tensor, "N F"]]:
         """Outputs of the encoders for the modalities that the batch holds, by name; with covariates, of the layers
         that read them.
         """
-        found = {name: self.encoders[name](batch.data[name]) for name in batch.names}
+        found = {name: encode_observed(self.encoders[name], name, batch, self._widths[name]) for name in batch.names}
         if not self.conditioning:
             return found
         assert batch.context is not None  # the model has encoded the covariates
@@ -177,3 +185,55 @@ class UnimodalExperts(nn.Module):
             torch.stack([self.layout.place(loc, name, 0.0) for name, (loc, _) in read.items()]),
             torch.stack([self.layout.place(scale, name, 1.0) for name, (_, scale) in read.items()]),
         )
+
+
+def encode_observed(network: nn.Module, name: str, batch: Batch, width: int) -> Float[Tensor, "N F"]:
+    """Output of a network for the rows that have its modality; zeros for the others, which it never sees.
+
+    They would enter the statistics of batch norm, and zeros may have no answer. Networks that are known to treat each
+    row by itself see all rows, so that no step waits for the device to hear which. A single row has no statistics:
+    batch norm then takes those that it learned before.
+
+    Args:
+        network: From data ``[n, *shape]`` to features ``[n, F]``.
+        name: Name of its modality.
+        batch: N rows.
+        width: F.
+    """
+    data = batch.data[name]
+    if batch.complete or is_row_by_row(network):
+        return network(data)
+    rows = batch.observed[name].nonzero().flatten()
+    if len(rows) == len(data):
+        return network(data)
+    if not len(rows):
+        return torch.zeros(len(data), width, device=data.device)
+    with _learned_statistics(network) if len(rows) == 1 else contextlib.nullcontext():
+        output = network(data[rows])
+    return output.new_zeros(len(data), width).index_copy(0, rows, output)
+
+
+def is_row_by_row(network: nn.Module) -> bool:
+    """Whether a network is made of layers of PyTorch and of this library alone, none of which looks at other rows."""
+    if network not in _ROW_BY_ROW:
+        _ROW_BY_ROW[network] = all(
+            type(part).__module__.split(".")[0] in ("torch", "mmvae") and not isinstance(part, _NormBase)
+            for part in network.modules()
+        )
+    return _ROW_BY_ROW[network]
+
+
+_ROW_BY_ROW: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+"""Answers of :func:`is_row_by_row`, which every step asks for."""
+
+
+@contextlib.contextmanager
+def _learned_statistics(network: nn.Module) -> Iterator[None]:
+    norms = [part for part in network.modules() if isinstance(part, _NormBase) and part.training]
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()

@@ -10,6 +10,7 @@ from torch import nn
 from mmvae.batch import Batch
 from mmvae.networks.heads import NormalHead
 from mmvae.posteriors.base import Fusion
+from mmvae.posteriors.experts import encode_observed
 from mmvae.posteriors.joint_network import JointNetwork, Reading
 from mmvae.posteriors.product import Product
 
@@ -69,7 +70,8 @@ class JointEncoder(JointNetwork):
 
     def read(self, batch: Batch) -> Reading:
         """The outputs of all trunks, and the posterior of the network above them."""
-        features = torch.cat([trunk(batch.data[name]) for name, trunk in self.trunks.items()], -1)
+        width = self._num_features // len(self.trunks)
+        features = torch.cat([encode_observed(trunk, name, batch, width) for name, trunk in self.trunks.items()], -1)
         inputs = features
         if self._reads_context:
             assert batch.context is not None  # the model has encoded the covariates

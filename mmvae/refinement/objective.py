@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,19 @@ from mmvae.refinement.amortized import Path, unroll
 from mmvae.refinement.bound import Bound, Slope, Terms
 from mmvae.refinement.gaussian import Gaussian
 from mmvae.refinement.network import RefinementNetwork
+from mmvae.words import Words, declare_terms
+
+declare_terms(
+    Words(
+        "initial_elbo",
+        "ELBO before refinement",
+        "Of the posterior that refinement starts from.",
+        unit="nats per datum",
+        better="higher",
+    ),
+    of_bound=True,
+)
+
 
 AlignTo = Literal["refined", "initial"]
 KLDirection = Literal["teacher_first", "student_first"]
@@ -130,11 +143,11 @@ class RefinedELBO(Objective):
 
     def judged_by(self, model: Trainable) -> Judge:
         """What validation compares: the alignment where the unimodal posteriors learn alone, as in a second stage."""
-        if not isinstance(model, nn.Module):
-            return super().judged_by(model)
+        students, usual = model.experts, super().judged_by(model)
+        if not isinstance(model, nn.Module) or not isinstance(students, nn.Module):
+            return usual
         learning = {id(each) for each in model.parameters() if each.requires_grad}
-        students = {id(each) for each in cast(nn.Module, model.experts).parameters()}
-        return Judge("alignment", "lower") if learning <= students else super().judged_by(model)
+        return Judge("alignment", "lower") if learning <= {id(each) for each in students.parameters()} else usual
 
     def capture_obstacle(self, batch: Batch) -> str | None:
         """Of a batch that may lack something, each row must be looked at."""

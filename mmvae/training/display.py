@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmvae.literal import printable
 from mmvae.training.journal import Row
 from mmvae.training.run import Run
 from mmvae.training.watchers import Progress, StepWatcher
@@ -66,7 +67,7 @@ class Display(StepWatcher):
 
     def say(self, text: str) -> None:
         """Print a line of text."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
     def _draw(self, epoch: int, step: int) -> None:
         number = min(epoch + 1, self._epochs)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mmvae.abilities import HasInnerSteps, HasParts, HasTokens, Trains
 from mmvae.batch import Batch
 from mmvae.collectives import together
-from mmvae.objectives import Loss
 from mmvae.training.captured import (
     CapturedSteps,
     CudaGraphs,
@@ -31,42 +31,6 @@ MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 """Makes an optimiser for parameters, as ``functools.partial(torch.optim.SGD, lr=0.1)`` does."""
 
 
-@runtime_checkable
-class HasInnerSteps(Protocol):
-    """A model of which some networks are fitted on the side, some steps before each step of the others.
-
-    Estimators of mutual information are such: their own loss fits them, and the model's loss only reads them.
-    """
-
-    inner_steps: int
-    inner_lr: float
-
-    def inner_parameters(self) -> Iterable[nn.Parameter]:
-        """The weights of those networks, which the main optimiser leaves alone."""
-
-    def inner_inputs(self, batch: Batch) -> Any:
-        """What they are fitted on; run once per batch, without gradients."""
-
-    def inner_loss(self, inputs: Any) -> Tensor:
-        """The scalar that they minimise."""
-
-
-@runtime_checkable
-class HasParts(Protocol):
-    """A model whose gradients are clipped part by part."""
-
-    def gradient_parts(self) -> Iterable[Iterable[nn.Parameter]]:
-        """The weights of each part."""
-
-
-@runtime_checkable
-class HasTokens(Protocol):
-    """A model with learned tokens, which stand in rows of a matrix and yet are no map: they do not decay."""
-
-    def token_parameters(self) -> Iterable[nn.Parameter]:
-        """The tokens."""
-
-
 class _InnerModule(nn.Module):
     """The inner loss of a model as a forward pass."""
 
@@ -79,18 +43,14 @@ class _InnerModule(nn.Module):
 
 
 class _LossModule(nn.Module):
-    """The loss of a model, or that of a stage of its training, as a forward pass, which distributed engines wrap."""
+    """The loss of a model as a forward pass, which is what distributed engines wrap."""
 
-    def __init__(self, model: Any, objective: Callable[[Any, Batch], Loss] | None) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        self.objective = objective
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        if self.objective is None:
-            loss = self.model.loss(batch)
-        else:
-            loss = self.objective(self.model, self.model.prepare(batch))
+        loss = self.model.loss(batch)
         return loss.total, {name: term.detach() for name, term in loss.terms.items()}
 
 
@@ -147,13 +107,7 @@ class Engine:
         """Whether this is the process that writes and shows."""
         return self.rank == 0
 
-    def setup(
-        self,
-        model: Any,
-        make_optimizer: MakeOptimizer | None,
-        schedule: Schedule | None = None,
-        objective: Callable[[Any, Batch], Loss] | None = None,
-    ) -> None:
+    def setup(self, model: Trains, make_optimizer: MakeOptimizer | None, schedule: Schedule | None = None) -> None:
         """Moves a model to the device and makes its optimiser, by default AdamW (Adam where nothing decays).
 
         Call it again for each stage of a training: the optimiser is a fresh one, of what then requires gradients.
@@ -162,15 +116,14 @@ class Engine:
             model: to train.
             make_optimizer: makes another optimiser from the parameters.
             schedule: of the learning rate.
-            objective: Loss to minimise in the place of the model's own, given the model and a batch that conforms.
 
         Raises:
             ValueError: if no parameter requires a gradient.
         """
         model.to(self.device)
-        optimizer = self.new_optimizer(model, make_optimizer)
+        optimizer = self.fresh_optimizer(model, make_optimizer)
         inner = _inner_parameters(model)
-        self._plain = _LossModule(model, objective)
+        self._plain = _LossModule(model)
         loss = torch.compile(self._plain) if self._settings.acceleration == "compile" else self._plain
         self._module, self._optimizer = self._fabric.setup(loss, optimizer)
         self._schedule = schedule
@@ -179,22 +132,22 @@ class Engine:
         if isinstance(model, HasParts):
             self._parts = [[each for each in part if each.requires_grad] for part in model.gradient_parts()]
         self._inner_module = self._inner_optimizer = self._captured = None
-        if inner:
+        if inner and isinstance(model, HasInnerSteps):
             inner_optimizer = torch.optim.Adam(inner, model.inner_lr, fused=self.device.type in ("cpu", "cuda"))
             self._inner_module, self._inner_optimizer = self._fabric.setup(_InnerModule(model), inner_optimizer)
 
-    def new_optimizer(self, model: Any, make_optimizer: MakeOptimizer | None) -> Optimizer:
-        """An optimiser of the parameters of a model that require a gradient, but for those of its inner steps.
+    def fresh_optimizer(self, model: Trains, make_optimizer: MakeOptimizer | None) -> Optimizer:
+        """An optimiser of what requires gradients in a model, but for the networks that its inner steps fit.
 
         Args:
-            model: Model to train.
-            make_optimizer: Makes another optimiser than the default from the parameters.
+            model: to train.
+            make_optimizer: makes another optimiser than the default from the parameters.
 
         Raises:
-            ValueError: If no parameter requires a gradient.
+            ValueError: if no parameter requires a gradient.
         """
-        inner = {id(parameter) for parameter in _inner_parameters(model)}
-        parameters = [each for each in model.parameters() if each.requires_grad and id(each) not in inner]
+        ids = {id(parameter) for parameter in _inner_parameters(model)}
+        parameters = [each for each in model.parameters() if each.requires_grad and id(each) not in ids]
         if not parameters:
             raise ValueError("the model has no parameter that requires a gradient: there is nothing to train.")
         tokens = {id(each) for each in model.token_parameters()} if isinstance(model, HasTokens) else set()
@@ -215,8 +168,6 @@ class Engine:
             return
         if recorder is None:
             obstacle = standing_obstacle(self.device, self.world, self._settings.precision)
-            if obstacle is None and cast(_LossModule, self._plain).objective is not None:
-                obstacle = "the model is trained in stages"
             if obstacle is None:
                 recorder = CudaGraphs()
             elif wish == "graph":
@@ -353,6 +304,12 @@ class Engine:
         self._fabric.strategy.precision.load_state_dict(state["scale"])
 
 
+def _inner_parameters(model: Trains) -> list[nn.Parameter]:
+    """The weights that the inner steps of a model fit, if it has any and they learn."""
+    inner = list(model.inner_parameters()) if isinstance(model, HasInnerSteps) else []
+    return [each for each in inner if each.requires_grad]
+
+
 def _environment(started_by: Starter) -> Any:
     """What tells Fabric of ranks and addresses. By itself it takes any job of SLURM for one of ``srun``, and waits."""
     from lightning.fabric.plugins import environments
@@ -385,9 +342,3 @@ def _accelerator(device: str | torch.device, devices: int) -> tuple[str, int | l
             raise ValueError(f'device: with devices={devices} name no single GPU; use "cuda", not {device!r}.')
         return "cuda", [chosen.index]
     return chosen.type, devices
-
-
-def _inner_parameters(model: Any) -> list[nn.Parameter]:
-    """The parameters of a model that inner steps fit, as far as they learn."""
-    inner = model.inner_parameters() if isinstance(model, HasInnerSteps) else []
-    return [each for each in inner if each.requires_grad]

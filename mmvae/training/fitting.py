@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Int64
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mmvae.abilities import Trains
 from mmvae.modes import mode
 from mmvae.objectives import Judge
 from mmvae.sources import Data, InBlocks, InMemory, Placeable, Source, as_source
@@ -23,12 +24,13 @@ from mmvae.training.checkpoint import Checkpoints
 from mmvae.training.display import Display
 from mmvae.training.engine import Engine, MakeOptimizer
 from mmvae.training.feed import Feed, RowFeed, split
-from mmvae.training.fingerprint import data_in_words, optimizer_in_words, schedule_in_words
+from mmvae.training.fingerprint import data_in_words, schedule_in_words
 from mmvae.training.folder import existing_run, start_run
 from mmvae.training.journal import MetricsFile, TensorBoard
 from mmvae.training.learning_rate import Schedule
+from mmvae.training.lock import RunLock
 from mmvae.training.loop import Loop
-from mmvae.training.plan import Planned, epochs_of, plan, settings_of
+from mmvae.training.plan import epochs_of, plan, settings_of
 from mmvae.training.randomness import derived_seed, randomness_kept, seed_generators
 from mmvae.training.run import Run
 from mmvae.training.settings import Acceleration, MatmulPrecision, Precision, Settings
@@ -43,7 +45,7 @@ _SHARE_OF_GPU_MEMORY = 0.5
 
 
 def fit(
-    model: Any,
+    model: Trains,
     data: Data | Streamed | DataLoader[Any],
     *,
     labels: Any = None,
@@ -86,9 +88,11 @@ def fit(
     training elsewhere. Classifiers are judged by the loss of their task, other models by their loss. ``select`` names
     another term.
 
-    **Ctrl-C** is granted after the current step: a checkpoint is written, the model gets its weights as above, and
+    **Ctrl-C** takes effect after the current step: a checkpoint is written, the model gets its weights as above, and
     ``KeyboardInterrupt`` is raised, so that a script stops; catch it to go on with the model as it is. A second
-    Ctrl-C interrupts at once.
+    Ctrl-C interrupts at once. SIGTERM, with which schedulers end a job, does the same with ``SystemExit``.
+
+    **One run at a time** has a folder. The lock of a process that has died is taken over.
 
     The model stays on the device of the training, in the mode (training or evaluation) in which it came. The global
     random generators and switches are left as they were.
@@ -117,7 +121,8 @@ def fit(
         max_grad_norm: gradients are scaled down to this norm, part by part for models that name parts.
         validation: other data, or the fraction of the data to hold out (chosen by the seed; not of a stream); looked
             at after each epoch, always with the same random draws.
-        patience: stop when the validation score has not improved for this many epochs.
+        patience: stop when the validation score has not improved for this many epochs; of a model with stages, go on
+            with the next one.
         select: Term that validation compares: ``"loss"``, ``"elbo"``, ``"alignment"`` or another term of the loss, the
             name of a modality (its log-likelihood), or a :class:`mmvae.objectives.Judge`, which also says whether
             higher is better. The loss in validation is the one at the end of all schedules of its weights.
@@ -148,11 +153,13 @@ def fit(
 
     Raises:
         ValueError: for data that does not fit the model, settings out of their range, or a folder that holds another
-            run, or the same and ``resume`` is not set; with ``acceleration="graph"``, if steps cannot be captured.
+            run, files of another program, or the same run and ``resume`` is not set, or in which a run is under way;
+            with ``acceleration="graph"``, if steps cannot be captured.
         TypeError: for a watcher without any of the three methods.
         FloatingPointError: if the loss is no longer finite; names the epoch, the step and the term at fault. The last
             good checkpoint is kept.
         KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
+        SystemExit: On SIGTERM, after a checkpoint was written.
         RuntimeError: if another process of the run ends before its time; names the checkpoint.
 
     Example:
@@ -164,6 +171,11 @@ def fit(
         >>> [(row["epoch"], row["split"]) for row in run.metrics]
         [(1, 'train'), (1, 'validation'), (2, 'train'), (2, 'validation')]
     """
+    if not isinstance(model, Trains):
+        raise TypeError(
+            f"model: expected a model of the library, or a module that offers what mmvae.abilities.Trains lists, got "
+            f"{type(model).__name__}. Derive your model from mmvae.models.MultimodalModel."
+        )
     stages = plan(model, epochs, select)
     settings = Settings(
         epochs=epochs_of(stages),
@@ -198,11 +210,12 @@ def fit(
         folder = None if out is None else Path(out)
         state = None
         if folder is not None:
+            stack.enter_context(_one_at_a_time(folder, engine))
             training = {**settings.fixed(), "devices": engine.world, **_sizes(*parts), **_facts(*parts)}
-            training["optimizer"] = optimizer_in_words(engine.new_optimizer(model, optimizer))
+            make = functools.partial(engine.fresh_optimizer, model, optimizer)
+            training |= settings_of(model, stages, validation is not None, make)
             if schedule is not None:
                 training["schedule_factors"] = schedule_in_words(schedule)
-            training |= settings_of(stages, validation is not None)
             state = existing_run(folder, model, training, resume)
             engine.barrier()
             if engine.is_main and state is None:
@@ -220,15 +233,15 @@ def fit(
         watchers = Watchers([*files, *shown, *watch] if engine.is_main else [], engine.agreed, kept)
         stack.enter_context(validated_distributions(validate_args))
         stack.enter_context(switched_matmul_precision(matmul_precision))
-        stack.enter_context(mode(model, training=True))
+        stack.enter_context(mode(cast("nn.Module", model), training=True))
         seed_generators(derived_seed(seed, _NOISE, engine.rank))
 
-        def set_up(stage: Planned) -> None:
-            engine.setup(model, optimizer, schedule, stage.objective)
+        def set_up() -> None:
+            engine.setup(model, optimizer, schedule)
             engine.accelerate(say)
 
         loop = Loop(model, engine, set_up, stages, *feeds, settings, checkpoints)
-        stack.callback(loop.thaw)
+        stack.callback(loop.leave)
         loop.start(state)
         advice = f"The last checkpoint: {checkpoints}. Start the script again, with resume=True, to go on from it."
         with engine.losses_named(advice):
@@ -262,7 +275,7 @@ def _parts(
     covariates: Mapping[str, Any] | None,
     validation: Any,
     seed: int,
-    model: Any,
+    model: Trains,
 ) -> tuple[_Part, _Part | None]:
     """What is for training, and what for validation."""
     stream = as_stream(data)
@@ -278,7 +291,7 @@ def _parts(
     return stream or _all_of(as_source(data, observed, labels, covariates), model), other
 
 
-def _all_of(source: Source, model: Any) -> _Chosen:
+def _all_of(source: Source, model: Trains) -> _Chosen:
     return _Chosen(_prepared(source, model), torch.arange(len(source)))
 
 
@@ -287,6 +300,22 @@ def _sizes(part: _Part, validation: _Part | None) -> dict[str, Any]:
     sizes: dict[str, Any] = {"rows": len(part), "validation_rows": 0 if validation is None else len(validation)}
     blocks = part.source.blocks if isinstance(part, _Chosen) and isinstance(part.source, InBlocks) else None
     return sizes if blocks is None else {**sizes, "blocks": asdict(blocks)}
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path, engine: Engine) -> Iterator[None]:
+    """Holds the lock of a run folder; all processes hear whether the main one has got it."""
+    refusal: ValueError | OSError | None = None
+    with contextlib.ExitStack() as stack:
+        if engine.is_main:
+            try:
+                stack.enter_context(RunLock(folder))
+            except (ValueError, OSError) as error:
+                refusal = error
+        refusal = engine.gather(refusal)[0]
+        if refusal is not None:
+            raise refusal
+        yield
 
 
 def _facts(part: _Part, validation: _Part | None) -> dict[str, Any]:
@@ -303,7 +332,7 @@ def _facts(part: _Part, validation: _Part | None) -> dict[str, Any]:
 
 
 def _feeds(
-    part: _Part, validation: _Part | None, engine: Engine, settings: Settings, model: Any
+    part: _Part, validation: _Part | None, engine: Engine, settings: Settings, model: Trains
 ) -> tuple[Feed, Feed | None]:
     """The feeds of training and validation."""
     options = (settings.batch_size, settings.seed, engine.rank, engine.world)
@@ -319,7 +348,7 @@ def _feeds(
     return feed(part), None if validation is None else feed(validation)
 
 
-def _prepared(source: Source, model: Any) -> Source:
+def _prepared(source: Source, model: Trains) -> Source:
     """Data in memory checked, and cast, once for all epochs; other sources are checked batch by batch."""
     if not isinstance(source, InMemory):
         return source
@@ -327,7 +356,7 @@ def _prepared(source: Source, model: Any) -> Source:
     return InMemory(sound(source.whole, model))
 
 
-def _placed(source: Source, device: torch.device, model: Any) -> Source:
+def _placed(source: Source, device: torch.device, model: Trains) -> Source:
     """Data in memory moved to the device of the training, if it is small enough to stay there."""
     if isinstance(source, Placeable) and device.type == "cuda":
         size = source.bytes_in_memory

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmvae.training.checkpoint import Checkpoints, State
+from mmvae.abilities import Trains
+from mmvae.training.checkpoint import CHECKPOINT_FILE, Checkpoints, State
+from mmvae.training.config_file import CONFIG_FILE, difference_from, read_configuration, write_configuration
 from mmvae.training.configuration import describe, first_difference
-from mmvae.training.journal import METRICS_FILE, TENSORBOARD_FOLDER
-from mmvae.training.saving import CONFIG_FILE, MODEL_FILE, difference_from, read_configuration, write_configuration
+from mmvae.training.journal import METRICS_FILE, TENSORBOARD_FOLDER, read_metrics
+from mmvae.training.saving import MODEL_FILE, require_own_files
 
 _DATA = ("data", "labels", "validation_data", "validation_labels")
 """Settings that tell the data of a run from other data."""
 
 
-def existing_run(folder: Path, model: Any, training: Mapping[str, Any], resume: bool) -> State | None:
+def existing_run(folder: Path, model: Trains, training: Mapping[str, Any], resume: bool) -> State | None:
     """The last checkpoint of the run in a folder, ``None`` where a new run may start.
 
     Args:
@@ -26,9 +27,11 @@ def existing_run(folder: Path, model: Any, training: Mapping[str, Any], resume: 
         resume: whether to continue a run that is there.
 
     Raises:
-        ValueError: if the folder holds a saved model, another run, or the same run and ``resume`` is not set; or if it
-            is damaged.
+        ValueError: If the folder holds files that this library did not write, a saved model, another run, the same run
+            and ``resume`` is not set, or the weights or metrics of this run without its checkpoint; or if it is
+            damaged.
     """
+    require_own_files(folder, (METRICS_FILE, MODEL_FILE, TENSORBOARD_FOLDER, CHECKPOINT_FILE.parent.name))
     if not (folder / CONFIG_FILE).exists():
         return None
     configuration = read_configuration(folder)
@@ -57,7 +60,20 @@ def existing_run(folder: Path, model: Any, training: Mapping[str, Any], resume: 
             f"out: {folder} holds this run already, after {state['epoch']} epochs. Pass resume=True to continue it, or "
             f"choose another folder, or delete that one."
         )
+    if state is None:
+        _require_nothing_to_lose(folder)
     return state
+
+
+def _require_nothing_to_lose(folder: Path) -> None:
+    """Refuse to begin a run again whose checkpoint is gone, but whose weights or metrics are kept."""
+    kept = [MODEL_FILE] if (folder / MODEL_FILE).exists() else []
+    kept += [METRICS_FILE] if (folder / METRICS_FILE).exists() and read_metrics(folder / METRICS_FILE) else []
+    if kept:
+        raise ValueError(
+            f"out: {folder} holds {kept[0]} of this run, but no checkpoint to resume from. mmvae.load gives its model. "
+            f"To train again, choose another folder, or delete that one."
+        )
 
 
 def _of_all(training: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,10 +96,7 @@ def _other_data(saved: Mapping[str, Any], given: Mapping[str, Any]) -> str | Non
     return None
 
 
-def start_run(folder: Path, model: Any, training: Mapping[str, Any]) -> None:
-    """Makes the folder of a new run: ``config.json``, and nothing of a run that never came to a checkpoint."""
+def start_run(folder: Path, model: Trains, training: Mapping[str, Any]) -> None:
+    """Make the folder of a new run, with its ``config.json``."""
     folder.mkdir(parents=True, exist_ok=True)
-    for file in (METRICS_FILE, MODEL_FILE):
-        (folder / file).unlink(missing_ok=True)
-    shutil.rmtree(folder / TENSORBOARD_FOLDER, ignore_errors=True)
     write_configuration(folder, describe(model), training)

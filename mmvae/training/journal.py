@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from mmvae.files import named, reading
+from mmvae.literal import as_cell, from_cell
 from mmvae.storage import write_text
 
 Row = dict[str, Any]
@@ -61,8 +63,9 @@ class MetricsFile:
         names = dict.fromkeys(name for row in self._rows for name in row if name != "seconds")
         text = io.StringIO()
         writer = csv.DictWriter(text, [*names, "seconds"], restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._rows)
+        writer.writerow({name: as_cell(name) for name in writer.fieldnames})
+        for row in self._rows:
+            writer.writerow({name: as_cell(value) if isinstance(value, str) else value for name, value in row.items()})
         write_text(self._folder / METRICS_FILE, text.getvalue())
 
 
@@ -82,7 +85,8 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         last = run.metrics[-1]["epoch"] if run.metrics else 1
-        self._board = SummaryWriter(str(self._folder / TENSORBOARD_FOLDER), purge_step=last)
+        with named(self._folder / TENSORBOARD_FOLDER):
+            self._board = SummaryWriter(str(self._folder / TENSORBOARD_FOLDER), purge_step=last)
         # A run may have been killed after the checkpoint of its last epoch, before this watcher was called.
         self._add([row for row in run.metrics if row["epoch"] == last])
 
@@ -92,14 +96,16 @@ class TensorBoard:
 
     def end(self, run: _HasMetrics) -> None:
         """Close the event file."""
-        self._board.close()
+        with named(self._folder / TENSORBOARD_FOLDER):
+            self._board.close()
 
     def _add(self, rows: Sequence[Row]) -> None:
-        for row in rows:
-            for name, value in row.items():
-                if name not in ("epoch", *TEXTS):
-                    self._board.add_scalar(f"{name}/{row['split']}", value, row["epoch"])
-        self._board.flush()
+        with named(self._folder / TENSORBOARD_FOLDER):
+            for row in rows:
+                for name, value in row.items():
+                    if name not in ("epoch", *TEXTS):
+                        self._board.add_scalar(f"{name}/{row['split']}", value, row["epoch"])
+            self._board.flush()
 
 
 def read_metrics(path: Path) -> list[Row]:
@@ -109,14 +115,16 @@ def read_metrics(path: Path) -> list[Row]:
         FileNotFoundError: if there is none.
         ValueError: if it is damaged.
     """
-    with open(path, newline="", encoding="utf-8") as file:
-        try:
-            return [_parsed(row) for row in csv.DictReader(file)]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is damaged: it is no table of metrics ({error}).") from error
+    with (
+        reading(path, advice="Expected a table of metrics; resume the run to have it written anew."),
+        open(path, newline="", encoding="utf-8") as file,
+    ):
+        return [_parsed(row) for row in csv.DictReader(file, strict=True)]
 
 
 def _parsed(row: Mapping[str, str]) -> Row:
-    stage = {"stage": row["stage"]} if "stage" in row else {}
-    numbers = {name: float(value) for name, value in row.items() if name not in ("epoch", *TEXTS) and value != ""}
+    stage = {"stage": from_cell(row["stage"])} if "stage" in row else {}
+    numbers = {
+        from_cell(name): float(value) for name, value in row.items() if name not in ("epoch", *TEXTS) and value != ""
+    }
     return {"epoch": int(row["epoch"]), "split": row["split"], **stage, **numbers}

@@ -13,16 +13,16 @@ from torch import Tensor
 
 from mmvae.modes import mode
 from mmvae.training.alike import alike
-from mmvae.training.checkpoint import Checkpoints, State
+from mmvae.training.checkpoint import Checkpoints, Position, State
 from mmvae.training.engine import Engine
 from mmvae.training.feed import Feed
-from mmvae.training.freezing import learning
 from mmvae.training.journal import Row, metrics_row
 from mmvae.training.means import Means, mean_of
-from mmvae.training.plan import Planned
+from mmvae.training.plan import Planned, in_stage
 from mmvae.training.randomness import derived_seed, random_state, randomness_kept, seed_generators, set_random_state
 from mmvae.training.run import Run, score
-from mmvae.training.saving import set_tensors, tensors_of, write_weights
+from mmvae.training.saving import set_tensors, tensors_of, weights_position, write_weights
+from mmvae.training.seen import Seen
 from mmvae.training.settings import Settings
 from mmvae.training.switches import Interrupts
 from mmvae.training.watchers import Progress, Watchers
@@ -52,7 +52,7 @@ class Loop:
     Args:
         model: to train, on the device of the engine.
         engine: which takes the steps.
-        set_up: Sets the model up on the engine for a stage, with a fresh optimiser.
+        set_up: Sets the model up on the engine, with a fresh optimiser of what then requires gradients.
         stages: Plan of the run.
         feed: of the training data.
         validation: its feed, or ``None``.
@@ -64,7 +64,7 @@ class Loop:
         self,
         model: Any,
         engine: Engine,
-        set_up: Callable[[Planned], None],
+        set_up: Callable[[], None],
         stages: Sequence[Planned],
         feed: Feed,
         validation: Feed | None,
@@ -78,7 +78,7 @@ class Loop:
         self._stages = tuple(stages)
         self._at = 0  # the stage
         self._begun = 0  # how many epochs were completed when it began
-        self._freezing = contextlib.ExitStack()
+        self._in_stage = contextlib.ExitStack()
         self._feed = feed
         self._validation = validation
         self._settings = settings
@@ -87,6 +87,7 @@ class Loop:
         self._step = 0  # how many of the next epoch were completed
         self._seconds = 0.0  # spent on them
         self._means = Means()
+        self._seen = Seen(model)
         self._best: _Best | None = None
         self._epochs_before = float(model.epoch)  # when the stage began
         self._settled = True  # whether everything is as it is between two steps
@@ -126,9 +127,9 @@ class Loop:
             self._resume(state)
         self._require_terms()
 
-    def thaw(self) -> None:
-        """Gives frozen parts back as they were; training is over."""
-        self._freezing.close()
+    def leave(self) -> None:
+        """Gives the model its objective and frozen parts back as they were; training is over."""
+        self._in_stage.close()
 
     def _resume(self, state: State) -> None:
         """Takes up a stage where a checkpoint was written."""
@@ -140,6 +141,7 @@ class Loop:
         self._best = None if state["best"] is None else _Best(**state["best"])
         means, random, sources = state["means"], state["random"], state["sources"]
         self._feed.restore(sources[rank % len(sources)])
+        self._repair_weights()
         if len(random) == self._engine.world:
             self._means = Means.restore(means[rank], self._engine.device)
             set_random_state(random[rank])
@@ -165,6 +167,7 @@ class Loop:
         Raises:
             FloatingPointError: if the loss or a weight is no longer finite.
             KeyboardInterrupt: on Ctrl-C, after a checkpoint was written.
+            SystemExit: On SIGTERM, after a checkpoint was written.
         """
         with watchers.over(self._report):
             try:
@@ -172,23 +175,23 @@ class Loop:
                     self._write_checkpoint()  # now, so that a folder that cannot be written is known at once
                 while self._train_stage(watchers, interrupts, say) and self._advance():
                     pass
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, SystemExit):
                 self._stop(say)
                 raise
             finally:
                 if self._best is not None and self._settings.restore_best:
                     set_tensors(self.model, self._best.tensors)
-                self.thaw()
+                self.leave()
         return self._report()
 
     # Stages.
 
     def _enter(self, stage: int) -> None:
-        """Lets the parts of a stage learn, and no others, with a fresh optimiser."""
-        self._freezing.close()
+        """Lets the parts of a stage learn, and no others, for its objective and with a fresh optimiser."""
+        self._in_stage.close()
         self._at = stage
-        self._freezing.enter_context(learning(self.model, self._stage.learns))
-        self._set_up(self._stage)
+        self._in_stage.enter_context(in_stage(self.model, self._stage))
+        self._set_up()
 
     def _advance(self) -> bool:
         """Begins the next stage that has epochs, from the best weights of this one; whether there is one."""
@@ -226,10 +229,8 @@ class Loop:
             if batch is None:  # with fewer rows than processes
                 return
             for stage in stages:
-                if stage.objective is None:
+                with in_stage(self.model, stage):
                     loss = self.model.loss(batch)
-                else:
-                    loss = stage.objective(self.model, self.model.prepare(batch))
                 terms = {name: float(value) for name, value in loss.terms.items()}
                 score({"loss": float(loss.total), **terms}, stage.judge)
 
@@ -272,7 +273,8 @@ class Loop:
             loss, terms = self._engine.step(batch, within / self._stage.epochs)
             if self._is_staged:
                 self._set_epoch(epochs)
-            self._means.add(self._step, batch.size, loss, terms)
+            self._means.add(self._step, batch, loss, terms)
+            self._seen.add(batch)
             self._step += 1
             self._seconds = time.perf_counter() - started
             self._settled = True
@@ -290,6 +292,7 @@ class Loop:
         self._require_finite_weights()
         self._set_epoch(self._epoch + 1)
         number = self._epoch + 1
+        self._seen.note(self._engine.gather)
         means = mean_of(self._engine.gather(self._means.totals()))
         rows = [metrics_row(number, "train", self._stage.name, means, self._seconds)]
         if self._validation is not None:
@@ -314,7 +317,7 @@ class Loop:
         means = Means()
         with self._evaluating(feed, number):
             for step, batch in enumerate(feed.in_order()):
-                means.add(step, batch.size, *self._engine.evaluate(batch))
+                means.add(step, batch, *self._engine.evaluate(batch))
                 interrupts.grant()
         self._require_finite(means, "validation batch")
         result = mean_of(self._engine.gather(means.totals()))
@@ -374,6 +377,7 @@ class Loop:
             "epochs_before": self._epochs_before,
             "rows": self.rows,
             "best": None if self._best is None else vars(self._best),
+            "keeps_best": self._settings.restore_best,
             "means": self._engine.gather(self._means.state()),
             "random": self._engine.gather(random_state()),
             "sources": self._engine.gather(self._feed.state()),
@@ -387,20 +391,34 @@ class Loop:
         if self._checkpoints.folder is not None and self._engine.is_main:
             best = self._best if self._settings.restore_best else None
             tensors = tensors_of(self.model) if best is None else best.tensors
-            write_weights(self._checkpoints.folder, tensors)
+            write_weights(self._checkpoints.folder, tensors, self._checkpoints.description, self._position)
+
+    def _repair_weights(self) -> None:
+        """Writes the weights for use if a kill kept the run from it after its last checkpoint."""
+        if self._checkpoints.folder is None or not self._engine.is_main:
+            return
+        written = weights_position(self._checkpoints.folder)
+        if written is not None and written < self._position:
+            self._write_weights()
+
+    @property
+    def _position(self) -> Position:
+        """How far the run has come."""
+        return self._epoch, self._step
 
     def _stop(self, say: Callable[[str], None]) -> None:
         """Leaves a checkpoint after Ctrl-C.
 
-        In the middle of a step, or with several processes (which Ctrl-C stops at different steps), that is the last
-        one that was written.
+        In the middle of a step, or with several processes (which a signal stops at different steps), that is the last
+        one that was written. In the middle of a step the weights are not to be used.
         """
         if self._checkpoints.folder is None:
             return
         try:
-            if self._settled and self._engine.world == 1:
-                self._write_checkpoint()
-            self._write_weights()
+            if self._settled:
+                if self._engine.world == 1:
+                    self._write_checkpoint()
+                self._write_weights()
         except FloatingPointError as error:
             say(f"no checkpoint was written: {error}")
         say(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from torch.optim import Optimizer
+
+from mmvae.abilities import HasObjective, Trains
 from mmvae.objectives import Judge, Stage
 from mmvae.objectives.judging import judge_named
+from mmvae.training.fingerprint import optimizer_in_words
 from mmvae.training.freezing import learning
 
 Epochs = int | Mapping[str, int]
@@ -21,7 +26,7 @@ class Planned:
     Attributes:
         name: Name of the stage, ``None`` for a model without stages.
         learns: Names of the parts that learn, ``None`` for all.
-        objective: The loss to minimise, ``None`` for that of the model.
+        objective: What the model is trained for, ``None`` for a model without an objective.
         epochs: How often to go through the data.
         judge: What validation compares, ``None`` where the recorded terms decide.
         is_judge_chosen: Whether the user or the model named the term, which may not be recorded.
@@ -47,13 +52,6 @@ class HasStages(Protocol):
 
 
 @runtime_checkable
-class HasObjective(Protocol):
-    """A model whose loss is that of an objective."""
-
-    objective: Any
-
-
-@runtime_checkable
 class Judged(Protocol):
     """An objective that says what judges it; every :class:`mmvae.objectives.Objective` does."""
 
@@ -63,7 +61,7 @@ class Judged(Protocol):
         """What validation compares."""
 
 
-def plan(model: Any, epochs: Epochs, select: str | Judge | None) -> tuple[Planned, ...]:
+def plan(model: Trains, epochs: Epochs, select: str | Judge | None) -> tuple[Planned, ...]:
     """The stages of a run, in order.
 
     Args:
@@ -78,7 +76,24 @@ def plan(model: Any, epochs: Epochs, select: str | Judge | None) -> tuple[Planne
     """
     stages = model.stages if isinstance(model, HasStages) else ()
     counts = _counts(epochs, [stage.name for stage in stages])
-    return tuple(_planned(model, *each, select) for each in zip(stages or [None], counts, strict=True))
+    return tuple(_planned(model, stage, count, select) for stage, count in zip(stages or (None,), counts, strict=True))
+
+
+@contextlib.contextmanager
+def in_stage(model: Any, stage: Planned) -> Iterator[None]:
+    """Lets the parts of a stage learn alone, for its objective, and gives the model back as it was."""
+    attributes = vars(model)
+    is_exchanged = stage.name is not None and stage.objective is not None
+    before = {name: attributes[name] for name in ("objective",) if name in attributes}
+    with learning(model, stage.learns):
+        if is_exchanged:
+            attributes["objective"] = stage.objective  # past nn.Module, which would register one with weights
+        try:
+            yield
+        finally:
+            if is_exchanged:
+                attributes.pop("objective")
+                attributes.update(before)
 
 
 def epochs_of(stages: Sequence[Planned]) -> Epochs:
@@ -86,34 +101,53 @@ def epochs_of(stages: Sequence[Planned]) -> Epochs:
     return stages[0].epochs if stages[0].name is None else {str(stage.name): stage.epochs for stage in stages}
 
 
-def settings_of(stages: Sequence[Planned], is_validated: bool) -> dict[str, Any]:
-    """What of a plan may not change when a run is resumed, as JSON."""
+def settings_of(
+    model: Any, stages: Sequence[Planned], is_validated: bool, make_optimizer: Callable[[], Optimizer]
+) -> dict[str, Any]:
+    """What of a plan may not change when a run is resumed, as JSON.
 
-    def judge(stage: Planned) -> dict[str, Any]:
-        return {"judge": asdict(stage.judge)} if is_validated and stage.judge is not None else {}
+    Args:
+        model: To train.
+        stages: Its plan.
+        is_validated: Whether there is validation, which a judge compares.
+        make_optimizer: Makes an optimiser of what then requires gradients.
+    """
+
+    def settings(stage: Planned) -> dict[str, Any]:
+        words: dict[str, Any] = {}
+        with learning(model, stage.learns):
+            if any(each.requires_grad for each in model.parameters()):
+                words["optimizer"] = optimizer_in_words(make_optimizer())
+        if is_validated and stage.judge is not None:
+            words["judge"] = asdict(stage.judge)
+        return words
 
     if stages[0].name is None:
-        return judge(stages[0])
-    return {"stages": {str(stage.name): {"learns": list(stage.learns or ()), **judge(stage)} for stage in stages}}
+        return settings(stages[0])
+    return {"stages": {str(stage.name): {"learns": list(stage.learns or ()), **settings(stage)} for stage in stages}}
 
 
 def _planned(model: Any, stage: Stage | None, epochs: int, select: str | Judge | None) -> Planned:
     """A stage of a model, or all of the training of one without stages."""
-    if stage is None:
-        name, learns, objective, chosen = None, None, None, select
-        scored = model.objective if isinstance(model, HasObjective) else None
-    else:
-        name, learns, objective = stage.name, tuple(stage.learns), stage.objective
-        scored, chosen = objective, stage.judged_by if select is None else select
+    objective = model.objective if isinstance(model, HasObjective) else None
+    name, learns, chosen = None, None, select
+    if stage is not None:
+        name, learns, chosen = stage.name, tuple(stage.learns), stage.judged_by if select is None else select
+        if stage.objective is not None and objective is None:
+            raise ValueError(
+                f"stage {name!r}: {type(model).__name__} has no objective that another could stand in for; leave "
+                f"objective= out, and the stage minimises the loss of the model."
+            )
+        objective = stage.objective or objective
     judge = _chosen_judge(chosen, model)
     with learning(model, learns):  # an objective looks at what learns
         if stage is not None and epochs and not any(each.requires_grad for each in model.parameters()):
             raise ValueError(
                 f"stage {name!r}: nothing learns, as all of {', '.join(learns or ())} is frozen; skip it by 0."
             )
-        if judge is None and isinstance(scored, Judged):
-            judge = scored.judged_by(model)
-    settled_after = scored.settled_after if isinstance(scored, Judged) else 0.0
+        if judge is None and isinstance(objective, Judged):
+            judge = objective.judged_by(model)
+    settled_after = objective.settled_after if isinstance(objective, Judged) else 0.0
     return Planned(name, learns, objective, epochs, judge, chosen is not None, settled_after)
 
 

@@ -7,11 +7,15 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from types import FrameType
+from types import FrameType, TracebackType
+from typing import Any
 
 import pyro
 import torch
 from torch.distributions import Distribution
+
+_SHELLS_SAY = 128
+"""A process that a signal has ended has this code in a shell, plus the number of the signal."""
 
 
 @contextlib.contextmanager
@@ -52,35 +56,50 @@ def environment() -> Iterator[None]:
 
 
 class Interrupts:
-    """Ctrl-C as a wish, to be granted between two steps, when everything is in a state that can be saved.
+    """Defers Ctrl-C and SIGTERM, with which schedulers end a job, until the current step has finished.
 
-    A second Ctrl-C interrupts at once. Handlers that a program has set for itself are left alone, and so is a thread
-    other than the main one, which Python does not let handle signals.
+    Then everything is in a state that can be saved. A second signal interrupts at once. Handlers that a program has
+    set for itself are left alone, and so is a thread other than the main one, which Python does not let handle signals.
+    A signal that came too late to be acted upon is sent again at the end.
     """
 
     def __init__(self) -> None:
-        self._wished = False
-        self._installed = False
+        self._came: int | None = None
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
-        in_main = threading.current_thread() is threading.main_thread()
-        if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, self._note)
-            self._installed = True
+        if threading.current_thread() is threading.main_thread():
+            for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+                if signal.getsignal(number) is usual:
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        if self._installed:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            self._installed = False
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+        if self._came is not None and error is None:
+            os.kill(os.getpid(), self._came)
 
     def grant(self) -> None:
-        """Raises ``KeyboardInterrupt`` if Ctrl-C was pressed since the last call."""
-        if self._wished:
-            self._wished = False
-            raise KeyboardInterrupt
+        """Act upon a signal that came since the last call.
+
+        Raises:
+            KeyboardInterrupt: For Ctrl-C.
+            SystemExit: For SIGTERM, with the code that shells give to it.
+        """
+        came, self._came = self._came, None
+        if came is not None:
+            self._raise(came)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._wished:
-            raise KeyboardInterrupt
-        self._wished = True
+        if self._came is not None:
+            self._came = None
+            self._raise(number)
+        self._came = number
+
+    @staticmethod
+    def _raise(number: int) -> None:
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(_SHELLS_SAY + number)

@@ -24,6 +24,7 @@ from mmvae.latents import Latents, check_latents
 from mmvae.layout import Layout
 from mmvae.likelihoods import Likelihood
 from mmvae.modality import Modality
+from mmvae.modes import in_evaluation_mode
 from mmvae.multimodal import MultimodalModel
 from mmvae.objectives import Loss, Objective
 from mmvae.objectives.base import check_pair
@@ -55,6 +56,9 @@ _CACHED_ROWS = 256
 
 class MultimodalVAE(MultimodalModel):
     """Modalities, a joint posterior, a prior and an objective; the models of the literature are recipes over these.
+
+    Inference, generation, bounds and likelihoods run in evaluation mode, whatever mode the model is in, and may run in
+    several threads at a time; only :meth:`loss` looks at the mode.
 
     The generative program is p(z) Π_m p(x_m | z) with one latent ``"z"``, a vector of D columns. With private latents
     decoder m reads the shared columns and its own. With covariates c it is p(z | c) Π_m p(x_m | z, c).
@@ -228,8 +232,8 @@ class MultimodalVAE(MultimodalModel):
             )
 
     def capture_obstacle(self, batch: Batch) -> str | None:
-        """That of the objective."""
-        return self.objective.capture_obstacle(batch)
+        """That of the encoders, or of the objective."""
+        return self.experts.capture_obstacle(batch) or self.objective.capture_obstacle(batch)
 
     # Inference and generation.
 
@@ -249,6 +253,7 @@ class MultimodalVAE(MultimodalModel):
         return self.joint_posterior(batch, self.experts)
 
     @torch.no_grad()
+    @in_evaluation_mode
     def generate(
         self, latents: Latents, num_samples: int | None = None, covariates: Mapping[str, Any] | None = None
     ) -> dict[str, Tensor]:
@@ -273,6 +278,7 @@ class MultimodalVAE(MultimodalModel):
         return self._points(z, self.covariates.of_rows(len(latents), latents.covariates, covariates))
 
     @torch.no_grad()
+    @in_evaluation_mode
     def sample(self, num_samples: int, covariates: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
         """Data generated from ``num_samples`` draws of the prior, ``{name: [num_samples, *shape]}``.
 
@@ -303,6 +309,7 @@ class MultimodalVAE(MultimodalModel):
 
     # Bounds and likelihoods, in honest nats.
 
+    @in_evaluation_mode
     def elbo(
         self,
         batch: Batch | Mapping[str, Any],
@@ -327,6 +334,7 @@ class MultimodalVAE(MultimodalModel):
         return self._log_joint(batch, z).mean(0) - divergence(posterior, prior, z)
 
     @torch.no_grad()
+    @in_evaluation_mode
     def log_weights(
         self,
         batch: Batch | Mapping[str, Any],
@@ -359,6 +367,7 @@ class MultimodalVAE(MultimodalModel):
         return torch.cat(parts, 1)
 
     @torch.no_grad()
+    @in_evaluation_mode
     def log_likelihood(
         self,
         batch: Batch | Mapping[str, Any],

@@ -118,8 +118,8 @@ class IterativeVAE(MultimodalVAE):
         frozen: Sequence[str] = (),
     ) -> None:
         checked_names(modalities)
-        latent_dim = Layout(latent_dim).size
         check_choice("students", students, ("along", "after"))
+        latent_dim = Layout(latent_dim).size
         if between not in _BETWEEN:
             raise ValueError(f'between: expected "product" or "corrected", got {between!r}.')
         initial = _initial_posterior(base, modalities, latent_dim, trunk_width, hidden, _BETWEEN[between](), covariates)

@@ -97,7 +97,7 @@ def test_a_row_that_is_no_datum_is_named_when_it_is_read(tmp_path, value, messag
 
 def test_files_that_are_no_arrays(folder):
     np.save(folder / "objects.npy", np.array([{"a": 1}, None]), allow_pickle=True)
-    with pytest.raises(ValueError, match=r"objects: .*is damaged, or no .npy file of a plain array"):
+    with pytest.raises(ValueError, match=r"objects: .*is damaged.*Expected an .npy file of a plain array"):
         mapped(folder)
     whole = (folder / "vector.npy").read_bytes()
     for content in (b"", b"text", whole[:100], whole[:-4]):
@@ -197,7 +197,7 @@ def test_a_batch_that_does_not_fit_leaves_nothing_behind(tmp_path, second, error
 def test_what_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="no batch to write"):
         write_mapped(tmp_path / "out", [])
-    with pytest.raises(ValueError, match="'labels' is the name of the file of labels"):
+    with pytest.raises(ValueError, match="'labels' is reserved"):
         write_mapped(tmp_path / "out", [{"labels": torch.zeros(2)}])
     steps = Batch({"a": torch.zeros(2, 3)}, {"a": torch.ones(2, 3, dtype=torch.bool)})
     with pytest.raises(ValueError, match="'a' has a mask of its steps"):
@@ -223,3 +223,15 @@ def test_inference_reads_a_batch_at_a_time(folder, monkeypatch):
     latents = mmvae.infer(vae, mapped(folder), batch_size=8)
     assert max(sizes) == 8
     torch.testing.assert_close(latents.mean, mmvae.infer(vae, in_memory()).mean)
+
+
+@pytest.mark.parametrize("name", ["/tmp/escaped", "left/right", "..", "a\\b", "labels"])
+def test_no_name_writes_outside_of_the_folder(tmp_path, name):
+    with pytest.raises(ValueError, match="modality name"):
+        write_mapped(tmp_path / "set", [{name: torch.rand(4, 2), "b": torch.rand(4, 2)}])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_only_capitals_tell_apart_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="batch 0: 'A', 'a' are one name on discs"):
+        write_mapped(tmp_path / "set", [{"A": torch.rand(4, 2), "a": torch.rand(4, 2)}])

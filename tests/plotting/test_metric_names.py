@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from mmvae.classifiers.metrics import classification_scores
-from mmvae.evaluation import OBSERVED, Evaluation, make_row
+from mmvae.evaluation import OBSERVED, Evaluation, make_row, metric_words
 from mmvae.evaluation.retrieval import retrieve, retrieve_in_episodes
 from mmvae.plotting.reports.page import Page
 from mmvae.plotting.reports.score_tables import write_scores
-from mmvae.plotting.words import metric_name
+from mmvae.words import Words
 
 LABELS = torch.arange(20) % 5
 
@@ -27,21 +27,21 @@ def names_of_scores() -> set[str]:
 def test_scores_have_names_meanings_and_a_good_end() -> None:
     assert len(names_of_scores()) == 10
     for metric in names_of_scores():
-        name, meaning, better = metric_name(metric)
-        assert name != metric
-        assert meaning.endswith(".")
-        assert better == 1
+        words = metric_words(metric)
+        assert words.heading != metric
+        assert words.meaning.endswith(".")
+        assert words.better == "higher"
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 def test_owners_are_counted_in_words(count: int) -> None:
     assert re.fullmatch(
-        r"Codes owned by (one|two|three|four) modalit(y|ies)", metric_name(f"codebook_owned_by_{count}").name
+        r"Codes owned by (one|two|three|four) modalit(y|ies)", metric_words(f"codebook_owned_by_{count}").title
     )
 
 
 def test_unknown_metrics_are_called_what_they_are() -> None:
-    assert metric_name("my_own") == ("my_own", "", 0)
+    assert metric_words("my_own") == Words("my_own", "my_own")
 
 
 def test_tables_of_a_classifier_and_of_a_codebook() -> None:

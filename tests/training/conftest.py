@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -46,6 +47,14 @@ def make_data(rows: int = ROWS, seed: int = 1) -> dict[str, Tensor]:
         "image": torch.randn(rows, 2, 3, generator=generator),
         "text": torch.randint(4, (rows, 5), generator=generator),
     }
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c() -> Iterator[None]:
+    """Lets Ctrl-C interrupt, also where the parent of the tests ignores it, as a script in the background does."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

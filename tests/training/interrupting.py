@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of a training."""
+"""Signals in the middle of a training."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import signal
 class Interrupting:
     """An objective that interrupts, after a number of calls, the step after the next or the current one."""
 
-    def __init__(self, inner, calls, at_once):
-        self.inner, self.calls, self.at_once = inner, calls, at_once
+    def __init__(self, inner, calls, at_once, number):
+        self.inner, self.calls, self.at_once, self.number = inner, calls, at_once, number
 
     def __getattr__(self, name):
         return getattr(self.inner, name)  # what judges it, and where its schedules end
@@ -20,10 +20,11 @@ class Interrupting:
         if self.calls == 0:
             if self.at_once:
                 raise KeyboardInterrupt
-            os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C
+            os.kill(os.getpid(), self.number)
         return self.inner(model, batch)
 
 
-def interrupt(model, calls, *, at_once=False):
-    model.objective = Interrupting(model.objective, calls, at_once)
+def interrupt(model, calls, *, at_once=False, number=signal.SIGINT):
+    """Ctrl-C, or another signal, in the call of this number."""
+    model.objective = Interrupting(model.objective, calls, at_once, number)
     return model

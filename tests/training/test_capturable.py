@@ -19,8 +19,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 from training.catalogue import CASES
 
 from mmvae import Batch, models
+from mmvae.abilities import HasInnerSteps
 from mmvae.training.captured import SaysWhatIsCaptured, _map, _tensors
-from mmvae.training.engine import HasInnerSteps
 
 COMPLETE_ALONE = (
     "JMVAE",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from mmvae.posteriors import Product
 from mmvae.sources import InMemory
 from mmvae.training import fit
 from mmvae.training.fingerprint import data_in_words
+from mmvae.training.loop import Loop
 
 quiet = partial(fit, progress=False, batch_size=8, device="cpu")  # five steps an epoch
 
@@ -69,6 +72,118 @@ def test_ctrl_c_anywhere(new_model, data, tmp_path, assert_same, timeless, calls
     assert_same(whole.model, resumed.model)
     assert timeless(whole) == timeless(resumed)
     assert whole.best_epoch == resumed.best_epoch
+
+
+@pytest.mark.parametrize("calls", [2, 7, 14])
+def test_sigterm_saves_as_ctrl_c_does(new_model, data, tmp_path, assert_same, timeless, calls):
+    options = {"epochs": 3, "validation": 0.25}
+    whole = quiet(new_model(), data, **options)
+    stopped = interrupt(new_model(), calls, number=signal.SIGTERM)
+    with pytest.raises(SystemExit) as info:
+        quiet(stopped, data, **options, out=tmp_path)
+    assert info.value.code == 143
+    if calls > 7:
+        assert_same(mmvae.load(tmp_path), stopped)
+    resumed = quiet(new_model(seed=9), data, **options, out=tmp_path, resume=True)
+    assert_same(whole.model, resumed.model)
+    assert timeless(whole) == timeless(resumed)
+
+
+def kill_before_weights(make, data, epoch, **options):
+    """Trains in a process of its own, which is killed after the checkpoint of an epoch and before its weights."""
+    if (child := os.fork()) == 0:
+        write = Loop._write_weights
+
+        def killed(self):
+            if self._epoch == epoch:
+                os.kill(os.getpid(), signal.SIGKILL)
+            write(self)
+
+        Loop._write_weights = killed
+        try:
+            quiet(make(), data, **options)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+@pytest.mark.parametrize("validation", [None, 0.25])
+def test_a_kill_between_checkpoint_and_weights_is_repaired(
+    new_model, data, peaking, tmp_path, assert_same, epoch, validation
+):
+    def make():
+        return new_model() if validation is None else peaking(new_model(), at=2)
+
+    options = {"epochs": 3, "validation": validation}
+    kill_before_weights(make, data, epoch, **options, out=tmp_path)
+    written = (tmp_path / "model.safetensors").read_bytes() if epoch > 1 else None
+    expected = quiet(make(), data, **{**options, "epochs": epoch}).model
+    assert_same(mmvae.load(tmp_path), expected)  # from the checkpoint, and nothing is written
+    assert mmvae.training.Run.load(tmp_path).metrics[-1]["epoch"] == epoch
+    assert (tmp_path / "model.safetensors").exists() == (written is not None)
+    resumed = quiet(make(), data, **{**options, "epochs": epoch}, out=tmp_path, resume=True)
+    assert_same(resumed.model, expected)
+    (tmp_path / "checkpoints" / "last.safetensors").unlink()
+    assert_same(mmvae.load(tmp_path), expected)  # from the weights, which were repaired
+
+
+def test_weights_that_were_saved_by_hand_into_the_folder_of_a_run_are_those_that_load(
+    new_model, data, tmp_path, assert_same
+):
+    run = quiet(new_model(), data, epochs=2, out=tmp_path)
+    other = new_model(seed=5)
+    mmvae.save(other, tmp_path)
+    assert_same(mmvae.load(tmp_path), other)
+    resumed = quiet(new_model(), data, epochs=2, out=tmp_path, resume=True)
+    assert_same(resumed.model, run.model)
+
+
+def test_a_damaged_checkpoint_beside_sound_weights_is_said(new_model, data, tmp_path, assert_same):
+    run = quiet(new_model(), data, epochs=1, out=tmp_path)
+    checkpoint = tmp_path / "checkpoints" / "last.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    with pytest.warns(UserWarning, match=r"last.safetensors is damaged.* may be older"):
+        assert_same(mmvae.load(tmp_path), run.model)
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "model.safetensors", "tensorboard/events", "checkpoints/step-1000"])
+def test_files_of_another_program_are_left_alone(new_model, data, tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("weeks of work")
+    for resume in (False, True):
+        with pytest.raises(ValueError, match=rf"{tmp_path} holds {name.split('/')[0]}, but no config.json"):
+            quiet(new_model(), data, epochs=1, out=tmp_path, resume=resume)
+    assert [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()] == [Path(name)]
+    assert (tmp_path / name).read_text() == "weeks of work"
+
+
+def test_a_folder_with_other_things_in_it_can_become_a_run(new_model, data, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "plots").mkdir()
+    quiet(new_model(), data, epochs=1, out=tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("kept", ["model.safetensors", "metrics.csv"])
+def test_a_run_whose_checkpoint_was_deleted_keeps_what_is_left(new_model, data, tmp_path, kept, resume):
+    quiet(new_model(), data, epochs=2, out=tmp_path)
+    (tmp_path / "checkpoints" / "last.safetensors").unlink()
+    for name in {"model.safetensors", "metrics.csv"} - {kept}:
+        (tmp_path / name).unlink()
+    before = (tmp_path / kept).read_bytes()
+    with pytest.raises(ValueError, match=rf"holds {kept} of this run, but no checkpoint to resume from"):
+        quiet(new_model(), data, epochs=2, out=tmp_path, resume=resume)
+    assert (tmp_path / kept).read_bytes() == before
+
+
+def test_a_run_that_never_came_to_a_checkpoint_begins_again(new_model, data, tmp_path):
+    quiet(new_model(), data, epochs=1, out=tmp_path / "whole")
+    (tmp_path / "begun" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "begun" / "config.json").write_bytes((tmp_path / "whole" / "config.json").read_bytes())
+    (tmp_path / "begun" / "metrics.csv").write_text("seconds\n")
+    assert len(quiet(new_model(), data, epochs=1, out=tmp_path / "begun").metrics) == 1
 
 
 def test_ctrl_c_several_times(new_model, data, tmp_path, assert_same, timeless):

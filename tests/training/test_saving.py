@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import functools
 import json
+import random
+import resource
+import time
 
 import pyro.distributions as dist
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import mmvae
 from mmvae import Modality, likelihoods, models, nn
 from mmvae.objectives import LinearWarmup
+from mmvae.storage import read_tensors
 from mmvae.training import load, save
+from mmvae.training.config_file import description_digest, read_configuration
+from mmvae.training.saving import write_weights
 
 RECIPES = [models.MVAE, models.MMVAE, models.MoPoE, models.JMVAE, models.MVTCAE]
 
@@ -66,8 +73,7 @@ def test_the_configuration_is_readable(model, tmp_path):
     arguments = config["model"]["arguments"]
     assert arguments["latent_dim"] == 3
     assert arguments["beta"] == 1.0  # defaults too, which another version may change
-    assert arguments["modalities"][0]["class"] == "Modality"
-    image = arguments["modalities"][0]["arguments"]
+    image = config["model"]["modalities"][0]
     assert (image["name"], image["shape"], image["weight"]) == ("image", [2, 3], 1.0)
     assert image["likelihood"] == {"class": "likelihoods.Laplace", "arguments": {"scale": 0.75}}
     decoder = {"class": "nn.MLPDecoder", "positional": [], "arguments": {"shape": [2, 3], "hidden": [6]}}
@@ -184,6 +190,106 @@ def test_damaged_files(model, tmp_path):
     with pytest.raises(
         ValueError, match=r"has format 3, written by mmvae 0.9.0; this is mmvae .* Install that version"
     ):
+        load(tmp_path)
+
+
+def edited(folder, change):
+    """Edits config.json; the weights are made to belong to it, as one who means harm would."""
+    config = json.loads((folder / "config.json").read_text())
+    change(config["model"])
+    (folder / "config.json").write_text(json.dumps(config))
+    tensors, _ = read_tensors(folder / "model.safetensors")
+    write_weights(folder, tensors, description_digest(read_configuration(folder)))
+
+
+def image(model):
+    return model["modalities"][0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model["arguments"].update(latent_dim=10**9),
+        lambda model: model["arguments"].update(latent_dim=10**30),
+        lambda model: image(model).update(shape=[10**6, 10**6]),
+        lambda model: image(model)["encoder"]["arguments"].update(hidden=[50_000, 50_000]),
+        lambda model: image(model)["encoder"]["arguments"].update(hidden=[1] * 10**5),
+        lambda model: image(model)["decoder"]["arguments"].update(hidden=[50_000, 50_000]),
+        lambda model: model["modalities"].extend({**image(model), "name": f"m{number}"} for number in range(3000)),
+    ],
+)
+def test_a_description_that_asks_for_the_machine_is_refused_at_once(new_model, tmp_path, change):
+    save(new_model(), tmp_path)
+    edited(tmp_path, change)
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    with pytest.raises(ValueError, match=rf"{tmp_path}/config.json is damaged"):
+        load(tmp_path)
+    assert time.process_time() - started < 10
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kilobytes
+
+
+def test_layers_without_end_are_refused_at_once(tmp_path):
+    vit = nn.ViT((1, 4, 4), patch=2, dim=4, depth=1, heads=2)
+    save(models.LateFusion({"image": vit}, 3), tmp_path)
+    edited(tmp_path, lambda model: model["arguments"]["encoders"]["image"]["arguments"].update(depth=10**9))
+    with pytest.raises(ValueError, match=r"it asks for more than .* numbers or .* parts"):
+        load(tmp_path)
+
+
+def test_a_description_of_other_shapes_is_refused_by_name(new_model, tmp_path):
+    save(new_model(), tmp_path)
+    edited(tmp_path, lambda model: model["arguments"].update(latent_dim=4))
+    with pytest.raises(
+        ValueError, match=r"holds other weights than those of that model: .* has shape \(6, 6\) there and \(8, 6\) here"
+    ):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"beta": 2.0}, {"prior_expert": "all"}, {"seed": 1}])
+def test_a_description_that_changed_since_the_weights_were_written_is_refused(new_model, tmp_path, change):
+    """Nothing but the digest tells: the weights fit."""
+    save(new_model(), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["model"]["arguments"].update(change)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"config.json is damaged.*safetensors was written for another description"):
+        load(tmp_path)
+
+
+def test_every_changed_byte_of_the_weights_is_noticed(new_model, tmp_path):
+    save(new_model(), tmp_path)
+    path = tmp_path / "model.safetensors"
+    whole = path.read_bytes()
+    for place in random.Random(0).sample(range(len(whole)), 200):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=rf"{path} is damaged"):
+            load(tmp_path)
+
+
+def test_weights_of_another_program_are_not_overwritten_or_loaded(new_model, tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"weights of another program")
+    with pytest.raises(ValueError, match=r"holds model.safetensors, but no config.json: mmvae did not write it"):
+        save(new_model(), tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == b"weights of another program"
+    (tmp_path / "model.safetensors").unlink()
+    save(new_model(), tmp_path)
+    save_file(dict(new_model(seed=1).state_dict()), tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"model.safetensors has no digest"):
+        load(tmp_path)
+    with pytest.raises(ValueError, match=r"model.safetensors has no digest: mmvae did not write it"):
+        save(new_model(), tmp_path)
+
+
+def test_files_of_a_later_version_name_it(new_model, tmp_path):
+    save(new_model(), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["mmvae"] = "99.1.0"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    load(tmp_path)  # which knows all that stands in it
+    edited(tmp_path, lambda model: model["arguments"].update(later=1))
+    with pytest.raises(ValueError, match=r"written in format 2 by mmvae 99.1.0. This is mmvae .* no argument 'later'"):
         load(tmp_path)
 
 

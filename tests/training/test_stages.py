@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -18,10 +19,12 @@ from training.test_processes import start
 
 import mmvae
 from mmvae import models
+from mmvae.modality import RESERVED_NAMES
 from mmvae.objectives import AlignedELBO, Judge, LinearWarmup, Loss, Stage
 from mmvae.storage import read_state, read_tensors
 from mmvae.training import Run, fit, warmup_cosine
 from mmvae.training.checkpoint import Checkpoints
+from mmvae.training.journal import metrics_row
 from mmvae.training.loop import Loop
 
 quiet = partial(fit, progress=False, batch_size=8, device="cpu")  # five steps an epoch
@@ -173,6 +176,72 @@ def test_frozen_parts_are_in_evaluation_mode_while_others_learn(new_model, data)
         ("unimodal", False, nothing),
     ]
     assert Noted.modes == expected
+
+
+def test_a_stage_checks_what_its_model_checks(new_model, data):
+    """Joint networks need every modality, whatever the objective of the stage."""
+    model = new_model(TwoStages)
+    own = model.objective
+    with pytest.raises(ValueError, match=r"incomplete"):
+        quiet(model, data, epochs=1, observed={"image": torch.arange(40) > 3})
+    assert model.objective is own
+    assert all(each.requires_grad for each in model.parameters())
+
+
+def test_the_objective_of_a_stage_is_that_of_the_model_meanwhile(new_model, data):
+    seen = []
+
+    class Noting:
+        def epoch(self, rows, model):
+            seen.append(model.objective)
+
+        def end(self, run):
+            seen.append(run.model.objective)
+
+    class Kept(TwoStages):
+        @functools.cached_property
+        def stages(self):
+            return super().stages
+
+    model = new_model(Kept)
+    own = model.objective
+    quiet(model, data, epochs=1, watch=[Noting()])
+    assert seen == [*(stage.objective for stage in model.stages), own]
+    assert model.objective is own
+
+
+def test_a_classifier_learns_its_own_loss_in_stages():
+    """The head first, then all of it."""
+
+    class HeadFirst(models.LateFusion):
+        staged = None
+
+        @property
+        def stages(self):
+            return (Stage("head", ["head"], self.staged), Stage("all", ["encoders", "head"]))
+
+    def make():
+        torch.manual_seed(0)
+        sizes = {"dim": 8, "depth": 1, "heads": 2}
+        encoders = {name: mmvae.nn.TextTransformer(5, 4, **sizes) for name in ("a", "b")}
+        return HeadFirst(encoders, 3)
+
+    data = {name: torch.randint(1, 5, (24, 4)) for name in ("a", "b")}
+    options = {"labels": torch.arange(24) % 3, "validation": 0.25}
+    model = make()
+    before = copied_weights(model)
+    run = quiet(model, data, epochs={"head": 1, "all": 0}, **options)
+    changed = {
+        name.split(".")[0] for name, value in copied_weights(model).items() if not torch.equal(value, before[name])
+    }
+    assert changed == {"head", "epoch"}
+    run = quiet(model, data, epochs=2, **options)
+    rows = [row for row in run.metrics if (row["split"], row["stage"]) == ("validation", "all")]
+    assert run.best_epoch == min(rows, key=lambda row: row["task"])["epoch"]
+    model = make()
+    model.staged = lambda owner, batch: owner.loss(batch)
+    with pytest.raises(ValueError, match=r"stage 'head': HeadFirst has no objective .* leave objective= out"):
+        quiet(model, data, epochs=1, **options)
 
 
 def test_dotted_parts_learn_alone(new_model, data):
@@ -562,3 +631,9 @@ def test_two_processes_train_in_stages_and_resume(tmp_path):
         assert torch.equal(value, states[1]["model"][name])
     ranks = [read_tensors(tmp_path / f"run-{rank}" / "model.safetensors")[0] for rank in (0, 1)]
     assert all(torch.equal(value, ranks[1][name]) for name, value in ranks[0].items())
+
+
+def test_no_modality_may_bear_the_name_of_a_column():
+    row = metrics_row(1, "train", "joint", {"loss": 1.0}, 0.5)
+    assert row["stage"] == "joint"
+    assert row.keys() <= RESERVED_NAMES

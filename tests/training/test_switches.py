@@ -8,37 +8,61 @@ import pytest
 
 from mmvae.training.switches import Interrupts, environment
 
-
-def press_ctrl_c():
-    os.kill(os.getpid(), signal.SIGINT)
+SIGNALS = [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
 
 
-def test_ctrl_c_waits_until_it_is_granted():
+@pytest.fixture(autouse=True)
+def _usual_handlers():
+    """Whatever the parent of the tests has set; a script that starts them in the background ignores Ctrl-C."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def send(number):
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(("number", "error"), SIGNALS)
+def test_a_signal_waits_until_it_is_granted(number, error):
+    usual = signal.getsignal(number)
     with Interrupts() as interrupts:
         interrupts.grant()
-        press_ctrl_c()
-        with pytest.raises(KeyboardInterrupt):
+        send(number)
+        with pytest.raises(error) as info:
             interrupts.grant()
         interrupts.grant()  # granted once
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(number) is usual
+    if number == signal.SIGTERM:
+        assert info.value.code == 143  # what a shell says of a process that was terminated
 
 
-def test_a_second_ctrl_c_does_not_wait():
+@pytest.mark.parametrize(("first", "_"), SIGNALS)
+@pytest.mark.parametrize(("second", "error"), SIGNALS)
+def test_a_second_signal_does_not_wait(first, _, second, error):
     with Interrupts():
-        press_ctrl_c()
-        with pytest.raises(KeyboardInterrupt):
-            press_ctrl_c()
+        send(first)
+        with pytest.raises(error):
+            send(second)
 
 
-def test_a_handler_of_the_program_is_left_alone():
+def test_a_signal_that_came_too_late_is_sent_again():
+    interrupts = Interrupts()
+    interrupts.__enter__()
+    send(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_handler_of_the_program_is_left_alone(number):
     seen = []
-    before = signal.signal(signal.SIGINT, lambda *_: seen.append(1))
-    try:
-        with Interrupts() as interrupts:
-            press_ctrl_c()
-            interrupts.grant()
-    finally:
-        signal.signal(signal.SIGINT, before)
+    signal.signal(number, lambda *_: seen.append(1))
+    with Interrupts() as interrupts:
+        send(number)
+        interrupts.grant()
     assert seen == [1]
 
 

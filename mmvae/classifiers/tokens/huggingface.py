@@ -13,6 +13,7 @@ from mmvae.classifiers.tokens.base import EncoderOutput, TokenEncoder, joined_ma
 from mmvae.classifiers.tokens.blocks import attention_mask
 from mmvae.classifiers.tokens.hooks import appended, in_two_passes
 from mmvae.classifiers.tokens.huggingface_trial import Pooling, call, end_of_text, try_out
+from mmvae.files import reading
 from mmvae.networks.masked import masked_mean
 
 
@@ -200,15 +201,24 @@ def huggingface_encoder(
         from transformers import AutoModel
     except ImportError as error:
         raise ImportError("huggingface_encoder needs transformers; install mmvae[transformers].") from error
-    with torch.random.fork_rng(devices=[]):  # weights of a head that are not in the folder are drawn
-        model, report = AutoModel.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
+    advice = "Expected a model that transformers can read without code of the folder's."
+    with (
+        reading(folder, "huggingface_encoder", advice),
+        torch.random.fork_rng(devices=[]),  # weights of a head that are not in the folder are drawn
+    ):
+        try:
+            model, report = AutoModel.from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+        except ValueError as error:
+            if "trust_remote_code" in str(error):  # which it advises to switch on
+                raise ValueError("code in it would have to be run, which is not done") from error
+            raise
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise ValueError(

@@ -15,7 +15,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from mmvae.data.images import DATA_VARIABLE, SourceNotFound
-from mmvae.files import write_whole
+from mmvae.files import reading
+from mmvae.storage import read_tensors, write_tensors
 
 CAPTIONS_PER_IMAGE = 10
 
@@ -204,10 +205,8 @@ def read_images(folder: Path, birds: Sequence[Bird], crop: bool, cache: Path | N
     path = Path(cache) / f"cub-{_key(birds, crop)}.safetensors"
     kept = _read(path, len(birds))
     if kept is None:
-        from safetensors.torch import save_file
-
-        kept = images = _decode(folder, birds, crop)
-        write_whole(path, lambda partial: save_file({"images": images}, partial))
+        kept = _decode(folder, birds, crop)
+        write_tensors(path, {"images": kept})
     return kept
 
 
@@ -225,11 +224,8 @@ def _picture(path: Path, bird: Bird, crop: bool) -> UInt8[np.ndarray, "64 64 3"]
 
     if not path.is_file():
         raise SourceNotFound(f"CUB: looked for {path.name} in {path.parent}, and did not find it.")
-    try:
-        with Image.open(path) as file:
-            picture = file.convert("RGB")  # a few are grey
-    except OSError as error:
-        raise ValueError(f"CUB: {path} is damaged ({error}); fetch it again.") from error
+    with reading(path, "CUB", "Fetch it again."), Image.open(path) as file:
+        picture = file.convert("RGB")  # a few are grey
     frame = _square(bird, picture.size) if crop else (0, 0, *picture.size)
     small = picture.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=frame)
     return np.array(small)
@@ -254,11 +250,8 @@ def _key(birds: Sequence[Bird], crop: bool) -> str:
 
 def _read(path: Path, count: int) -> UInt8[Tensor, "n 3 64 64"] | None:
     """What the file holds, or nothing if it is absent or unsound."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     try:
-        images = load_file(path)["images"]
-    except (OSError, SafetensorError, KeyError):
+        images = read_tensors(path)[0]["images"]
+    except (OSError, ValueError, KeyError):
         return None
     return images if images.shape == (count, 3, SIZE, SIZE) and images.dtype == torch.uint8 else None

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from mmvae.files import write_whole
+from mmvae.files import reading, write_whole
 
 PAD, END, UNKNOWN = range(3)
 _SPECIAL = ("<pad>", "<end>", "<unknown>")
@@ -114,8 +114,6 @@ class CaptionVocabulary:
             FileNotFoundError: if there is none.
             ValueError: if the file is damaged.
         """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        with reading(path, "captions", "Expected a vocabulary that CaptionVocabulary.save wrote."):
+            content = json.loads(Path(path).read_bytes().decode("utf-8"))
             return cls(content["words"], content["length"])
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"captions: {path} is damaged, or no vocabulary ({error!r}).") from error

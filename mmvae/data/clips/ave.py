@@ -48,6 +48,8 @@ def ave(root: Path | str | None = None, split: Split = "train", *, space: Space 
     folder = data_folder(NAME, root, ("AVE", "AVE_feature", "AVE/data"), _ORDERS[split])
     with opened_h5(NAME, folder / _ORDERS[split], "order") as order:
         rows = [int(row) for row in order[:]]
+        if not rows:
+            raise ValueError(f"{NAME}: {folder / _ORDERS[split]} lists no clip; fetch it again.")
     audio = _read(folder / "audio_feature.h5", rows, 3, _as_floats)
     video = _read(folder / "visual_feature.h5", rows, 5, lambda maps: over_space(maps, space))
     happens = _read(folder / "labels.h5", rows, 3, _as_floats)[..., :-1] > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,8 @@ from torch import Tensor
 from mmvae.choices import check_choice
 from mmvae.data.clips.clip_features import side_by_side
 from mmvae.data.images import SourceNotFound
-from mmvae.data.reading import require_files
+from mmvae.data.reading import read_array, read_records, require_files
+from mmvae.files import reading
 
 STEPS = 10
 """Seconds of a clip, one step each, in all of these data sets."""
@@ -140,21 +140,6 @@ def _read_clip(what: str, path: Path, space: Space) -> Float[Tensor, "t width"]:
     return over_space(values if values.ndim == 4 else values[:, None, None], space)[:STEPS]
 
 
-def read_array(what: str, path: Path) -> np.ndarray:
-    """The numbers of an .npy file.
-
-    Raises:
-        ValueError: if it is damaged, or holds anything but numbers.
-    """
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{what}: {path} is damaged, or no .npy file of a plain array: {error}.") from error
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiub":
-        raise ValueError(f"{what}: {path} should be an .npy file of numbers.")
-    return values
-
-
 @contextmanager
 def opened_h5(what: str, path: Path, key: str) -> Iterator[Any]:
     """An array in an HDF5 file, which is read as far as it is indexed.
@@ -170,11 +155,7 @@ def opened_h5(what: str, path: Path, key: str) -> Iterator[Any]:
         raise ImportError(f'{what}: {path.name} needs the package h5py: pip install "mmvae[features]".') from error
     if not path.is_file():
         raise SourceNotFound(f"{what}: looked for {path.name} in {path.parent}, and did not find it.")
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{what}: {path} is damaged, or no HDF5 file ({error}); fetch it again.") from error
-    with file:
+    with reading(path, what, "Expected an HDF5 file of arrays; fetch it again."), h5py.File(path, "r") as file:
         if key not in file:
             raise ValueError(f"{what}: {path} should hold an array {key!r}; it holds {', '.join(file) or 'nothing'}.")
         yield file[key]
@@ -200,10 +181,13 @@ def read_table(what: str, path: Path, columns: Sequence[str], delimiter: str) ->
     """
     if not path.is_file():
         raise SourceNotFound(f"{what}: looked for {path.name} in {path.parent}, and did not find it.")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file, delimiter=delimiter))
-    for number, row in enumerate(rows, 2):
-        lacking = [column for column in columns if row.get(column) is None]
+    records = read_records(what, path, delimiter)
+    headings = records[0][1] if records else []
+    rows = []
+    for number, fields in records[1:]:
+        row = dict(zip(headings, fields, strict=False))
+        lacking = [column for column in columns if column not in row]
         if lacking:
             raise ValueError(f"{what}: line {number} of {path} has no {', '.join(lacking)}.")
+        rows.append(row)
     return rows

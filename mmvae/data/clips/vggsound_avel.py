@@ -16,12 +16,11 @@ from mmvae.data.clips.clip_files import (
     Space,
     checked_space,
     complete_clips,
-    read_array,
     read_clips,
     read_table,
     read_words,
 )
-from mmvae.data.reading import Split, checked_split, data_folder
+from mmvae.data.reading import Split, checked_split, data_folder, read_array
 
 NAME = "VGGSound-AVEL"
 

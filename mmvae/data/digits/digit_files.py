@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mmvae.data.images import DATA_VARIABLE, LabelledImages, SourceNotFound
 from mmvae.data.reading import read_npz
+from mmvae.files import reading
 
 SVHN_SAMPLE_NAME = "SVHN (first 1,083 training digits)"
 
@@ -158,10 +159,8 @@ def _not_found(what: str, folder: Path | None, files: Sequence[str]) -> SourceNo
 
 def _read_idx(path: Path, num_dims: int) -> Tensor:
     """The unsigned bytes of an idx file: two zeros, type 8, the number of dimensions, their sizes, the values."""
-    try:
+    with reading(path, "MNIST", "Fetch it again."):
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, ValueError) as error:
-        raise ValueError(f"MNIST: {path} cannot be unpacked ({error}); fetch it again.") from error
     if content[:4] != bytes((0, 0, 8, num_dims)):
         raise ValueError(f"MNIST: {path} is no idx file of bytes in {num_dims} dimensions; fetch it again.")
     header = 4 + 4 * num_dims

@@ -14,6 +14,7 @@ from mmvae.data.dataset import MultimodalDataset
 from mmvae.data.images import DATA_VARIABLE, LabelledImages, SourceNotFound
 from mmvae.data.pairing import pair_by_label
 from mmvae.data.rows import as_floats
+from mmvae.files import reading
 from mmvae.seeds import derive_seed, stream
 
 # Top, bottom, left, right of five regions that differ in colour and texture, in scikit-learn's two photographs.
@@ -190,7 +191,7 @@ def _read_images(paths: Sequence[Path]) -> UInt8[Tensor, "N 3 28 28"]:
 
     images = torch.empty(len(paths), 3, 28, 28, dtype=torch.uint8)
     for row, path in enumerate(paths):
-        with Image.open(path) as file:
+        with reading(path, "PolyMNIST", "Fetch it again."), Image.open(path) as file:
             pixels = np.asarray(file.convert("RGB"))
         if pixels.shape != (28, 28, 3):
             raise ValueError(f"PolyMNIST: {path} has {pixels.shape[0]} x {pixels.shape[1]} pixels, expected 28 x 28.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -17,7 +16,7 @@ from mmvae.choices import check_choice
 from mmvae.data.digits import plain_look, street_look
 from mmvae.data.digits.glyphs import glyph_atlas
 from mmvae.data.digits.row_draws import Draws
-from mmvae.files import write_whole
+from mmvae.files import reading, write_whole
 
 Style = Literal["plain", "street"]
 
@@ -118,9 +117,9 @@ def _key(digits: Int64[Tensor, "N"], seed: int) -> str:
 def _read(path: Path, shape: tuple[int, ...]) -> UInt8[Tensor, "N C H W"] | None:
     """What the file holds, or nothing if it is absent or unsound."""
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        with reading(path), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             images = archive["images"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError):
         return None
     return torch.from_numpy(images) if images.shape == shape and images.dtype == np.uint8 else None
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path, PurePosixPath
 
 import torch
 
 from mmvae.data.image_text.pictures_with_texts import ImageText
-from mmvae.data.reading import Split, checked_split, data_folder, read_part, require_files
+from mmvae.data.reading import Split, checked_split, data_folder, read_part, read_records, require_files
 
 NAME = "UPMC Food-101"
 
@@ -68,22 +67,23 @@ def _read(path: Path) -> list[tuple[str, str, str]]:
     """File, title and dish of each line; a heading is passed over."""
     require_files(NAME, [path])
     listed = []
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        for number, cells in enumerate(csv.reader(file), 1):
-            if not cells:
+    for number, cells in read_records(NAME, path, begins_record=_begins_with_a_file):
+        name = PurePosixPath(cells[0].strip()).name
+        if not name.lower().endswith(_SUFFIXES):
+            if number == 1:
                 continue
-            name = PurePosixPath(cells[0].strip()).name
-            if not name.lower().endswith(_SUFFIXES):
-                if number == 1:
-                    continue
-                raise ValueError(f"{NAME}: line {number} of {path} should begin with a file name, got {cells[0]!r}.")
-            if len(cells) < 2:
-                raise ValueError(f"{NAME}: line {number} of {path} should be <file>,<title>,<dish>.")
-            dish = cells[2].strip() if len(cells) > 2 else name.rpartition("_")[0]
-            listed.append((name, cells[1].strip(), dish))
+            raise ValueError(f"{NAME}: line {number} of {path} should begin with a file name, got {cells[0]!r}.")
+        if len(cells) < 2:
+            raise ValueError(f"{NAME}: line {number} of {path} should be <file>,<title>,<dish>.")
+        dish = cells[2].strip() if len(cells) > 2 else name.rpartition("_")[0]
+        listed.append((name, cells[1].strip(), dish))
     if not listed:
         raise ValueError(f"{NAME}: {path} lists no photograph; fetch it again.")
     return listed
+
+
+def _begins_with_a_file(line: str) -> bool:
+    return line.partition(",")[0].strip().lower().endswith(_SUFFIXES)
 
 
 def _listed_in_split(path: Path, split: Split) -> set[str] | None:

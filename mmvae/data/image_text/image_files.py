@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mmvae.choices import check_choice
 from mmvae.data.images import SourceNotFound
+from mmvae.files import reading
 
 Normalisation = Literal["none", "half", "imagenet", "clip"]
 """Which mean and spread of colours are taken off: none (values in [0, 1]), a half (in [-1, 1]), or those that networks
@@ -113,11 +114,8 @@ class ImageFiles:
         path = self._paths[row]
         if not path.is_file():
             raise SourceNotFound(f"images: looked for {path.name} in {path.parent}, and did not find it.")
-        try:
-            with Image.open(path) as file:
-                picture = file.convert("RGB")
-        except (OSError, SyntaxError) as error:  # Pillow says the latter of some damaged files
-            raise ValueError(f"images: {path} is damaged ({error}); fetch it again.") from error
+        with reading(path, "images", "Fetch it again."), Image.open(path) as file:
+            picture = file.convert("RGB")
         frame = _middle(picture.size) if self._fit == "crop" else None
         return np.array(picture.resize((self._size, self._size), Image.Resampling.BICUBIC, box=frame))
 

@@ -12,6 +12,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from mmvae.data.birds.cub_words import END, PAD, UNKNOWN, CaptionVocabulary
+from mmvae.files import reading
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +118,10 @@ def _read(folder: Path) -> Any:
         raise ImportError("Tokenizer.huggingface needs transformers; install mmvae[transformers].") from error
     if not folder.is_dir():
         raise ValueError(f"tokenizer: {folder} is no folder; nothing is downloaded, so name a local one.")
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ValueError(f"tokenizer: {folder} holds none that transformers can read ({error}).") from error
+    with reading(folder, "tokenizer", "Expected one that transformers can read without code of the folder's."):
+        try:
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except ValueError as error:
+            if "trust_remote_code" in str(error):  # which it advises to switch on
+                raise ValueError("code in it would have to be run, which is not done") from error
+            raise

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mmvae.plotting.figures.style import INK, PALETTE, axes_or_new, new_figure, panels, style, tidy
-from mmvae.plotting.words import describe_term
 from mmvae.training.journal import TEXTS, read_metrics
+from mmvae.words import term_words
 
 Metrics = Sequence[Mapping[str, Any]] | str | Path
 """Rows of a run's metrics, or the path of a ``metrics.csv``."""
@@ -57,7 +57,7 @@ def elbo_curve(metrics: Metrics, term: str = "elbo", ax: Axes | None = None) -> 
     names = term_names(rows)
     if term not in names:
         raise ValueError(f"metrics: no column {term!r}; there are {', '.join(map(repr, names))}.")
-    ax, heading = axes_or_new(ax), describe_term(term, names)
+    ax, heading = axes_or_new(ax), term_words(term, names)
     with style():
         for split, dash in _DASHES.items():
             points = [(row["epoch"], row[term]) for row in rows if row["split"] == split and term in row]
@@ -96,7 +96,7 @@ def elbo_curves(metrics: Metrics, terms: Sequence[str] | None = None) -> Figure:
     columns = min(3, len(chosen))
     lines = math.ceil(len(chosen) / columns)
     figure = new_figure(2.6 * columns if columns > 1 else 4.4, 2.1 * lines + 0.3 if columns > 1 else 3.2)
-    units = [describe_term(term, term_names(rows)).unit for term in chosen]
+    units = [term_words(term, term_names(rows)).unit for term in chosen]
     with style():
         grid = panels(figure, len(chosen), columns)
         for place, (term, ax) in enumerate(zip(chosen, grid, strict=True)):

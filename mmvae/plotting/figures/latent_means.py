@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 
+from mmvae.abilities import Evaluated, HasPrior
 from mmvae.plotting.figures.inputs import (
-    HasPrior,
     chosen_subsets,
     distinct_rows,
     known_classes,
@@ -63,7 +63,7 @@ class LatentMeans:
     @classmethod
     def of(
         cls,
-        model: Any,
+        model: Evaluated,
         data: Data,
         subsets: Iterable[Subset] | None = None,
         *,

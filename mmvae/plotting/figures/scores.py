@@ -11,9 +11,9 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from mmvae.evaluation.registry import metric_words
 from mmvae.plotting.figures.heat_map import heat_map
 from mmvae.plotting.figures.style import INK, MARKERS, PALETTE, axes_or_new, style, tidy
-from mmvae.plotting.words import metric_name
 
 Row = Mapping[str, Any]
 
@@ -138,7 +138,7 @@ def comparison(scores: Mapping[str, Scores], metric: str, target: str | None = N
             )
         ax.set_yticks(range(len(given)), [one or "(nothing)" for one in given], parse_math=False)
         ax.set(ylim=(len(given) - 0.5, -0.5), ylabel="given")
-        name = metric_name(metric).name
+        name = metric_words(metric).title
         ax.set_xlabel(name if target is None else f"{name} of {target}")
         ax.xaxis.set_major_locator(MaxNLocator(nbins=7))
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=min(4, len(values)))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmvae.abilities import Generates, Predicts, Samples
+from mmvae.evaluation.registry import metric_words
 from mmvae.plotting.figures.cells import Render
 from mmvae.plotting.figures.generation_grids import CrossGeneration
 from mmvae.plotting.figures.scores import Scores, comparison, per_subset, rows_of
@@ -24,7 +25,6 @@ from mmvae.plotting.reports.pictures import (
 )
 from mmvae.plotting.reports.provenance import provenance
 from mmvae.plotting.reports.score_tables import SIDE_BY_SIDE, best_of, mean_cross_coherence, write_comparison
-from mmvae.plotting.words import metric_name
 from mmvae.sources import Data
 from mmvae.storage import write_text
 
@@ -125,7 +125,7 @@ def _write_overview(page: Page, evaluations: Mapping[str, Scores], links: Mappin
     """A line per model: one number for each metric of which one end is the good one; a few metrics to a table."""
     names = list(evaluations)
     metrics = dict.fromkeys(row["metric"] for each in evaluations.values() for row in rows_of(each))
-    judged = [metric for metric in metrics if metric_name(metric).better]
+    judged = [metric for metric in metrics if metric_words(metric).better]
     caption = (
         "Inferred from the largest subset that was measured (the mean over those of one size); where there are "
         "targets, the mean over those that were not given (over all, if all were). Coherence: over all subsets. The "
@@ -139,9 +139,9 @@ def _write_overview(page: Page, evaluations: Mapping[str, Scores], links: Mappin
         best = {
             (names.index(name), place)
             for place, (metric, found) in enumerate(columns.items(), 1)
-            for name in best_of(found, metric_name(metric).better)
+            for name in best_of(found, metric_words(metric).better)
         }
-        header = ["model", *(metric_name(metric).name for metric in columns)]
+        header = ["model", *(metric_words(metric).title for metric in columns)]
         page.table(header, rows, "" if start else caption, best, links)
 
 
@@ -174,7 +174,7 @@ def _summaries(evaluations: Mapping[str, Scores], metric: str) -> dict[str, floa
 def _metric_pictures(evaluations: Mapping[str, Scores]) -> list[Drawing]:
     measured = {row["metric"] for each in evaluations.values() for row in rows_of(each)}
     return [
-        Drawing(metric_name(metric).name, functools.partial(_metric_picture, evaluations, metric))
+        Drawing(metric_words(metric).title, functools.partial(_metric_picture, evaluations, metric))
         for metric in _COMPARED
         if metric in measured
     ]
@@ -184,7 +184,7 @@ def _metric_picture(evaluations: Mapping[str, Scores], metric: str) -> Picture:
     return Picture(
         f"comparison_{metric}",
         comparison(evaluations, metric).figure,  # type: ignore[arg-type]
-        f"{metric_name(metric).name} by subset of {', '.join(evaluations)}.",
-        f"{metric_name(metric).name} by subset. {metric_name(metric).meaning} Horizontal lines: standard errors."
+        f"{metric_words(metric).title} by subset of {', '.join(evaluations)}.",
+        f"{metric_words(metric).title} by subset. {metric_words(metric).meaning} Horizontal lines: standard errors."
         + (" Averaged over the modalities that were not given." if metric == "coherence" else ""),
     )

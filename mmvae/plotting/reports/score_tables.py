@@ -6,10 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from mmvae.evaluation.registry import metric_words
 from mmvae.evaluation.results import OBSERVED
 from mmvae.plotting.figures.scores import Row, Scores, rows_of
 from mmvae.plotting.reports.page import Cell, Page, number
-from mmvae.plotting.words import metric_name
+from mmvae.words import Better
 
 _NOTHING = "(from the prior)"
 SIDE_BY_SIDE = 5
@@ -39,7 +40,7 @@ def write_scores(page: Page, scores: Scores) -> None:
         if not start:
             page.heading("By subset")
         page.table(
-            ["given", *(metric_name(metric).name for metric in metrics)],
+            ["given", *(metric_words(metric).title for metric in metrics)],
             [[one, *(_cell(found.get((one, metric))) for metric in metrics)] for one in _by_size(own)],
             _meanings(metrics),
         )
@@ -47,7 +48,7 @@ def write_scores(page: Page, scores: Scores) -> None:
         own = by_metric[metric]
         targets = sorted(_in_order(own, "target"), key=lambda name: alone.index(name) if name in alone else len(alone))
         found = {(row["given"], row["target"]): row for row in own}
-        page.heading(metric_name(metric).name)
+        page.heading(metric_words(metric).title)
         page.table(
             ["given", *(f"\N{RIGHTWARDS ARROW} {target}" if target else "all" for target in targets)],
             [[one or _NOTHING, *(_cell(found.get((one, target))) for target in targets)] for one in _by_size(own)],
@@ -57,7 +58,7 @@ def write_scores(page: Page, scores: Scores) -> None:
         page.heading("Of no subset")
         page.table(
             ["metric", "of", "value"],
-            [[metric_name(m).name, row["target"] or "all", _cell(row)] for m in overall for row in by_metric[m]],
+            [[metric_words(m).title, row["target"] or "all", _cell(row)] for m in overall for row in by_metric[m]],
             _meanings(overall),
         )
 
@@ -77,7 +78,7 @@ def write_comparison(page: Page, scores: Mapping[str, Scores]) -> None:
         keys = sorted(dict.fromkeys(_key(row) for _, row in own), key=lambda key: len(key[0]))
         labels = {_key(row): row for _, row in reversed(own)}
         lines = [[_pair(labels[key]), *(_cell(found.get((name, key))) for name in names)] for key in keys]
-        direction = metric_name(metric).better
+        direction = metric_words(metric).better
         best = {
             (line, names.index(name) + 1)
             for line, key in enumerate(keys)
@@ -85,22 +86,22 @@ def write_comparison(page: Page, scores: Mapping[str, Scores]) -> None:
                 {name: float(found[name, key]["value"]) for name in names if (name, key) in found}, direction
             )
         }
-        end = {1: " Higher is better.", -1: " Lower is better.", 0: ""}[direction]
-        page.heading(metric_name(metric).name)
+        end = f" {direction.capitalize()} is better." if direction else ""
+        page.heading(metric_words(metric).title)
         page.table(["given", *names], lines, _meanings([metric]) + end, best)
 
 
-def best_of(values: Mapping[str, float], direction: int) -> list[str]:
+def best_of(values: Mapping[str, float], better: Better | None) -> list[str]:
     """Who has the best value, several if they share it to four digits; nobody without a direction or a rival.
 
     Args:
         values: by name.
-        direction: 1 if higher is better, -1 if lower is, 0 if neither.
+        better: Whether ``"higher"`` or ``"lower"`` values are better; ``None`` where neither is.
     """
     finite = {name: value for name, value in values.items() if not math.isnan(value)}
-    if not direction or len(finite) < 2:
+    if better is None or len(finite) < 2:
         return []
-    top = max(finite.values(), key=lambda value: direction * value)
+    top = max(finite.values()) if better == "higher" else min(finite.values())
     return [name for name, value in finite.items() if number(value) == number(top)]
 
 
@@ -133,10 +134,10 @@ def _cell(row: Row | None) -> Cell:
 
 
 def _meanings(metrics: list[Any]) -> str:
-    named = [metric_name(metric) for metric in metrics]
+    named = [metric_words(metric) for metric in metrics]
     if len(named) == 1:
         return named[0].meaning
-    return " ".join(f"{each.name}: {each.meaning}" for each in named if each.meaning)
+    return " ".join(f"{each.title}: {each.meaning}" for each in named if each.meaning)
 
 
 def _in_order(rows: list[Row], key: str) -> list[Any]:

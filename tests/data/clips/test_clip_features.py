@@ -124,7 +124,7 @@ def test_a_pickle_is_not_opened(tmp_path: Path, where: str) -> None:
     np.save(objects, np.array([Malicious()], dtype=object), allow_pickle=True)
     for row in range(15):
         (tmp_path / "video" / f"clip_{row // 5}{row % 5}.npy").write_bytes(objects.getvalue())
-    with pytest.raises(ValueError, match=r"clip_00\.npy is damaged, or no \.npy file of a plain array"):
+    with pytest.raises(ValueError, match=r"clip_00\.npy is damaged.*it holds objects, which are pickles"):
         vggsound_avel(tmp_path)
     assert not (tmp_path / "executed").exists()
 
@@ -233,7 +233,7 @@ def test_files_of_ave_that_do_not_belong_together(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="should hold an array 'avadataset'; it holds features"):
         ave(tmp_path)
     (tmp_path / "audio_feature.h5").write_bytes(b"nothing of the kind")
-    with pytest.raises(ValueError, match=r"audio_feature\.h5 is damaged, or no HDF5 file"):
+    with pytest.raises(ValueError, match=r"audio_feature\.h5 is damaged.*Expected an HDF5 file"):
         ave(tmp_path)
     (tmp_path / "audio_feature.h5").unlink()
     with pytest.raises(SourceNotFound, match=r"looked for audio_feature\.h5"):

@@ -63,8 +63,8 @@ def test_damaged_idx_files_are_told(tmp_path, pixels, write_mnist, idx):
     images = folder / "train-images-idx3-ubyte.gz"
     whole = images.read_bytes()
     for content, message in (
-        (whole[:-40], "cannot be unpacked"),
-        (b"nothing", "cannot be unpacked"),
+        (whole[:-40], "is damaged"),
+        (b"nothing", "is damaged"),
         (gzip.compress(idx(pixels)[:-1]), "length does not fit"),
         (gzip.compress(b"12345"), "no idx file"),
     ):

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from mmvae import Batch, models, plot
-from mmvae.plotting.words import describe_term
+from mmvae.words import term_words
 
 ROWS: list[dict[str, Any]] = [
     {"epoch": epoch, "split": split, "loss": 10.0 / epoch + shift, "elbo": -9.0 / epoch, "kl": 1.0, "seconds": 0.5}
@@ -56,18 +56,18 @@ def test_a_single_epoch_shows_as_a_point() -> None:
 
 
 def test_axes_say_what_terms_are_measured_in() -> None:
-    units = {term: describe_term(term, ("loss", "accuracy", term)).unit for term in ("loss", "accuracy", "perplexity")}
+    units = {term: term_words(term, ("loss", "accuracy", term)).unit for term in ("loss", "accuracy", "perplexity")}
     assert units == {
         "loss": "mean over the data",
         "accuracy": "share predicted rightly",
         "perplexity": "codes in equal use",
     }
-    assert describe_term("used_by_2", ()).heading == "Used by two modalities"
-    assert describe_term("used_by_5", ()).heading == "Used by 5 modalities"
-    assert describe_term("class_variance_image", ()).heading == "Class token, image"
-    assert describe_term("alignment", ("elbo", "alignment")).unit == "nats per datum"  # of a bound
-    assert describe_term("alignment", ("loss", "alignment")).unit == "mean distance"
-    assert describe_term("usage", ("elbo", "usage")).heading == "usage"  # a modality of that name
+    assert term_words("used_by_2", ()).heading == "Used by two modalities"
+    assert term_words("used_by_5", ()).heading == "Used by 5 modalities"
+    assert term_words("class_variance_image", ()).heading == "Class token, image"
+    assert term_words("alignment", ("elbo", "alignment")).unit == "nats per datum"  # of a bound
+    assert term_words("alignment", ("loss", "alignment")).unit == "mean distance"
+    assert term_words("usage", ("elbo", "usage")).heading == "usage"  # a modality of that name
 
 
 def test_neighbours_of_different_units_are_labelled_each() -> None:
@@ -81,7 +81,7 @@ def test_every_term_that_models_record_has_a_name(classifier: Any, codebook: Any
     fcid = models.FCID({"picture": codebook.step("picture")}, {"codes": codebook.step("codes")}, code_dim=4, heads=2)
     for model in (classifier, codebook, molt, fcid):
         terms = copy.deepcopy(model).loss(pair).terms
-        assert [name for name in terms if describe_term(name, terms).heading == name] == []
+        assert [name for name in terms if term_words(name, terms).heading == name] == []
 
 
 def test_unknown_terms_and_empty_metrics_are_refused() -> None:

@@ -65,10 +65,10 @@ def test_comparison_has_a_series_per_model() -> None:
 
 def test_the_best_value() -> None:
     values = {"one": 0.91234, "two": 0.91233, "three": 0.5}
-    assert best_of(values, 1) == ["one", "two"]
-    assert best_of(values, -1) == ["three"]
-    assert best_of(values, 0) == []
-    assert best_of({"one": 1.0, "two": float("nan")}, 1) == []
+    assert best_of(values, "higher") == ["one", "two"]
+    assert best_of(values, "lower") == ["three"]
+    assert best_of(values, None) == []
+    assert best_of({"one": 1.0, "two": float("nan")}, "higher") == []
 
 
 def test_targets_stand_in_the_order_of_the_modalities() -> None:
