@@ -51,7 +51,7 @@ class AlignedELBO(Objective):
         z = one_draw(posterior)
         log_p = model.score(batch, z)
         kl = divergence(posterior, model.prior(batch.context), z)
-        alignment = (divergences_to_experts(posterior, experts, z) * experts.weights).sum(0)  # [M, N] -> [N]
+        alignment = experts.sum_over(divergences_to_experts(posterior, experts, z))
         alpha, beta = weight_at(self.alpha, model.epoch), weight_at(self.beta, model.epoch)
         penalty = weight_at(self.warmup, model.epoch) * (beta * kl + alpha * alignment)
         total = (penalty - weighted_sum(log_p, model.weights)).mean()

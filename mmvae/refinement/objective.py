@@ -180,7 +180,7 @@ class RefinedELBO(Objective):
             teacher = teacher.detach()
         pair = (teacher.distribution, students.distribution)  # [N], [M, N]
         to_each = divergence(*pair) if self.kl_direction == "teacher_first" else divergence(*reversed(pair))
-        return (to_each * students.weights).sum(0)
+        return students.sum_over(to_each)
 
 
 def _with_slope(q: Gaussian, slope: Slope) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmvae.batch import Batch
 from mmvae.seeds import derive_seed
-from mmvae.sources import FromDataset, InBlocks, InMemory, Source, is_uniform
+from mmvae.sources import FromDataset, InBlocks, InMemory, Source, is_uniform, steps_of
 from mmvae.training.randomness import block_permutation, permutation
 
 _ORDER = "order of the rows"
@@ -72,7 +72,7 @@ class RowFeed(Feed):
     """Batches of chosen rows of a source, in an order that follows from the seed and the epoch alone.
 
     With several processes each gets its share of the rows, of the same length for all: the order is filled up from
-    its beginning.
+    its beginning. Where a single row would be left for the last batch, the batch before takes it.
 
     Args:
         source: of N data points.
@@ -95,7 +95,7 @@ class RowFeed(Feed):
         self.source = source
         self.size = len(rows)
         self.share = math.ceil(self.size / world)
-        self.steps = math.ceil(self.share / batch_size)
+        self.steps = steps_of(self.share, batch_size)
         self._rows = rows
         self._batch_size = batch_size
         self._seed = seed
@@ -121,9 +121,10 @@ class RowFeed(Feed):
     def _batches(self, order: Int64[Tensor, "B"], first_step: int = 0) -> Iterator[Batch]:
         if isinstance(self.source, InMemory):
             order = order.to(self.source.whole.device)  # once, not at every step
-        for rows in order.split(self._batch_size)[first_step:]:
-            if len(rows):  # a process may get none where there are fewer rows than processes
-                yield self.source.batch(rows)
+        steps = steps_of(len(order), self._batch_size)  # none where there are fewer rows than processes
+        for step in range(first_step, steps):
+            end = (step + 1) * self._batch_size if step + 1 < steps else len(order)
+            yield self.source.batch(order[step * self._batch_size : end])
 
     @property
     def is_uniform(self) -> bool:

@@ -327,9 +327,7 @@ def _facts(part: _Part, validation: _Part | None) -> dict[str, Any]:
         if isinstance(each, _Chosen) and (
             not prefix or not isinstance(part, _Chosen) or each.source is not part.source
         ):
-            words = data_in_words(each.source)
-            labels = words.pop("", None)
-            facts |= {f"{prefix}data": words} | ({} if labels is None else {f"{prefix}labels": labels})
+            facts |= {f"{prefix}{kind}": words for kind, words in data_in_words(each.source).items()}
     return facts
 
 

@@ -294,6 +294,7 @@ class Loop:
         self._set_epoch(self._epoch + 1)
         number = self._epoch + 1
         self._seen.note(self._engine.gather)
+        self._seen.warn()
         means = mean_of(self._engine.gather(self._means.totals()))
         rows = [metrics_row(number, "train", self._stage.name, means, self._seconds)]
         if self._validation is not None:
@@ -368,6 +369,7 @@ class Loop:
             return
         self._require_finite(self._means, "step")
         self._require_finite_weights()
+        self._seen.note(self._engine.gather)
         state = {
             "model": tensors_of(self.model),
             "engine": self._engine.state(),

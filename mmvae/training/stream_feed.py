@@ -91,7 +91,7 @@ class StreamFeed(Feed):
         if self.stream.is_loader:
             return False
         rows = len(self.stream) // self._world
-        return batch.size < min(self._batch_size, rows - step * self._batch_size)
+        return batch.size < (self._batch_size if step + 1 < self.steps else rows - step * self._batch_size)
 
     def _too_short(self, epoch: int, step: int, rows: int) -> str:
         stream = self.stream
