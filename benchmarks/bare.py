@@ -1,4 +1,4 @@
-"""A training step of this library beside the same step written by hand in plain PyTorch, and beside MultiVae, on tables.
+"""A training step of this library beside one written by hand in plain PyTorch, and beside MultiVae, on tables.
 
 The models of this file are what a researcher writes for one paper: layers and formulas, without distributions, batches,
 masks or names. They get copies of this library's layers and compute the same loss from the same random numbers. All
@@ -21,8 +21,7 @@ from typing import Literal
 
 import torch
 import tyro
-from protocol import LATENT_DIM, RECIPES, Case
-from results import conditions, table, write_section
+from protocol import RECIPES, Case
 from sides import LEARNING_RATE, epoch, peer_epoch, peer_training_step, training_step
 from timing import Clock, Step, in_turn
 from torch import Tensor, nn
@@ -57,6 +56,7 @@ class Bare(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, data: Sequence[Tensor]) -> Tensor:
+        """The loss of a batch."""
         """The loss of a batch of tables ``[N, columns]``, a scalar."""
 
     def encode(self, data: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -113,6 +113,7 @@ class BareMVTCAE(Bare):
         self.alpha = ours.objective.alpha
 
     def forward(self, data: Sequence[Tensor]) -> Tensor:
+        """The loss of a batch."""
         loc, log_variance = self.encode(data)
         joint = product(loc, log_variance)
         count, alpha = len(data), self.alpha
@@ -130,6 +131,7 @@ class BareMVAE(Bare):
         self.register_buffer("members", torch.cat([torch.ones(1, count), torch.eye(count)]))
 
     def forward(self, data: Sequence[Tensor]) -> Tensor:
+        """The loss of a batch."""
         subsets = product(*self.encode(data), self.members, prior=1.0)
         z = draw(*subsets)  # [1 + M, N, D]
         reconstruction = sum(
@@ -151,6 +153,7 @@ class BareMoPoE(Bare):
         self.register_buffer("prior", (members.sum(1) == count).float().view(-1, 1, 1))
 
     def forward(self, data: Sequence[Tensor]) -> Tensor:
+        """The loss of a batch."""
         loc, log_variance = product(*self.encode(data), self.members, self.prior)  # [C, N, D]
         count, size, _ = loc.shape
         divergence = kl_to_standard(loc, log_variance).mean(0)
@@ -166,11 +169,14 @@ class BareJMVAE(Bare):
     def __init__(self, ours: MultimodalVAE) -> None:
         super().__init__(ours)
         joint = copy.deepcopy(ours.joint_posterior)
-        self.trunks = nn.ModuleList(nn.Sequential(encoder.layers, *layers) for encoder, *layers in joint.trunks.values())
+        self.trunks = nn.ModuleList(
+            nn.Sequential(encoder.layers, *layers) for encoder, *layers in joint.trunks.values()
+        )
         self.joint = nn.Sequential(joint.hidden, joint.head.linear)
         self.alpha = ours.objective.alpha
 
     def forward(self, data: Sequence[Tensor]) -> Tensor:
+        """The loss of a batch."""
         features = torch.cat([trunk(x) for trunk, x in zip(self.trunks, data, strict=True)], -1)
         joint = self.joint(features).chunk(2, -1)
         alignment = kl(*joint, *self.encode(data)).sum(0)
@@ -187,6 +193,7 @@ class BareMMVAE(Bare):
         self.num_samples = ours.objective.num_samples
 
     def forward(self, data: Sequence[Tensor]) -> Tensor:
+        """The loss of a batch."""
         loc, raw = self.encode(data)
         scale = softmax_scale(raw)
         count, samples = len(data), self.num_samples
@@ -347,11 +354,30 @@ def main(config: Config) -> None:
         import lightning.fabric  # noqa: F401
     for case in config.models:
         found = in_turn(steps(config, case), config.repeats, warmup=1, clock=config.clock)
-        print(case, {k: f"{statistics.median(v) / config.steps * 1e3:.2f}" for k, v in found.items()}, f"{statistics.median([a/b for a,b in zip(found['mmvae'],found['bare'])]):.3f}", *[f"{statistics.median([a/b for a,b in zip(found['MultiVae'],found['mmvae'])]):.3f}" for _ in range(config.peer)], flush=True)
+        print(
+            case,
+            {k: f"{statistics.median(v) / config.steps * 1e3:.2f}" for k, v in found.items()},
+            f"{statistics.median([a / b for a, b in zip(found['mmvae'], found['bare'], strict=True)]):.3f}",
+            *[
+                f"{statistics.median([a / b for a, b in zip(found['MultiVae'], found['mmvae'], strict=True)]):.3f}"
+                for _ in range(config.peer)
+            ],
+            flush=True,
+        )
         if config.epochs:
             n = math.ceil(config.rows / config.batch_size)
             found = in_turn(epochs(config, case), config.epochs, warmup=1, clock=config.clock)
-            print(case, "epoch", {k: f"{statistics.median(v) / n * 1e3:.2f}" for k, v in found.items()}, f"{statistics.median([a/b for a,b in zip(found['mmvae'],found['bare'])]):.3f}", *[f"{statistics.median([a/b for a,b in zip(found['MultiVae'],found['mmvae'])]):.3f}" for _ in range(config.peer)], flush=True)
+            print(
+                case,
+                "epoch",
+                {k: f"{statistics.median(v) / n * 1e3:.2f}" for k, v in found.items()},
+                f"{statistics.median([a / b for a, b in zip(found['mmvae'], found['bare'], strict=True)]):.3f}",
+                *[
+                    f"{statistics.median([a / b for a, b in zip(found['MultiVae'], found['mmvae'], strict=True)]):.3f}"
+                    for _ in range(config.peer)
+                ],
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
