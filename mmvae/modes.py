@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import nn
 
 _Self = TypeVar("_Self", bound=nn.Module)
@@ -48,6 +49,9 @@ def mode(module: nn.Module, training: bool) -> Iterator[None]:
     back. A module is trained by one thread at a time, and by none while another one evaluates it. The thread that
     trains it may evaluate it in between, as validation does.
 
+    Under ``torch.inference_mode()`` tensors can have no gradients at all. What is done here may need some, inside of a
+    refinement for one; it runs outside of that mode, with gradients switched off unless it trains.
+
     Args:
         module: Module to switch.
         training: Whether to train.
@@ -59,7 +63,8 @@ def mode(module: nn.Module, training: bool) -> Iterator[None]:
     call = object()
     try:
         begin(module, call)
-        yield
+        with _gradients_possible(module, training):
+            yield
     finally:
         interrupt = None
         while True:
@@ -70,6 +75,31 @@ def mode(module: nn.Module, training: bool) -> Iterator[None]:
                 interrupt = error
         if interrupt is not None:
             raise interrupt
+
+
+@contextlib.contextmanager
+def _gradients_possible(module: nn.Module, training: bool) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.no_grad())
+            _make_ordinary(module)
+        if training:
+            stack.enter_context(torch.enable_grad())
+            _make_ordinary(module)
+        yield
+
+
+def _make_ordinary(module: nn.Module) -> None:
+    """Replace weights and buffers that were made in inference mode, of which no gradient can be taken."""
+    with _LOCK:
+        for part in module.modules():
+            for name, parameter in part._parameters.items():
+                if parameter is not None and parameter.is_inference():
+                    part._parameters[name] = nn.Parameter(parameter.clone(), parameter.requires_grad)
+            for name, buffer in part._buffers.items():
+                if buffer is not None and buffer.is_inference():
+                    part._buffers[name] = buffer.clone()
 
 
 def in_evaluation_mode(

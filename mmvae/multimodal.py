@@ -82,16 +82,6 @@ class MultimodalModel(Remembers, nn.Module, ABC):
 
     # What it may say otherwise.
 
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """Why training steps on batches like this one cannot be captured as a CUDA graph, in words that end a sentence.
-
-        ``None`` where they can; see ``fit(acceleration=...)``.
-
-        Args:
-            batch: which conforms; only its shapes, and whether it is complete, may be looked at.
-        """
-        return f"{type(self).__name__} does not say that they may be"
-
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The stages in which ``fit`` trains the model, in order.
@@ -140,13 +130,24 @@ class MultimodalModel(Remembers, nn.Module, ABC):
             ValueError: for anything that the model cannot compute with; the message names the modality.
             TypeError: for data of the wrong kind.
         """
+        if not isinstance(data, Batch) or data.conforms_to is not self.forms:  # one that conforms is trusted
+            self._require_float32()
         batch = Batch.of(data, observed, covariates).conform(self.shapes, self.forms).to(self.device)
+        if not torch.is_inference_mode_enabled() and any(value.is_inference() for value in batch.data.values()):
+            batch = batch.map(torch.clone)  # of what was made in inference mode no gradient can be taken
         if batch.steps and not self.takes_steps:
             raise ValueError(
                 f"observed: the mask of {next(iter(batch.steps))!r} is one of steps, but {type(self).__name__} takes "
                 f"each datum as a whole; give a mask of rows, bool [N]."
             )
         return self.encode_covariates(batch)
+
+    def _require_float32(self) -> None:
+        if self.epoch.dtype != torch.float32:
+            raise ValueError(
+                f"{self.names[0]}: the weights of this {type(self).__name__} are {self.epoch.dtype}, but data and "
+                f"densities are float32; call model.float(). For half precision in training pass precision= to fit."
+            )
 
     def encode_covariates(self, batch: Batch) -> Batch:
         """The batch with its covariates checked and, as networks read them, in :attr:`~mmvae.Batch.context`.

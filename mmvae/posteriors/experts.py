@@ -146,11 +146,6 @@ class UnimodalExperts(nn.Module):
         """The experts of the modalities that the batch holds; no other encoder runs."""
         return self.from_features(self.features(batch), batch)
 
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """Reason why encoding batches like this one cannot be captured as a CUDA graph; ``None`` if it can."""
-        selective = [name for name in batch.names if not batch.complete and not is_row_by_row(self.encoders[name])]
-        return f"the encoder of {selective[0]!r} runs on the rows that have it alone" if selective else None
-
     def features(self, batch: Batch) -> dict[str, Float[Tensor, "N F"]]:
         """Outputs of the encoders for the modalities that the batch holds, by name; with covariates, of the layers
         that read them.

@@ -50,7 +50,15 @@ class _LossModule(nn.Module):
         self.model = model
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = self.model.loss(batch)
+        try:
+            loss = self.model.loss(batch)
+        except ValueError as error:
+            if batch.size > 1 or "more than 1 value per channel" not in str(error):
+                raise
+            raise ValueError(
+                f"data: a batch of 1 row has no statistics for the batch norm in a network of your own ({error}). Pass "
+                f"batch_size= of 2 or more, drop_last=True to a DataLoader, or take another norm."
+            ) from error
         return loss.total, {name: term.detach() for name, term in loss.terms.items()}
 
 

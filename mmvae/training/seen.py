@@ -28,30 +28,36 @@ class Seen:
     """
 
     def __init__(self, model: Any) -> None:
-        self._model = model
-        self._waiting = set(model.names) if isinstance(model, RemembersSeen) else set()
+        self._model = model if isinstance(model, RemembersSeen) else None
+        self._waiting: set[str] | None = None
         self._found: dict[str, Tensor] = {}
         self._has_said = False
 
     def add(self, batch: Batch) -> None:
         """Look at a batch, without waiting for the device."""
+        if self._waiting is None:  # not before the weights of a run that is resumed are in place
+            self._waiting = set(self._missing())
         for name in self._waiting.intersection(batch.names):
             if batch.complete:
+                self._found[name] = torch.tensor(True)
                 self._waiting.discard(name)
             else:
                 there = batch.observed[name].any()
                 self._found[name] = self._found[name] | there if name in self._found else there
 
     def note(self, gather: Callable[[Any], list[Any]]) -> None:
-        """Tell the model what was seen in an epoch, and the user, once, what was not; all processes take part."""
-        if not isinstance(self._model, RemembersSeen):
+        """Tell the model what was seen so far; all processes take part, and wait for their devices."""
+        if self._model is None:
             return
-        here = {name for name in self._model.names if name not in self._waiting or bool(self._found.get(name, False))}
-        seen = set().union(*gather(sorted(here)))
+        here = [name for name, found in self._found.items() if bool(found)]
+        seen = {name for names in gather(here) for name in names}
         flags = torch.tensor([name in seen for name in self._model.names], device=self._model.seen.device)
         self._model.seen.logical_or_(flags)
-        missing = [name for name in self._model.names if name not in seen]
-        self._waiting = set(missing)
+        self._waiting = set(self._missing())
+
+    def warn(self) -> None:
+        """Tell the user, once, what no row had, after an epoch that was noted."""
+        missing = self._missing()
         if missing and not self._has_said:
             self._has_said = True
             warnings.warn(
@@ -60,3 +66,8 @@ class Seen:
                 f"on rows that have it.",
                 stacklevel=2,
             )
+
+    def _missing(self) -> list[str]:
+        if self._model is None:
+            return []
+        return [name for name, seen in zip(self._model.names, self._model.seen.tolist(), strict=True) if not seen]
