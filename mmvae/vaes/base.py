@@ -29,10 +29,11 @@ from mmvae.multimodal import MultimodalModel
 from mmvae.objectives import Loss, Objective
 from mmvae.objectives.base import check_pair
 from mmvae.posteriors import JointPosterior, UnimodalExperts
-from mmvae.priors import Prior, prior_of_layout
+from mmvae.priors import Prior, WithPrivate, prior_of_layout
 from mmvae.subsets import Subset, canonical
 from mmvae.vaes.parameters import expose_parameters
 from mmvae.vaes.parts import checked_names, make_decoders, make_encoders, make_likelihoods, resolve_weights
+from mmvae.vaes.pseudo_inputs import PseudoEncoder
 
 Weights = Literal["balanced"] | Mapping[str, float] | None
 """Likelihood weights of a model: the modalities' own, balanced by size, or by name."""
@@ -121,8 +122,23 @@ class MultimodalVAE(MultimodalModel):
         self.joint_posterior = joint_posterior
         inputs = {name: self.layout.width(name) + context for name in names}
         self.decoders = nn.ModuleDict(make_decoders(self.modalities, likelihoods, inputs))
-        self.prior = prior_of_layout(prior, self.layout, family, context)
+        self.prior = self.prior_for(prior)
         self.to(memory_format=torch.channels_last)  # convolutions are faster on it, on the CPU as on the GPU
+
+    def prior_for(self, prior: Prior | None) -> Prior | WithPrivate:
+        """A prior made for the latent of this model; the model itself keeps the one it has.
+
+        Args:
+            prior: One of :mod:`mmvae.priors`, over the shared columns; by default the standard one of the family.
+
+        Raises:
+            TypeError: For something that is not a prior.
+            ValueError: For a prior that cannot serve this model.
+        """
+        whole = prior_of_layout(prior, self.layout, self.experts.family, self.covariates.size)
+        shared = whole.shared if isinstance(whole, WithPrivate) else whole
+        shared.attach(PseudoEncoder(self.modalities, self.likelihoods, self.experts, self.joint_posterior))
+        return whole
 
     # The Pyro programs.
 
