@@ -24,8 +24,8 @@ from mmvae.training.captured import (
 )
 from mmvae.training.launch import Starter, launch
 from mmvae.training.learning_rate import Schedule
-from mmvae.training.settings import Settings
 from mmvae.training.process_guard import ProcessGuard, is_loss_of_process
+from mmvae.training.settings import Settings
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 """Makes an optimiser for parameters, as ``functools.partial(torch.optim.SGD, lr=0.1)`` does."""
