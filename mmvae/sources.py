@@ -103,7 +103,8 @@ class InMemory:
     def batch(self, rows: Tensor) -> Batch:
         """The data points at ``rows``."""
         rows = rows.to(self.whole.device)
-        return self.whole.map(lambda value: value.index_select(0, rows))  # in a third of the time of value[rows]
+        chosen = self.whole.map(lambda value: value.index_select(0, rows))  # in a third of the time of value[rows]
+        return chosen.as_models_read()
 
 
 class FromDataset:
@@ -122,7 +123,7 @@ class FromDataset:
 
     def batch(self, rows: Tensor) -> Batch:
         """The items at ``rows``, collated."""
-        return collate([self.dataset[row] for row in rows.tolist()])
+        return collate([self.dataset[row] for row in rows.tolist()]).as_models_read()
 
 
 def as_source(
@@ -176,7 +177,7 @@ def consecutive(source: Source, start: int, stop: int) -> Batch:
     """The data points from ``start`` to before ``stop``; of data in memory without a copy."""
     if isinstance(source, InMemory):
         whole = source.whole
-        return whole if (start, stop) == (0, whole.size) else whole[start:stop]
+        return (whole if (start, stop) == (0, whole.size) else whole[start:stop]).as_models_read()
     return source.batch(torch.arange(start, stop))
 
 

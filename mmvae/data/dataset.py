@@ -30,8 +30,8 @@ class MultimodalDataset(Dataset[Any]):
     (:meth:`batch`), which is much faster than collating single items.
 
     Args:
-        sources: by modality, a tensor or array ``[n, ...]`` of base data (bytes are images in 0..255 and become float32
-            in [0, 1] when read), :class:`~mmvae.data.Rows` of another kind, or a :class:`~mmvae.data.Sampler`, which
+        sources: by modality, a tensor or array ``[n, ...]`` of base data (bytes ``[n, C, H, W]`` are images in 0..255
+            and become float32 in [0, 1] when read, other bytes are whole numbers), :class:`~mmvae.data.Rows` of another kind, or a :class:`~mmvae.data.Sampler`, which
             draws from the labels anew at each access.
         index: by modality, int64 ``[N]``, the base row of each data point, which is its own number where the table is
             left out.

@@ -9,6 +9,7 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from mmvae.batch import Batch
+from mmvae.casting import as_models_read
 
 
 @runtime_checkable
@@ -39,7 +40,7 @@ class Sampler(Protocol):
 
 
 class Stored:
-    """Rows that are a tensor: bytes become float32 in [0, 1], anything else is handed out as it is.
+    """Rows that are a tensor: bytes of images become float32 in [0, 1], anything else is handed out as it is.
 
     Args:
         name: of the modality, for errors.
@@ -67,7 +68,7 @@ class Stored:
 
     def take(self, rows: Int64[Tensor, "B"]) -> Shaped[Tensor, "B ..."]:
         """The data of these rows."""
-        return as_floats(self.values.index_select(0, rows))
+        return as_models_read(self.values.index_select(0, rows))
 
     def to(self, device: torch.device) -> Stored:
         """The same rows on another device."""
@@ -75,8 +76,3 @@ class Stored:
         moved.values = self.values.to(device)
         moved.present = None if self.present is None else self.present.to(device)
         return moved
-
-
-def as_floats(values: Tensor) -> Tensor:
-    """Bytes 0..255 as float32 in [0, 1], by the division that image libraries use; other types unchanged."""
-    return values.to(torch.float32).div_(255) if values.dtype == torch.uint8 else values

@@ -14,6 +14,15 @@ from mmvae.networks.mnist_svhn_text import (
     TextDecoder,
     TextEncoder,
 )
+from mmvae.networks.sequence_encoder import SequenceEncoder
+from mmvae.networks.series import (
+    SeriesConvDecoder,
+    SeriesConvEncoder,
+    SeriesGRUDecoder,
+    SeriesGRUEncoder,
+    SeriesTransformerDecoder,
+    SeriesTransformerEncoder,
+)
 from mmvae.networks.steps import CodeSteps, FeatureSteps, PatchSteps, Steps
 
 __all__ = [
@@ -34,6 +43,13 @@ __all__ = [
     "PatchSteps",
     "SVHNDecoder",
     "SVHNEncoder",
+    "SequenceEncoder",
+    "SeriesConvDecoder",
+    "SeriesConvEncoder",
+    "SeriesGRUDecoder",
+    "SeriesGRUEncoder",
+    "SeriesTransformerDecoder",
+    "SeriesTransformerEncoder",
     "Steps",
     "TextDecoder",
     "TextEncoder",

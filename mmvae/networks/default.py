@@ -9,9 +9,11 @@ from mmvae.likelihoods import Categorical, Likelihood
 from mmvae.networks.codes import CodesDecoder, CodesEncoder
 from mmvae.networks.conv import ConvDecoder, ConvEncoder
 from mmvae.networks.mlp import MLPDecoder, MLPEncoder
+from mmvae.networks.series import SeriesConvDecoder, SeriesConvEncoder
 
 _SMALLEST_IMAGE = 8
 _SHORTEST_SEQUENCE = 4
+_SHORTEST_SERIES = 8
 
 
 class _OneHot(nn.Module):
@@ -26,18 +28,25 @@ class _OneHot(nn.Module):
 
 
 def default_encoder(shape: tuple[int, ...], likelihood: Likelihood) -> nn.Module:
-    """An encoder ``[N, *shape] -> [N, features]``: convolutional for images and for codes, otherwise an MLP.
+    """An encoder ``[N, *shape] -> [N, features]`` that suits the shape.
+
+    Convolutional for images ``(C, H, W)`` and volumes ``(C, D, H, W)`` with sides of at least 8, for time series
+    ``(T, C)`` of at least 8 steps and for sequences of codes ``(L,)``; otherwise an MLP.
 
     Args:
-        shape: of one datum.
-        likelihood: of the modality; integer codes are embedded.
+        shape: Shape of one row.
+        likelihood: Likelihood of the modality; integer codes are embedded, or turned into indicators.
     """
     if isinstance(likelihood, Categorical):
+        codes = likelihood.num_categories
         if _is_sequence(shape):
-            return CodesEncoder(shape, likelihood.num_categories)
-        encoder = MLPEncoder((*shape, likelihood.num_categories))
-        return nn.Sequential(_OneHot(likelihood.num_categories), encoder)
-    return ConvEncoder(shape) if _is_image(shape) else MLPEncoder(shape)
+            return CodesEncoder(shape, codes)
+        if _is_series(shape):
+            return nn.Sequential(_OneHot(codes), nn.Flatten(2), SeriesConvEncoder((shape[0], shape[1] * codes)))
+        return nn.Sequential(_OneHot(codes), MLPEncoder((*shape, codes)))
+    if _is_series(shape):
+        return SeriesConvEncoder(shape)
+    return ConvEncoder(shape) if _is_image_or_volume(shape) else MLPEncoder(shape)
 
 
 def default_decoder(shape: tuple[int, ...], likelihood: Likelihood, latent_dim: int) -> nn.Module:
@@ -45,13 +54,20 @@ def default_decoder(shape: tuple[int, ...], likelihood: Likelihood, latent_dim: 
     parameter_shape = likelihood.parameter_shape(shape)
     if isinstance(likelihood, Categorical) and _is_sequence(shape):
         return CodesDecoder(latent_dim, parameter_shape)
-    if _is_image(shape) and parameter_shape[: len(shape)] == shape:
-        return ConvDecoder(latent_dim, parameter_shape)
+    if parameter_shape[: len(shape)] == shape:
+        if _is_series(shape):
+            return SeriesConvDecoder(latent_dim, parameter_shape)
+        if _is_image_or_volume(shape):
+            return ConvDecoder(latent_dim, parameter_shape, sides=len(shape) - 1)
     return MLPDecoder(latent_dim, parameter_shape)
 
 
-def _is_image(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 3 and min(shape[1:]) >= _SMALLEST_IMAGE
+def _is_image_or_volume(shape: tuple[int, ...]) -> bool:
+    return len(shape) in (3, 4) and min(shape[1:]) >= _SMALLEST_IMAGE
+
+
+def _is_series(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 2 and shape[0] >= _SHORTEST_SERIES
 
 
 def _is_sequence(shape: tuple[int, ...]) -> bool:

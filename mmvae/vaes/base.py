@@ -123,7 +123,9 @@ class MultimodalVAE(MultimodalModel):
         inputs = {name: self.layout.width(name) + context for name in names}
         self.decoders = nn.ModuleDict(make_decoders(self.modalities, likelihoods, inputs))
         self.prior = self.prior_for(prior)
-        self.to(memory_format=torch.channels_last)  # convolutions are faster on it, on the CPU as on the GPU
+        for parameter in self.parameters():
+            if parameter.ndim == 4:  # convolutions of images are faster on it, on the CPU as on the GPU
+                parameter.data = parameter.data.to(memory_format=torch.channels_last)
 
     def prior_for(self, prior: Prior | None) -> Prior | WithPrivate:
         """A prior made for the latent of this model; the model itself keeps the one it has.

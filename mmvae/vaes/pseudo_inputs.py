@@ -64,10 +64,9 @@ class PseudoEncoder:
                 f"prior: Vamp needs a fusion of experts, got {type(fusion).__name__}; take priors.GaussianMixture(20)."
             )
         codes = self._of_codes
-        features = {
-            each.name: inputs[each.name] if each.name in codes else self._experts.encoders[each.name](inputs[each.name])
-            for each in self._modalities
-        }
+        real = {name: value for name, value in inputs.items() if name not in codes}
+        found = {**inputs, **(self._experts.features(Batch.trusted(real)) if real else {})}
+        features = {each.name: found[each.name] for each in self._modalities}
         return fusion.fuse(self._experts.from_features(features, Batch.trusted(features)))
 
     @property
