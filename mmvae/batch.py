@@ -14,6 +14,14 @@ from mmvae.subsets import Subset, canonical
 
 
 @runtime_checkable
+class ShowsInputs(Protocol):
+    """A form that says what the encoder of its modality is called with."""
+
+    def inputs(self, data: Tensor, observed: Tensor | None) -> tuple[Tensor, ...]:
+        """Arguments of the encoder, from data that conforms and the rows that are observed (``None``: all)."""
+
+
+@runtime_checkable
 class Form(Protocol):
     """What a model asks of the data of a modality; every likelihood is one."""
 
@@ -202,6 +210,17 @@ class Batch:
     def masks(self) -> dict[str, Tensor]:
         """What is observed, as the constructor takes it: of steps where they are known, otherwise of rows."""
         return {**self.observed, **self.steps}
+
+    def inputs(self, name: str) -> tuple[Tensor, ...]:
+        """What the encoder of a modality is called with: the data as the model's form of it shows it.
+
+        A batch that conforms to no model shows its data as it is.
+        """
+        forms = cast("Mapping[str, Form] | nn.ModuleDict | None", self.conforms_to)
+        form = None if forms is None else forms[name]
+        if isinstance(form, ShowsInputs):
+            return form.inputs(self.data[name], None if self.complete else self.observed[name])
+        return (self.data[name],)
 
     @property
     def device(self) -> torch.device:

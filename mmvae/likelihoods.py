@@ -26,10 +26,17 @@ from mmvae.distributions import (
     soft_clamp,
     without_autocast,
 )
+from mmvae.transforms import Log1p, Standardize, Transform
 
 _SCALE_FLOOR = 1e-3
 _LOG_BOUNDS = (-20.0, 20.0)
 """Within which logarithms of rates, dispersions and learned scales are taken as they are (see :func:`soft_clamp`)."""
+
+_LONGEST_STANDARDISED = 2
+"""Dimensions of a datum up to which real data is standardised by default: vectors and sequences, not images."""
+
+_LEAST_CENTRE = 1e-4
+"""Smallest mean count that a decoder's zero stands for, of columns that are (nearly) always zero."""
 
 
 class Likelihood(Remembers, nn.Module, ABC):
@@ -45,6 +52,10 @@ class Likelihood(Remembers, nn.Module, ABC):
     hole: float = 0.0
     """A value with a finite density, which stands where a datum is missing and reaches no number. A likelihood of
     positive data sets another one."""
+
+    scores_transformed: bool = True
+    """Whether a transform of the modality changes what is scored, as it does real numbers. What is counted, and values
+    in a fixed interval, are scored as they are, and a transform is for networks alone."""
 
     def __call__(self, parameters: Tensor) -> Any:
         """:meth:`forward` of parameters in at least float32, outside of autocast."""
@@ -69,6 +80,21 @@ class Likelihood(Remembers, nn.Module, ABC):
     def point(self, distribution: Distribution) -> Tensor:
         """The single datum that stands for a distribution: its mean, or its most probable code."""
         return distribution.mean
+
+    def default_transform(self, shape: tuple[int, ...]) -> Transform | None:
+        """The transform of a modality of data ``[N, *shape]`` that names none; by default none."""
+        return None
+
+    def around(self, parameters: Tensor, centre: Tensor) -> Tensor:
+        """Parameters of data that lie around ``centre``, from those that a decoder gives relative to it.
+
+        Only for likelihoods that score data as it is (see :attr:`scores_transformed`); by default the parameters stay.
+
+        Args:
+            parameters: ``[..., *parameter_shape]``.
+            centre: Value that a decoder's zero stands for, by column of the data.
+        """
+        return parameters
 
     def check_support(self, name: str, data: Tensor) -> None:
         """Raises ``ValueError`` if the data of modality ``name`` holds a value that cannot be scored."""
@@ -116,17 +142,23 @@ class _LocationScale(Likelihood):
 
     @property
     def scale(self) -> Tensor:
-        """The scale, a number in the units of the data; a learned one stays above 0.001."""
+        """The scale, a number in the units of the transformed data; a learned one stays above 0.001."""
         if not self.learned:
             return self.log_scale.exp()
         return soft_clamp(self.log_scale, *_LOG_BOUNDS).exp() + _SCALE_FLOOR
+
+    def default_transform(self, shape: tuple[int, ...]) -> Transform | None:
+        """Vectors ``[P]`` and sequences ``[T, C]`` are standardised; images are taken as they are."""
+        return Standardize() if len(shape) <= _LONGEST_STANDARDISED else None
 
 
 class Normal(_LocationScale):
     """Gaussian noise of one standard deviation around the decoder's output.
 
     Args:
-        scale: the standard deviation, in units of the data, or ``"learned"``.
+        scale: the standard deviation, in units of the transformed data, or ``"learned"``. A modality of vectors is
+            standardised by default: the unit is then the standard deviation of each column. Pass
+            ``Modality(..., transform=None)`` for units of the data.
     """
 
     def forward(self, parameters: Tensor) -> Distribution:
@@ -138,7 +170,7 @@ class Laplace(_LocationScale):
     """Laplace noise of one scale around the decoder's output; the field's usual choice for images is 0.75.
 
     Args:
-        scale: the scale b of exp(-|x - loc| / b) / 2b, in units of the data, or ``"learned"``.
+        scale: the scale b of exp(-|x - loc| / b) / 2b, in the units of :class:`Normal`, or ``"learned"``.
     """
 
     def forward(self, parameters: Tensor) -> Distribution:
@@ -153,6 +185,8 @@ class Bernoulli(Likelihood):
         relaxed: score values between 0 and 1 too, by the cross-entropy. That is no normalised density
             (:class:`ContinuousBernoulli` is), so likelihoods in nats then lose their meaning.
     """
+
+    scores_transformed = False
 
     def __init__(self, relaxed: bool = False) -> None:
         super().__init__()
@@ -182,6 +216,8 @@ class ContinuousBernoulli(Likelihood):
     Source: Loaiza-Ganem and Cunningham 2019, "The continuous Bernoulli".
     """
 
+    scores_transformed = False
+
     def forward(self, parameters: Tensor) -> Distribution:
         """A continuous Bernoulli of logits ``parameters [..., *shape]``."""
         return LogitContinuousBernoulli(logits=parameters)
@@ -195,6 +231,7 @@ class Categorical(Likelihood):
     """Integer codes from 0 to ``num_categories - 1``; the decoder gives logits ``[..., *shape, num_categories]``."""
 
     data_dtype = torch.int64
+    scores_transformed = False
 
     def __init__(self, num_categories: int) -> None:
         super().__init__()
@@ -232,6 +269,16 @@ class Categorical(Likelihood):
 class _Counts(Likelihood):
     """Whole numbers from 0, given as integers or as real numbers without a fraction."""
 
+    scores_transformed = False
+
+    def default_transform(self, shape: tuple[int, ...]) -> Transform | None:
+        """Encoders read log(1 + x), and a decoder's zero stands for the usual count of each column."""
+        return Log1p()
+
+    def around(self, parameters: Tensor, centre: Tensor) -> Tensor:
+        """Log means relative to log(centre); what else there is of parameters stays."""
+        return parameters + centre.clamp(min=_LEAST_CENTRE).log()
+
     def conform(self, name: str, data: Tensor) -> Tensor:
         """Counts of any numeric type, as float32."""
         return self._cast(name, data)
@@ -265,6 +312,11 @@ class NegativeBinomial(_Counts):
     def parameter_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """``(*shape, 2)``."""
         return (*shape, 2)
+
+    def around(self, parameters: Tensor, centre: Tensor) -> Tensor:
+        """Log means relative to log(centre); log dispersions stay."""
+        log_mean, log_dispersion = parameters.unbind(-1)
+        return torch.stack([super().around(log_mean, centre), log_dispersion], -1)
 
 
 class Custom(Likelihood):

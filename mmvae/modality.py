@@ -6,16 +6,18 @@ import numbers
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from mmvae.arguments import Remembers
+from mmvae.transforms import Transform
 
 EncoderSpec = nn.Module | Callable[[], nn.Module]
 DecoderSpec = Callable[[int], nn.Module]
 LikelihoodSpec = nn.Module | Callable[[Tensor], Distribution]
+TransformSpec = Transform | Literal["auto"] | None
 
 _SITES = ("z", "data")
 _COLUMNS = ("epoch", "split", "seconds", "loss", "total", "labels", "observed", "steps", "covariates", "context")
@@ -96,6 +98,11 @@ class Modality(Remembers):
         decoder: a callable from the latent size ``d`` to a module ``[N, d] -> [N, *parameter_shape]``, where the
             likelihood says what its ``parameter_shape`` is. By default a network that suits the shape.
         weight: multiplies this modality's log-likelihood in the training objective (and nowhere else).
+        transform: one of :mod:`mmvae.transforms`, the units in which networks see the data; ``None`` for the data as it
+            is. By default the likelihood says: vectors under a Normal or Laplace are standardised, encoders of counts
+            read log(1 + x), all else is taken as it is. The default is for networks of the library: an encoder of your
+            own reads the data as it is, and beside a decoder of your own nothing is transformed. A transform that you
+            name holds for your networks too.
 
     Raises:
         ValueError: for a name that is empty or reserved, a shape with a size below one, or a weight not above zero.
@@ -113,6 +120,9 @@ class Modality(Remembers):
     encoder: EncoderSpec | None = None
     decoder: DecoderSpec | None = None
     weight: float = 1.0
+    transform: TransformSpec = "auto"
+
+    before: ClassVar[Mapping[str, Any]] = {"transform": None}
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -149,6 +159,11 @@ class Modality(Remembers):
             )
         if not 0 < float(self.weight) < float("inf"):
             raise ValueError(f"{self.name}: weight must be a finite number above 0, got {self.weight!r}.")
+        if not (self.transform is None or self.transform == "auto" or isinstance(self.transform, Transform)):
+            raise TypeError(
+                f'{self.name}: transform must be one of mmvae.transforms, such as transforms.Standardize(), "auto" or '
+                f"None, got {self.transform!r}."
+            )
 
     @property
     def size(self) -> int:

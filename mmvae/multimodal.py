@@ -15,6 +15,7 @@ from mmvae.covariates import Covariates
 from mmvae.latents import Latents
 from mmvae.objectives import Loss, Stage
 from mmvae.subsets import Subset, canonical
+from mmvae.transforms import Transform
 
 
 class MultimodalModel(Remembers, nn.Module, ABC):
@@ -140,6 +141,20 @@ class MultimodalModel(Remembers, nn.Module, ABC):
                 f"each datum as a whole; give a mask of rows, bool [N]."
             )
         return self.encode_covariates(batch)
+
+    @property
+    def needs_fitting(self) -> bool:
+        """Whether transforms, or the scales of numeric covariates, are still to be fitted to training data."""
+        return not all(each.is_fitted for each in self.modules() if isinstance(each, Transform))
+
+    def fit_transforms(self, batch: Batch) -> None:
+        """Find the scales of numeric covariates, unless that was done before.
+
+        Args:
+            batch: Training data, or a sample of it.
+        """
+        if self.covariates.levels:
+            self.covariates.fit(self.covariates.conform(batch.covariates))
 
     def encode_covariates(self, batch: Batch) -> Batch:
         """The batch with its covariates checked and, as networks read them, in :attr:`~mmvae.Batch.context`.

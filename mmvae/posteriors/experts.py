@@ -137,7 +137,7 @@ class UnimodalExperts(nn.Module):
         """Outputs of the encoders for the modalities that the batch holds, by name; with covariates, of the layers
         that read them.
         """
-        found = {name: self.encoders[name](batch.data[name]) for name in batch.names}
+        found = {name: self.encoders[name](*batch.inputs(name)) for name in batch.names}
         if not self.conditioning:
             return found
         assert batch.context is not None  # the model has encoded the covariates

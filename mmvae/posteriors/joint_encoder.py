@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mmvae.batch import Batch
 from mmvae.networks.heads import NormalHead
@@ -69,9 +69,16 @@ class JointEncoder(JointNetwork):
 
     def read(self, batch: Batch) -> Reading:
         """The outputs of all trunks, and the posterior of the network above them."""
-        features = torch.cat([trunk(batch.data[name]) for name, trunk in self.trunks.items()], -1)
+        features = torch.cat([self._trunk(name, batch) for name in self.trunks], -1)
         inputs = features
         if self._reads_context:
             assert batch.context is not None  # the model has encoded the covariates
             inputs = torch.cat([features, batch.context], -1)
         return Reading(features, *self.head(self.hidden(inputs)))
+
+    def _trunk(self, name: str, batch: Batch) -> Tensor:
+        encoder, *rest = self.trunks[name].children()
+        features = encoder(*batch.inputs(name))
+        for layer in rest:
+            features = layer(features)
+        return features

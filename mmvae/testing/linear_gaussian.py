@@ -160,6 +160,7 @@ class LinearGaussian:
                 likelihood=likelihoods.Normal(self.scales[name]),
                 encoder=nn.Flatten(),
                 decoder=lambda latent_dim, name=name: self._decoder(name),  # type: ignore[misc]
+                transform=None,  # its decoders give data
             )
             for name in self.names
         ]

@@ -14,6 +14,7 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from mmvae.batch import Batch
 from mmvae.modes import mode
 from mmvae.objectives import Judge
 from mmvae.sources import Data, InBlocks, InMemory, Placeable, Source, as_source
@@ -24,6 +25,7 @@ from mmvae.training.display import Display
 from mmvae.training.engine import Engine, MakeOptimizer
 from mmvae.training.feed import Feed, RowFeed, split
 from mmvae.training.fingerprint import data_in_words, schedule_in_words
+from mmvae.training.first_look import sample_of_rows, sample_of_stream, settle_transforms
 from mmvae.training.folder import existing_run, start_run
 from mmvae.training.journal import MetricsFile, TensorBoard
 from mmvae.training.learning_rate import Schedule
@@ -32,6 +34,7 @@ from mmvae.training.loop import Loop
 from mmvae.training.plan import epochs_of, plan, settings_of
 from mmvae.training.randomness import derived_seed, randomness_kept, seed_generators
 from mmvae.training.run import Run
+from mmvae.training.saving import set_tensors
 from mmvae.training.settings import Acceleration, MatmulPrecision, Precision, Settings
 from mmvae.training.stream_feed import StreamFeed
 from mmvae.training.switches import Interrupts, environment, validated_distributions
@@ -215,6 +218,11 @@ def fit(
                 start_run(folder, model, training)
             engine.barrier()
         model.to(engine.device)
+        if state is None:
+            settle_transforms(model, lambda: _sample(parts[0], settings), engine.agreed)
+        else:
+            set_tensors(model, state["model"])
+        _encode_anew(parts, model)
         checkpoints = Checkpoints(folder)
         feeds = _feeds(*parts, engine, settings, model)
         all_epochs = sum(stage.epochs for stage in stages)
@@ -286,6 +294,22 @@ def _parts(
 
 def _all_of(source: Source, model: Any) -> _Chosen:
     return _Chosen(_prepared(source, model), torch.arange(len(source)))
+
+
+def _sample(part: _Part, settings: Settings) -> Batch:
+    """Some of the training data, on which transforms are fitted."""
+    if isinstance(part, Streamed):
+        return sample_of_stream(part, settings.batch_size, settings.seed)
+    return sample_of_rows(part.source, part.rows)
+
+
+def _encode_anew(parts: tuple[_Part, _Part | None], model: Any) -> None:
+    """Encodes the covariates of data in memory, which was prepared before their scales were known."""
+    for part in parts:
+        if isinstance(part, _Chosen) and isinstance(part.source, InMemory) and part.source.whole.context is not None:
+            anew = part.source.whole.map(lambda value: value)  # the batch may be the caller's
+            anew.context = None
+            part.source.whole = model.encode_covariates(anew)
 
 
 def _sizes(part: _Part, validation: _Part | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from torch.distributions import Distribution
 
 from mmvae.batch import Batch
 from mmvae.covariates import Covariates
-from mmvae.distributions import MixtureOfExperts, divergence, stratified_draws, stratified_parts
+from mmvae.distributions import InDataUnits, MixtureOfExperts, divergence, stratified_draws, stratified_parts
 from mmvae.distributions.mixture_of_experts import Family
 from mmvae.free_memory import latents_at_a_time
 from mmvae.latents import Latents, check_latents
@@ -30,8 +30,17 @@ from mmvae.objectives.base import check_pair
 from mmvae.posteriors import JointPosterior, UnimodalExperts
 from mmvae.priors import Prior, prior_of_layout
 from mmvae.subsets import Subset, canonical
+from mmvae.transforms import Transform
+from mmvae.vaes.forms import ModalityForm, make_forms
 from mmvae.vaes.parameters import expose_parameters
-from mmvae.vaes.parts import checked_names, make_decoders, make_encoders, make_likelihoods, resolve_weights
+from mmvae.vaes.parts import (
+    checked_names,
+    make_decoders,
+    make_encoders,
+    make_likelihoods,
+    make_transforms,
+    resolve_weights,
+)
 
 Weights = Literal["balanced"] | Mapping[str, float] | None
 """Likelihood weights of a model: the modalities' own, balanced by size, or by name."""
@@ -78,6 +87,7 @@ class MultimodalVAE(MultimodalModel):
         layout: Which of them are shared, and which private.
         covariates: The covariates, see :class:`~mmvae.covariates.Covariates`.
         weights: ``{name: weight}``.
+        transforms: ``{name: transform}`` of the modalities that have one (see :mod:`mmvae.transforms`).
         epoch: Number of epochs the model was trained for (a scalar buffer); schedules of weights read it.
         arguments: Arguments of the recipe's constructor by name, as saved in the configuration.
 
@@ -116,7 +126,11 @@ class MultimodalVAE(MultimodalModel):
         self.experts = UnimodalExperts(encoders, features, self.layout, family, context)
         self.joint_posterior = joint_posterior
         inputs = {name: self.layout.width(name) + context for name in names}
-        self.decoders = nn.ModuleDict(make_decoders(self.modalities, likelihoods, inputs))
+        decoders = make_decoders(self.modalities, likelihoods, inputs)
+        self.decoders = nn.ModuleDict(decoders)
+        transforms, read = make_transforms(self.modalities, likelihoods, encoders, decoders)
+        self.transforms = nn.ModuleDict(transforms)
+        self._forms = make_forms(likelihoods, transforms, read)
         self.prior = prior_of_layout(prior, self.layout, family, context)
         self.to(memory_format=torch.channels_last)  # convolutions are faster on it, on the CPU as on the GPU
 
@@ -166,7 +180,7 @@ class MultimodalVAE(MultimodalModel):
             z = pyro.sample("z", self.prior(batch.context))
             for name in batch.names:
                 with poutine.mask(mask=True if batch.complete else batch.observed[name]):
-                    pyro.sample(name, self._observation(name, z, batch.context), obs=batch.data[name])
+                    pyro.sample(name, self._observation(name, z, batch.context, batch), obs=batch.data[name])
             for name in batch.drawn:
                 pyro.sample(name, self._observation(name, z, batch.context))
         return z
@@ -187,7 +201,7 @@ class MultimodalVAE(MultimodalModel):
         """
         scores = {}
         for name in batch.names:
-            distribution = self._observation(name, z if rows is None else z[rows[name]], batch.context)
+            distribution = self._observation(name, z if rows is None else z[rows[name]], batch.context, batch)
             log_p = distribution.log_prob(batch.data[name])
             scores[name] = log_p if batch.complete else torch.where(batch.observed[name], log_p, 0.0)
         return scores
@@ -400,17 +414,46 @@ class MultimodalVAE(MultimodalModel):
         return {modality.name: tuple(modality.shape) for modality in self.modalities}
 
     @property
-    def forms(self) -> nn.ModuleDict:
-        """The likelihoods check and cast what they are to score."""
-        return self.likelihoods
+    def forms(self) -> Mapping[str, ModalityForm]:
+        """Likelihoods check and cast what they are to score, transforms say what encoders read."""
+        return self._forms
 
-    def _observation(self, name: str, z: Tensor, context: Tensor | None) -> Distribution:
-        """p(x_m | z, c); leading dimensions of ``z`` are flattened for the decoder and restored after it."""
-        likelihood = self._likelihood(name)
+    def fit_transforms(self, batch: Batch) -> None:
+        """Fit the transforms of the modalities, and the scales of numeric covariates, that are not fitted yet.
+
+        :func:`mmvae.fit` does so before training. Call it before a training loop of your own.
+
+        Args:
+            batch: Training data, or a sample of it.
+        """
+        super().fit_transforms(batch)
+        data = batch.conform(self.shapes, self.forms)
+        for name in data.names:
+            transform = self._transform(name)
+            if transform is not None and not transform.is_fitted:
+                values, observed = data.data[name].to(self.device), data.observed[name].to(self.device)
+                transform.fit(values, None if data.complete else observed)
+
+    def _observation(self, name: str, z: Tensor, context: Tensor | None, batch: Batch | None = None) -> Distribution:
+        """p(x_m | z, c); leading dimensions of ``z`` are flattened for the decoder and restored after it.
+
+        Args:
+            name: Modality m.
+            z: Latents.
+            context: Encoded covariates.
+            batch: Rows that are to be scored, if any.
+        """
+        likelihood, transform = self._likelihood(name), self._transform(name)
         shape = likelihood.parameter_shape(self.shapes[name])
         parameters = self._decode(name, z, context).reshape(*z.shape[:-1], *shape)
+        if transform is not None and not likelihood.scores_transformed:
+            parameters = likelihood.around(parameters, torch.where(transform.fitted, transform.centre, 1.0))
         distribution = likelihood(parameters)
-        return distribution.to_event(len(self.shapes[name]) - len(distribution.event_shape))
+        distribution = distribution.to_event(len(self.shapes[name]) - len(distribution.event_shape))
+        if transform is None or not likelihood.scores_transformed:
+            return distribution
+        observed = None if batch is None or batch.complete else batch.observed[name]
+        return InDataUnits(distribution, transform, observed, likelihood.hole)
 
     def _decode(self, name: str, z: Float[Tensor, "*P D"], context: Tensor | None) -> Tensor:
         """The decoder's output, ``[prod(P), *parameter_shape]``; on the CPU a few batches at a time."""
@@ -425,8 +468,14 @@ class MultimodalVAE(MultimodalModel):
         return torch.cat([self.decoders[name](part) for part in parts])
 
     def _points(self, z: Tensor, covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        decoded = self.decode(z, covariates=covariates)
-        return {name: self._likelihood(name).point(each) for name, each in decoded.items()}
+        return {name: self._point(name, each) for name, each in self.decode(z, covariates=covariates).items()}
+
+    def _point(self, name: str, distribution: Distribution) -> Tensor:
+        """The datum that stands for a likelihood; of a transformed one what its point stands for."""
+        likelihood = self._likelihood(name)
+        if isinstance(distribution, InDataUnits):
+            return distribution.transform.inverse(likelihood.point(distribution.base))
+        return likelihood.point(distribution)
 
     def _encoded(self, covariates: Mapping[str, Tensor]) -> Tensor | None:
         """Covariates as networks read them, on the model's device."""
@@ -462,6 +511,9 @@ class MultimodalVAE(MultimodalModel):
 
     def _likelihood(self, name: str) -> Likelihood:
         return cast("Likelihood", self.likelihoods[name])
+
+    def _transform(self, name: str) -> Transform | None:
+        return cast("Transform", self.transforms[name]) if name in self.transforms else None
 
 
 def _in_rows(batch: Batch) -> list[Batch]:

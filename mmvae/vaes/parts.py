@@ -11,9 +11,10 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import nn
 
 from mmvae import networks
-from mmvae.likelihoods import Likelihood, as_likelihood
+from mmvae.likelihoods import Categorical, Likelihood, as_likelihood
 from mmvae.modality import Modality
 from mmvae.modes import mode
+from mmvae.transforms import Transform
 
 
 def checked_names(modalities: Sequence[Modality]) -> tuple[str, ...]:
@@ -49,6 +50,55 @@ def make_encoders(
     encoders = {each.name: _make_encoder(each, likelihoods[each.name]) for each in modalities}
     features = {each.name: _count_features(each, likelihoods[each.name], encoders[each.name]) for each in modalities}
     return encoders, features
+
+
+def make_transforms(
+    modalities: Sequence[Modality],
+    likelihoods: Mapping[str, Likelihood],
+    encoders: Mapping[str, nn.Module],
+    decoders: Mapping[str, nn.Module],
+) -> tuple[dict[str, Transform], frozenset[str]]:
+    """The transforms of those modalities that have one, and the names of those whose encoder reads through it.
+
+    Args:
+        modalities: Modalities of the model.
+        likelihoods: Their likelihoods, by name.
+        encoders: Their encoders: the default holds for those of the library.
+        decoders: Their decoders, likewise.
+
+    Raises:
+        ValueError: For a transform that does not suit the likelihood.
+    """
+    made, read = {}, set()
+    for each in modalities:
+        name, likelihood, shape = each.name, likelihoods[each.name], tuple(each.shape)
+        is_default = each.transform == "auto"
+        chosen = likelihood.default_transform(shape) if is_default else each.transform
+        is_written = not is_default or _is_of_the_library(decoders[name])
+        if not isinstance(chosen, Transform) or (likelihood.scores_transformed and not is_written):
+            continue
+        _check_transform(name, chosen, likelihood)
+        made[name] = copy.deepcopy(chosen)
+        if not made[name].is_fitted:
+            made[name].for_shape(shape)
+        if not is_default or _is_of_the_library(encoders[name]):
+            read.add(name)
+    return made, frozenset(read)
+
+
+def _is_of_the_library(network: nn.Module) -> bool:
+    return type(network).__module__.split(".")[0] == __name__.split(".")[0]
+
+
+def _check_transform(name: str, transform: Transform, likelihood: Likelihood) -> None:
+    kind, scores = type(transform).__name__, type(likelihood).__name__
+    if isinstance(likelihood, Categorical):
+        raise ValueError(f"{name}: transform {kind} is for numbers, and {scores} scores codes; pass transform=None.")
+    if likelihood.scores_transformed and not transform.has_density:
+        raise ValueError(
+            f"{name}: transform {kind} has no inverse, so {scores} would have no density of the data. Take a "
+            f"likelihood of counts, or transforms.Log1p()."
+        )
 
 
 def make_decoders(
