@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = runs/quick
 
-.PHONY: help experiment test lint types docs benchmark clean
+.PHONY: help experiment test lint types faults docs benchmark clean
 
 help:
 	@echo "make experiment   train, evaluate and compare the five models on MNIST-SVHN-Text (minutes on 2 cores)"
 	@echo "make test         lint, types and tests"
+	@echo "make faults       kill runs, fill disks and damage files for five minutes, into docs/reliability.md"
 	@echo "make docs         build the documentation into docs/_build/html"
 	@echo "make benchmark    speed, memory and quality side by side with MultiVae (benchmarks/run.py); likelihoods, the cost of"
 	@echo "                  refinement and proxies, how cost grows"
@@ -36,6 +37,10 @@ types: $(VENV)/.installed
 $(VENV)/.installed-docs: $(VENV)/.installed
 	$(VENV)/bin/python -m pip install --quiet --editable '.[docs]'
 	@touch $@
+
+# Runs that are killed and starved, and files that are changed, for minutes; make test does a few seconds of it.
+faults: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/faults/long.py --minutes 5 --out docs/reliability.md
 
 docs: $(VENV)/.installed-docs
 	$(VENV)/bin/python -m sphinx -W --keep-going -b html docs docs/_build/html

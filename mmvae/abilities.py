@@ -1,16 +1,19 @@
 """What a model may be asked. Whoever asks names the ability, never a class, so that any model may have it.
 
-Every model infers (:class:`Infers`); the other abilities are what some families can do and others cannot.
+Every model infers and trains (:class:`Infers`, :class:`Trains`); the other abilities are what some families can do and
+others cannot. Abilities that answer with parts of the core are told beside these parts: what objectives ask
+(``mmvae.objectives.base.Trainable``), what refinement asks (``mmvae.refinement.Refinable``), training in stages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from mmvae.batch import Batch
 from mmvae.covariates import Covariates
 from mmvae.latents import Latents
 from mmvae.modality import Modality
@@ -45,6 +48,92 @@ class Evaluated(Infers, Protocol):
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Its weights."""
+
+
+# What training asks.
+
+
+@runtime_checkable
+class Trains(Protocol):
+    """A model as ``fit`` sees it: a module that checks its data and gives a loss; every model of the library is one."""
+
+    names: tuple[str, ...]
+    epoch: Tensor
+
+    def prepare(self, data: Any, observed: Any = None) -> Batch:
+        """Data as a batch that conforms, on the model's device."""
+
+    def loss(self, batch: Any) -> Any:
+        """The training loss: ``.total``, a scalar, mean per row, and ``.terms``, scalars by name."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Its weights."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Its weights by name."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its weights and buffers by name."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
+        """Takes over weights and buffers."""
+
+    def to(self, device: Any) -> Any:
+        """Moves it."""
+
+    def train(self, mode: bool = True) -> Any:
+        """Training mode."""
+
+
+@runtime_checkable
+class ChecksLabels(Protocol):
+    """A model that is trained on labels."""
+
+    def check_labels(self, labels: Tensor | None) -> None:
+        """Raises ``ValueError`` or ``TypeError`` for labels that it cannot be trained on."""
+
+
+@runtime_checkable
+class HasObjective(Protocol):
+    """A model whose loss is that of an objective."""
+
+    objective: Any
+
+
+@runtime_checkable
+class HasInnerSteps(Protocol):
+    """A model of which some networks are fitted on the side, some steps before each step of the others.
+
+    Estimators of mutual information are such: their own loss fits them, and the model's loss only reads them.
+    """
+
+    inner_steps: int
+    inner_lr: float
+
+    def inner_parameters(self) -> Iterable[nn.Parameter]:
+        """The weights of those networks, which the main optimiser leaves alone."""
+
+    def inner_inputs(self, batch: Batch) -> Any:
+        """What they are fitted on; run once per batch, without gradients."""
+
+    def inner_loss(self, inputs: Any) -> Tensor:
+        """The scalar that they minimise."""
+
+
+@runtime_checkable
+class HasParts(Protocol):
+    """A model whose gradients are clipped part by part."""
+
+    def gradient_parts(self) -> Iterable[Iterable[nn.Parameter]]:
+        """The weights of each part."""
+
+
+@runtime_checkable
+class HasTokens(Protocol):
+    """A model with learned tokens. They stand in rows of a matrix and yet are no map, so weight decay leaves them."""
+
+    def token_parameters(self) -> Iterable[nn.Parameter]:
+        """The tokens."""
 
 
 # Probabilistic models.

@@ -25,8 +25,9 @@ class ShowsInputs(Protocol):
 class Form(Protocol):
     """What a model asks of the data of a modality; every likelihood is one."""
 
-    hole: float
-    """A value that stands where a datum is missing and reaches no number."""
+    @property
+    def hole(self) -> float | None:
+        """Placeholder for missing values. It is masked and never affects a result. ``None``: one that is observed."""
 
     def conform(self, name: str, data: Tensor) -> Tensor:
         """The data, ``[N, ...]``, checked and in the type that the model computes with."""
@@ -323,14 +324,11 @@ class Batch:
         if not self.complete:
             _counts(self.observed)
         known = cast("Mapping[str, Form]", dict(forms.items()))
+        held = [name for name in shapes if name in self.data and self._can_fill(name, known[name])]
         batch = self.derive(
-            {
-                name: known[name].conform(name, self._with_holes_of(name, known[name]))
-                for name in shapes
-                if name in self.data
-            },
-            None if self.complete else {name: self.observed[name] for name in shapes if name in self.data},
-            steps={name: self.steps[name] for name in shapes if name in self.steps},
+            {name: known[name].conform(name, self._with_holes_of(name, known[name])) for name in held},
+            None if self.complete else {name: self.observed[name] for name in held},
+            steps={name: self.steps[name] for name in held if name in self.steps},
             conforms_to=forms,
         )
         batch.absent = ()
@@ -342,10 +340,18 @@ class Batch:
         Zero may have no density. The masked log-density would be dropped, but its gradient is NaN times zero.
         """
         value = self.data[name]
-        if self.complete or not form.hole:
+        if self.complete or form.hole == 0:
             return value
-        observed = self.observed[name].reshape(-1, *(1,) * (value.ndim - 1))
-        return torch.where(observed, value, torch.as_tensor(form.hole, dtype=value.dtype, device=value.device))
+        if form.hole is None:
+            first = self.observed[name].int().argmax()
+            hole = value.index_select(0, first[None])
+        else:
+            hole = torch.as_tensor(form.hole, dtype=value.dtype, device=value.device)
+        return torch.where(self.observed[name].reshape(-1, *(1,) * (value.ndim - 1)), value, hole)
+
+    def _can_fill(self, name: str, form: Form) -> bool:
+        """Whether there is a value for the rows that lack a modality; where no row has one it is left out."""
+        return self.complete or form.hole is not None or bool(self.observed[name].any())
 
     @staticmethod
     def of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -12,9 +13,11 @@ from torch import nn
 
 from mmvae.abilities import Infers
 from mmvae.batch import Batch
+from mmvae.choices import check_count
 from mmvae.distributions import concatenate
 from mmvae.latents import Latents
 from mmvae.modes import mode
+from mmvae.multimodal import MultimodalModel
 from mmvae.refinement import Refinable, Refine, Refiner, chosen_refiner
 from mmvae.sources import Data, Source, as_source, consecutive
 from mmvae.subsets import Subset, canonical
@@ -78,13 +81,26 @@ def infer(
         each: Callable[[Batch], Latents] = functools.partial(model.infer, subset=subset)
     else:
         each = functools.partial(_refined, model, subset, chosen_refiner(refine, steps))
-    size = batch_size or (_BATCH if refine is None else _REFINED_BATCH)
+    if batch_size is None:
+        batch_size = _BATCH if refine is None else _REFINED_BATCH
+    check_count("batch_size", batch_size, 1)
+    source = as_source(data, observed, covariates=covariates)
     with torch.no_grad(), mode(cast(nn.Module, model), training=False):
-        parts = [
-            each(batch)
-            for batch in _batches(as_source(data, observed, covariates=covariates), size, progress, refine is not None)
-        ]
+        parts = [each(batch) for batch in _batches(source, batch_size, progress, refine is not None)]
+    _warn_of_unseen(model, parts)
     return _joined(parts)
+
+
+def _warn_of_unseen(model: Any, parts: Sequence[Latents]) -> None:
+    if not isinstance(model, MultimodalModel):
+        return
+    names = model.unseen(dict.fromkeys(name for part in parts for name in part.subset))
+    if names:
+        warnings.warn(
+            f"infer: no training row had {', '.join(map(repr, names))}; what is inferred from it comes from weights "
+            f"that never learned. Leave it out of the subset.",
+            stacklevel=3,
+        )
 
 
 def _refined(model: Any, subset: Subset, refiner: Refiner, batch: Batch) -> Latents:

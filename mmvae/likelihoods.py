@@ -22,6 +22,7 @@ from mmvae.distributions import (
     LogNegativeBinomial,
     LogPoisson,
     SharedScaleLaplace,
+    SharedScaleNormal,
     at_least_float32,
     soft_clamp,
     without_autocast,
@@ -49,9 +50,9 @@ class Likelihood(Remembers, nn.Module, ABC):
     data_dtype: torch.dtype = torch.float32
     """The type in which data of this likelihood is kept."""
 
-    hole: float = 0.0
-    """A value with a finite density, which stands where a datum is missing and reaches no number. A likelihood of
-    positive data sets another one."""
+    hole: float | None = 0.0
+    """Placeholder for missing values, masked, with a finite density. A likelihood of positive data sets another one;
+    ``None`` takes an observed value of the same modality."""
 
     scores_transformed: bool = True
     """Whether a transform of the modality changes what is scored, as it does real numbers. What is counted, and values
@@ -163,7 +164,7 @@ class Normal(_LocationScale):
 
     def forward(self, parameters: Tensor) -> Distribution:
         """A Normal around ``parameters [..., *shape]``."""
-        return dist.Normal(parameters, self.scale)
+        return SharedScaleNormal(parameters, self.scale)
 
 
 class Laplace(_LocationScale):
@@ -328,7 +329,7 @@ class Custom(Likelihood):
         parameter_shape: of the decoder's output, if it is not the shape of the data.
     """
 
-    hole = 0.5  # positive, between 0 and 1, a real number: whatever the distribution is, as a rule
+    hole = None  # no number lies in the support of every distribution
 
     def __init__(
         self, distribution: Callable[[Tensor], Distribution], parameter_shape: tuple[int, ...] | None = None

@@ -20,7 +20,10 @@ LikelihoodSpec = nn.Module | Callable[[Tensor], Distribution]
 TransformSpec = Transform | Literal["auto"] | None
 
 _SITES = ("z", "data")
-_COLUMNS = ("epoch", "split", "seconds", "loss", "total", "labels", "observed", "steps", "covariates", "context")
+_COLUMNS = (
+    *("epoch", "split", "stage", "seconds", "loss", "total"),
+    *("labels", "observed", "steps", "covariates", "context"),
+)
 _TERMS = (
     *("elbo", "kl", "iwae", "bound", "initial_elbo", "log_likelihood", "alignment", "conditional_kl", "contrast"),
     *("augmentation", "divergence", "prior", "posterior", "reconstruction", "adversarial", "mmd", "swd", "clusters"),

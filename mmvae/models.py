@@ -13,10 +13,11 @@ from mmvae.classifiers import (
 )
 from mmvae.codebooks import DCID, FCID, CodebookModel
 from mmvae.multimodal import MultimodalModel
-from mmvae.vaes import JMVAE, MMVAE, MVAE, MVTCAE, IterativeVAE, MoPoE, MultimodalVAE
+from mmvae.vaes import CMVAE, JMVAE, MMVAE, MVAE, MVTCAE, IterativeVAE, MMVAEPlus, MoPoE, MultimodalVAE
 
 __all__ = [
     "CMPT",
+    "CMVAE",
     "DCID",
     "FCID",
     "JMVAE",
@@ -27,6 +28,7 @@ __all__ = [
     "FrozenEncoderClassifier",
     "IterativeVAE",
     "LateFusion",
+    "MMVAEPlus",
     "MaskedReconstruction",
     "MoLT",
     "MoPoE",

@@ -13,6 +13,7 @@ from mmvae.arguments import Remembers
 from mmvae.batch import Batch, Form
 from mmvae.covariates import Covariates
 from mmvae.latents import Latents
+from mmvae.modes import in_evaluation_mode
 from mmvae.objectives import Loss, Stage
 from mmvae.subsets import Subset, canonical
 from mmvae.transforms import Transform
@@ -29,11 +30,13 @@ class MultimodalModel(Remembers, nn.Module, ABC):
         names: as given.
         covariates: as given.
         epoch: how many epochs the model was trained for (a scalar buffer); schedules of weights read it.
+        seen: which modalities some row had that ``fit`` trained on (a buffer ``[M]``).
         arguments: of the recipe's constructor by name, as saved in the configuration.
         takes_steps: whether it looks at masks of the steps of sequences.
     """
 
     epoch: Tensor
+    seen: Tensor
     takes_steps: bool = False
 
     def __init__(self, names: Sequence[str], covariates: Covariates | None = None) -> None:
@@ -41,6 +44,7 @@ class MultimodalModel(Remembers, nn.Module, ABC):
         self.names = tuple(names)
         self.covariates = covariates or Covariates(None)
         self.register_buffer("epoch", torch.zeros(()))
+        self.register_buffer("seen", torch.zeros(len(self.names), dtype=torch.bool))
 
     # What a model must say.
 
@@ -79,16 +83,6 @@ class MultimodalModel(Remembers, nn.Module, ABC):
 
     # What it may say otherwise.
 
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """Why training steps on batches like this one cannot be captured as a CUDA graph, in words that end a sentence.
-
-        ``None`` where they can; see ``fit(acceleration=...)``.
-
-        Args:
-            batch: which conforms; only its shapes, and whether it is complete, may be looked at.
-        """
-        return f"{type(self).__name__} does not say that they may be"
-
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The stages in which ``fit`` trains the model, in order.
@@ -99,6 +93,7 @@ class MultimodalModel(Remembers, nn.Module, ABC):
 
     # What it then can do.
 
+    @in_evaluation_mode
     def infer(
         self,
         batch: Batch | Mapping[str, Any],
@@ -107,6 +102,8 @@ class MultimodalModel(Remembers, nn.Module, ABC):
         covariates: Mapping[str, Any] | None = None,
     ) -> Latents:
         """The posterior of each datum given a subset of its modalities; the plain computation on one batch.
+
+        Runs in evaluation mode, whatever mode the model is in.
 
         Args:
             batch: N data points.
@@ -134,7 +131,10 @@ class MultimodalModel(Remembers, nn.Module, ABC):
             ValueError: for anything that the model cannot compute with; the message names the modality.
             TypeError: for data of the wrong kind.
         """
+        self._require_float32()
         batch = Batch.of(data, observed, covariates).conform(self.shapes, self.forms).to(self.device)
+        if not torch.is_inference_mode_enabled() and any(value.is_inference() for value in batch.data.values()):
+            batch = batch.map(torch.clone)  # of what was made in inference mode no gradient can be taken
         if batch.steps and not self.takes_steps:
             raise ValueError(
                 f"observed: the mask of {next(iter(batch.steps))!r} is one of steps, but {type(self).__name__} takes "
@@ -156,6 +156,13 @@ class MultimodalModel(Remembers, nn.Module, ABC):
         if self.covariates.levels:
             self.covariates.fit(self.covariates.conform(batch.covariates))
 
+    def _require_float32(self) -> None:
+        if self.epoch.dtype != torch.float32:
+            raise ValueError(
+                f"{self.names[0]}: the weights of this {type(self).__name__} are {self.epoch.dtype}, but data and "
+                f"densities are float32; call model.float(). For half precision in training pass precision= to fit."
+            )
+
     def encode_covariates(self, batch: Batch) -> Batch:
         """The batch with its covariates checked and, as networks read them, in :attr:`~mmvae.Batch.context`.
 
@@ -171,6 +178,16 @@ class MultimodalModel(Remembers, nn.Module, ABC):
     def device(self) -> torch.device:
         """Where the model's weights lie."""
         return self.epoch.device
+
+    def unseen(self, subset: Subset = None) -> tuple[str, ...]:
+        """Return the members of a subset that no row had that the model was trained on, by default of all modalities.
+
+        A model that ``fit`` has not trained says nothing.
+        """
+        if not float(self.epoch):
+            return ()
+        members = canonical(subset, self.names)
+        return tuple(n for n, seen in zip(self.names, self.seen.tolist(), strict=True) if n in members and not seen)
 
     def _members(self, subset: Subset) -> tuple[str, ...] | None:
         """The subset in the model's order, so that an unknown name is reported as such; ``None`` stays."""

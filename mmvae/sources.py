@@ -162,6 +162,15 @@ def as_source(
     )
 
 
+def steps_of(rows: int, batch_size: int) -> int:
+    """Return how many batches so many rows make.
+
+    The last batch takes a row more where one would be left over: layers such as batch norm cannot learn from one row.
+    """
+    whole, left = divmod(rows, batch_size)
+    return whole + (left > 1 or (left == 1 and not whole))
+
+
 def consecutive(source: Source, start: int, stop: int) -> Batch:
     """The data points from ``start`` to before ``stop``; of data in memory without a copy."""
     if isinstance(source, InMemory):

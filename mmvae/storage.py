@@ -10,8 +10,9 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -49,6 +50,30 @@ def read_json(path: Path) -> Any:
     """
     with reading(path):
         return json.loads(path.read_bytes().decode("utf-8"))
+
+
+def mapped_array(
+    path: Path, mode: Literal["r", "c"] = "r", what: str = "", advice: str = "Restore it from a copy."
+) -> np.memmap:
+    """The array of an ``.npy`` file, mapped into memory; the file is opened once, where numpy opens its path twice.
+
+    Args:
+        path: Of the file.
+        mode: ``"r"``, or ``"c"`` for an array that can be written to, which leaves the file as it is.
+        what: Data that the file is of, for the message.
+        advice: Sentence that says what to do if it is damaged.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or holds objects, which are pickles.
+    """
+    with reading(path, what, advice), open(path, "rb") as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, in_columns, dtype = read(file)
+        if dtype.hasobject:
+            raise ValueError("it holds objects, which are pickles")
+        return np.memmap(file, dtype, mode, file.tell(), shape, "F" if in_columns else "C")
 
 
 class TensorFile:
@@ -168,6 +193,20 @@ def read_state(path: Path) -> dict[str, Any]:
     with reading(path):
         state: dict[str, Any] = _unpack(json.loads(metadata[_STATE]), tensors)
         return state
+
+
+def read_entry(path: Path, name: str) -> Any:
+    """One entry of a state, which holds no tensors, read without those of the other entries.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, as far as can be seen without the tensors.
+    """
+    metadata = read_metadata(path)
+    with reading(path):
+        if metadata is None:
+            raise ValueError("it has no digest")
+        return _unpack(dict(json.loads(metadata[_STATE])["dict"])[name], {})
 
 
 class _Head(NamedTuple):

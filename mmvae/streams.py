@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch.utils.data import DataLoader, IterableDataset
 
 from mmvae.batch import Batch
-from mmvae.sources import as_batch, collate
+from mmvae.sources import as_batch, collate, steps_of
 
 
 @runtime_checkable
@@ -98,7 +98,7 @@ class Streamed:
 
     def steps(self, batch_size: int, world: int = 1) -> int:
         """How many batches an epoch has, on each of so many processes."""
-        return self.length if self.is_loader else -(-(self.length // world) // batch_size)
+        return self.length if self.is_loader else steps_of(self.length // world, batch_size)
 
     def begin(self, epoch: int, seed: int) -> None:
         """Tells the dataset the epoch, and seeds the generator of a loader that has one of its own."""
@@ -147,8 +147,7 @@ def _recut(batches: Iterable[Batch], size: int, rows: int) -> Iterator[Batch]:
     held: Batch | None = None
     for batch in batches:
         held = batch if held is None else Batch.cat([held, batch])
-        while held is not None and len(held) >= min(size, rows):
-            cut = min(size, rows)
+        while held is not None and len(held) >= (cut := rows if steps_of(rows, size) == 1 else size):
             yield held if len(held) == cut else held[:cut]
             rows -= cut
             if not rows:

@@ -25,6 +25,8 @@ VAES: dict[str, dict[str, Any]] = {
     "MoPoE": {},
     "JMVAE": {"trunk_width": 4, "hidden": 8},
     "MVTCAE": {},
+    "MMVAEPlus": {"private_dim": 1},
+    "CMVAE": {"private_dim": 1, "num_clusters": 3},
     "IterativeVAE": {"trunk_width": 4, "hidden": 8, "num_steps": 2},
 }
 CLASSIFIERS: dict[str, dict[str, Any]] = {

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import errno
 import os
 import struct
@@ -7,10 +8,15 @@ import time
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import mmvae
 from mmvae.files import reading, temporary_beside, write_folder_whole, write_whole
+
+ROOT = Path(mmvae.__file__).parent
 
 
 def test_a_file_is_written_with_the_folders_above_it(tmp_path):
@@ -148,6 +154,37 @@ def test_errors_of_the_system_stay_what_they_are_and_name_the_file(error, tmp_pa
 def test_an_error_that_names_the_file_already_stays():
     with pytest.raises(ValueError, match=r"^line 3 of x.csv has no rows$"), reading("x.csv"):
         raise ValueError("line 3 of x.csv has no rows")
+
+
+TAKES_APART = {
+    *("json.loads", "json.load", "np.load", "np.memmap", "csv.reader", "csv.DictReader", "Image.open", "h5py.File"),
+    *("gzip.decompress", "torch.load", "load_file", "safe_open", "zipfile.ZipFile", "pickle.load"),
+}
+"""Functions that take files of others apart, and raise what they like."""
+
+LOCKS = ROOT / "training" / "lock.py"
+"""A lock that cannot be read is one that nobody has."""
+
+
+CALLED_INSIDE = {"_head"}
+"""Functions that are only called inside."""
+
+
+def calls_outside_the_door(node: ast.AST, inside: bool = False) -> Iterator[ast.Call]:
+    inside = inside or (isinstance(node, ast.FunctionDef) and node.name in CALLED_INSIDE)
+    if isinstance(node, ast.With):
+        calls = [item.context_expr for item in node.items if isinstance(item.context_expr, ast.Call)]
+        inside = inside or any(ast.unparse(call.func) == "reading" for call in calls)
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in TAKES_APART and not inside:
+        yield node
+    for child in ast.iter_child_nodes(node):
+        yield from calls_outside_the_door(child, inside)
+
+
+@pytest.mark.parametrize("path", sorted({*ROOT.rglob("*.py")} - {LOCKS}), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_is_read_through_the_one_door(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert [f"line {call.lineno}: {ast.unparse(call)}" for call in calls_outside_the_door(tree)] == []
 
 
 def test_a_missing_package_and_an_interrupt_are_not_damage():

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from mmvae.abilities import Evaluated
 from mmvae.classifiers.classifier import MultimodalClassifier
 from mmvae.classifiers.cmpt import CMPT
 from mmvae.classifiers.tokens import Frozen, TokenEncoder, ViT
@@ -54,7 +55,7 @@ class AttentionMaps:
     unavailable: dict[str, str]
 
     @classmethod
-    def of(cls, model: Any, data: Data, rows: int = 6) -> AttentionMaps:
+    def of(cls, model: Evaluated, data: Data, rows: int = 6) -> AttentionMaps:
         """What the library's own encoders (``nn.ViT``, ``nn.TextTransformer``) of a classifier look at.
 
         Encoders of other libraries, and precomputed features, do not show their attention; ``unavailable`` says so.
@@ -67,28 +68,28 @@ class AttentionMaps:
         Raises:
             TypeError: for a model that is no classifier, or has no encoder of the library's own.
         """
-        require(model, MultimodalClassifier, "has no token encoders; this plot needs a classifier, such as CMPT")
+        able = require(model, MultimodalClassifier, "has no token encoders; this plot needs a classifier, such as CMPT")
         pool = spread(data, _POOL)
-        batch = model.prepare(pool[distinct_rows(shown_labels(pool), pool.size, rows).tolist()])
-        own = {name: encoder for name in batch.names if (encoder := own_encoder(model.encoder(name))) is not None}
+        batch = able.prepare(pool[distinct_rows(shown_labels(pool), pool.size, rows).tolist()])
+        own = {name: encoder for name in batch.names if (encoder := own_encoder(able.encoder(name))) is not None}
         if not own:
-            kinds = ", ".join(model.encoder(name).name for name in batch.names)
+            kinds = ", ".join(able.encoder(name).name for name in batch.names)
             raise TypeError(
                 f"attention is available for the library's own encoders, nn.ViT and nn.TextTransformer, alone; this "
                 f"model has {kinds}."
             )
         unavailable = {
-            name: f"{model.encoder(name).name} is none of the library's own encoders"
+            name: f"{able.encoder(name).name} is none of the library's own encoders"
             for name in batch.names
             if name not in own
         }
         with evaluating(model, 0), ExitStack() as stack:
             recorded = {name: stack.enter_context(recorded_attention(encoder)) for name, encoder in own.items()}
-            model.encode(batch)
+            able.encode(batch)
         weights = {}
         for name, encoder in own.items():
             (attention,), observed = recorded[name], batch.observed[name]
-            lookers, reason = _lookers(model, name)
+            lookers, reason = _lookers(able, name)
             if reason:
                 unavailable[name] = reason
             count = _tokens(encoder, batch.data[name])

@@ -17,6 +17,7 @@ from mmvae.classifiers.tokens import EncoderOutput, TokenEncoder, wrap_encoder
 from mmvae.distributions import point_mass
 from mmvae.latents import Latents, check_latents
 from mmvae.modality import checked_modality_names
+from mmvae.modes import in_evaluation_mode
 from mmvae.multimodal import MultimodalModel
 from mmvae.objectives import Loss
 
@@ -93,6 +94,7 @@ class MultimodalClassifier(MultimodalModel):
         """A point mass at each row's representation, given all that a batch holds, which must conform."""
         return Latents(point_mass(self.represent(self.encode(batch), self._observed(batch))), batch.names)
 
+    @in_evaluation_mode
     def predict(self, latents: Latents) -> Float[Tensor, "N C"]:
         """The logits of the classes, or of each label.
 
@@ -166,13 +168,6 @@ class MultimodalClassifier(MultimodalModel):
         some = rows if len(rows) else torch.zeros(1, dtype=torch.int64, device=rows.device)  # no encoder takes no row
         output = encoder(data[some], None if steps is None else steps[some], extra, isolate)
         return _spread(output, rows, batch.size)
-
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """Encoders run on the rows that have their modality, and what a wrapped one does is not known."""
-        if not batch.complete:
-            return "encoders run on the rows that have their modality alone"
-        foreign = [name for name in self.names if not self.encoder(name).looks_at_no_value]
-        return f"what the encoder of {foreign[0]!r} does is not known" if foreign else None
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...] | None]:

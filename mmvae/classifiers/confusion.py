@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mmvae.abilities import Predicts
+from mmvae.abilities import Evaluated, Predicts
 from mmvae.batch import Batch
 from mmvae.evaluation.context import no_classes
 from mmvae.inference import infer
@@ -48,7 +47,7 @@ class ConfusionMatrix:
     @classmethod
     def of(
         cls,
-        model: Any,
+        model: Evaluated,
         data: Data,
         subsets: Iterable[Subset] | None = None,
         *,
@@ -114,7 +113,7 @@ class ConfusionMatrix:
         return np.trace(self.counts, axis1=1, axis2=2) / self.counts.sum((1, 2))
 
 
-def predictions(model: Any, batch: Batch, subsets: Iterable[Subset] | None = None) -> Predictions:
+def predictions(model: Evaluated, batch: Batch, subsets: Iterable[Subset] | None = None) -> Predictions:
     """By subset, logits ``[n, C]`` and labels ``[n, ...]`` of the labelled rows that have all of it, on the CPU.
 
     Args:
@@ -126,7 +125,7 @@ def predictions(model: Any, batch: Batch, subsets: Iterable[Subset] | None = Non
         TypeError: for a model that does not classify.
         ValueError: for a batch without labels.
     """
-    require(model, Predicts, "does not classify; this plot needs a model with predict()")
+    able = require(model, Predicts, "does not classify; this plot needs a model with predict()")
     given = known_labels(batch.labels)
     if given is None:
         raise ValueError(f"labels: the data {no_classes(batch.labels)}; pass a Batch or a dataset that has them.")
@@ -138,7 +137,7 @@ def predictions(model: Any, batch: Batch, subsets: Iterable[Subset] | None = Non
         if len(rows):
             latents = infer(model, batch[rows.to(batch.device)], subset, progress=False)
             with torch.no_grad():
-                found[subset] = model.predict(latents).float().cpu(), labels[rows]
+                found[subset] = able.predict(latents).float().cpu(), labels[rows]
     return found
 
 

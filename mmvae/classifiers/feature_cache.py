@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import uuid
 import warnings
 import zlib
 from collections.abc import Mapping
@@ -21,7 +20,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mmvae.batch import Batch
-from mmvae.files import remove_abandoned
+from mmvae.files import named, reading, remove_abandoned, temporary_beside
+from mmvae.storage import mapped_array
 
 _STATES, _VALID, _ABOUT = "states.npy", "valid.npy", "about.json"
 _PIECE = 2**24
@@ -88,7 +88,7 @@ class FeatureWriter:
         if place is not None:
             place.parent.mkdir(parents=True, exist_ok=True)
             remove_abandoned(place.parent)
-            self._unfinished = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")
+            self._unfinished = temporary_beside(place)
             self._unfinished.mkdir()
 
     def add(self, start: int, features: Features) -> None:
@@ -120,15 +120,16 @@ class FeatureWriter:
             return self._features
         valid = self._features.valid.numpy()
         self._features = None  # with it goes the mapping, and what it held is written
-        np.save(self._unfinished / _VALID, valid)
-        checksums = {name: _checksum(self._unfinished / name) for name in (_STATES, _VALID)}
-        about = json.dumps({"key": dict(key), "checksums": checksums}, indent=2)
-        (self._unfinished / _ABOUT).write_text(about + "\n", encoding="utf-8")
-        for path in self._unfinished.iterdir():
-            with open(path, "rb+") as file:  # on the disk before the name points to it
-                os.fsync(file.fileno())
-        shutil.rmtree(self._place, ignore_errors=True)  # damaged, or finished meanwhile by another process
-        os.replace(self._unfinished, self._place)
+        with named(self._place):
+            np.save(self._unfinished / _VALID, valid)
+            checksums = {name: _checksum(self._unfinished / name) for name in (_STATES, _VALID)}
+            about = json.dumps({"key": dict(key), "checksums": checksums}, indent=2)
+            (self._unfinished / _ABOUT).write_text(about + "\n", encoding="utf-8")
+            for path in self._unfinished.iterdir():
+                with open(path, "rb+") as file:  # on the disk before the name points to it
+                    os.fsync(file.fileno())
+            _remove_own(self._place)  # damaged, or finished meanwhile by another process
+            os.replace(self._unfinished, self._place)
         return _mapped(self._place)
 
     def close(self) -> None:
@@ -145,7 +146,7 @@ class FeatureWriter:
         path = self._unfinished / _STATES
         states = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
         if hasattr(os, "posix_fallocate"):
-            with open(path, "rb+") as file:  # an error now, instead of a crash when the disk is full
+            with named(self._place), open(path, "rb+") as file:  # an error now, no crash when the disk is full
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         return Features(torch.from_numpy(states), valid)
 
@@ -164,20 +165,33 @@ def read(place: Path, key: Mapping[str, Any]) -> Features | None:
     if not place.is_dir():
         return None
     try:
-        about = json.loads((place / _ABOUT).read_text(encoding="utf-8"))
-        if about["key"] == key and all(
-            _checksum(place / name) == about["checksums"][name] for name in (_STATES, _VALID)
-        ):
-            return _mapped(place)
-    except (OSError, ValueError, KeyError):
+        with reading(place):
+            about = json.loads((place / _ABOUT).read_bytes().decode("utf-8"))
+            if about["key"] == key and all(
+                _checksum(place / name) == about["checksums"][name] for name in (_STATES, _VALID)
+            ):
+                return _mapped(place)
+    except (OSError, ValueError):
         pass
     warnings.warn(f"{place} is damaged; the features that it held are computed again.", stacklevel=3)
     return None
 
 
 def _mapped(place: Path) -> Features:
-    states = np.load(place / _STATES, mmap_mode="c")  # what is written to it stays in memory
-    return Features(torch.from_numpy(states), torch.from_numpy(np.load(place / _VALID)))
+    states = mapped_array(place / _STATES, "c")  # what is written to it stays in memory
+    return Features(torch.from_numpy(states), torch.from_numpy(np.array(mapped_array(place / _VALID))))
+
+
+def _remove_own(place: Path) -> None:
+    """Remove a folder of features, unless something else lies in it."""
+    if not place.exists():
+        return
+    others = sorted(path.name for path in place.iterdir() if path.name not in (_STATES, _VALID, _ABOUT))
+    if others:
+        raise FileExistsError(
+            f"{place} holds {others[0]}, which mmvae did not write; move it away, or choose another cache."
+        )
+    shutil.rmtree(place)
 
 
 def _checksum(path: Path) -> int:

@@ -13,6 +13,7 @@ from mmvae.batch import Batch
 from mmvae.classifiers.classifier import MultimodalClassifier
 from mmvae.classifiers.feature_cache import Features, FeatureWriter, Fingerprint, place_of, read
 from mmvae.classifiers.tokens import Frozen, Precomputed, TokenEncoder, encoder_facts
+from mmvae.modes import in_evaluation_mode
 from mmvae.sources import Data, Source, as_source
 
 _FORMAT = 1
@@ -45,6 +46,7 @@ class FrozenEncoderClassifier(MultimodalClassifier):
     # Features in the place of data.
 
     @torch.no_grad()
+    @in_evaluation_mode
     def features(
         self,
         data: Data,

@@ -114,7 +114,10 @@ def _each(context: Context) -> Iterator[tuple[str, Inferred]]:
     for subset in context.each_subset("classification"):
         yield label(subset), context.inferred(subset)
     if context.incomplete:
-        yield OBSERVED, context.inferred(None)
+        if OBSERVED in context.model.names:  # of a model that is none of the library's
+            context.note(f"classification: no rows given whatever is there, since a modality is called {OBSERVED!r}.")
+        else:
+            yield OBSERVED, context.inferred(None)
 
 
 def _of_classes(predicted: Int64[Tensor, "n"], truth: Int64[Tensor, "n"]) -> dict[str, Score]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from mmvae.abilities import Predicts
+from mmvae.abilities import Evaluated, Predicts
 from mmvae.classifiers.attention import AttentionMaps, attention_maps, own_encoder
 from mmvae.classifiers.classifier import MultimodalClassifier
 from mmvae.classifiers.confusion import ConfusionMatrix, Predictions, confusion_matrix, predictions
@@ -59,7 +59,7 @@ def classification(reported: Reported) -> None:
     show(page, reported.folder, attention_pictures(model, data, reported.render))
 
 
-def token_encoders(model: Any) -> dict[str, TokenEncoder]:
+def token_encoders(model: object) -> dict[str, TokenEncoder]:
     """The token encoders of a model by modality; none for models of other networks."""
     found = getattr(model, "encoders", None)
     if not isinstance(found, nn.ModuleDict):
@@ -67,7 +67,7 @@ def token_encoders(model: Any) -> dict[str, TokenEncoder]:
     return {name: each for name, each in found.items() if isinstance(each, TokenEncoder)}
 
 
-def write_encoders(page: Page, model: nn.Module, step: float | None) -> None:
+def write_encoders(page: Page, model: Any, step: float | None) -> None:
     """A table of the token encoders of a model: which weights they have, and how much of them learns.
 
     Args:
@@ -128,7 +128,7 @@ def _confusion(found: Predictions, classes: Classes | None) -> Picture:
     )
 
 
-def attention_pictures(model: Any, data: Data, render: Render | None) -> Iterator[Drawing]:
+def attention_pictures(model: Evaluated, data: Data, render: Render | None) -> Iterator[Drawing]:
     """Where the encoders look, if some are of the library's own."""
     if not isinstance(model, MultimodalClassifier):
         return

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mmvae.abilities import HasCodebook
+from mmvae.abilities import Evaluated, HasCodebook
 from mmvae.codebooks import code_statistics
 from mmvae.inference import infer
 from mmvae.plotting.figures.inputs import inferable, require, spread
@@ -39,7 +39,7 @@ class CodeUsage:
     perplexity: Float[np.ndarray, "M"]
 
     @classmethod
-    def of(cls, model: Any, data: Data, size: int = 2000) -> CodeUsage:
+    def of(cls, model: Evaluated, data: Data, size: int = 2000) -> CodeUsage:
         """The codes of the data, each modality inferred from by itself.
 
         A modality owns a code if at least a tenth (less beyond ten modalities) of the code's shares is its own.
@@ -52,7 +52,7 @@ class CodeUsage:
         Raises:
             TypeError: for a model without a codebook.
         """
-        require(model, HasCodebook, "has no codebook; this plot needs a model whose latents are codes")
+        able = require(model, HasCodebook, "has no codebook; this plot needs a model whose latents are codes")
         batch = spread(data, size)
         histograms = {}
         for name in (each for each in model.names if each in batch.names):
@@ -60,7 +60,7 @@ class CodeUsage:
             if len(rows):
                 codes = infer(model, batch[rows], name, progress=False).codes
                 assert codes is not None  # the model has a codebook
-                histograms[name] = code_statistics.code_histogram(codes.cpu(), len(model.codebook))
+                histograms[name] = code_statistics.code_histogram(codes.cpu(), len(able.codebook))
         return cls.of_histograms(histograms)
 
     @classmethod

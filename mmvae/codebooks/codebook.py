@@ -21,6 +21,7 @@ from mmvae.collectives import summed
 from mmvae.distributions import point_mass
 from mmvae.latents import Latents, check_latents
 from mmvae.modality import checked_modality_names
+from mmvae.modes import in_evaluation_mode
 from mmvae.multimodal import MultimodalModel
 from mmvae.networks.steps import Steps, as_steps
 from mmvae.objectives import Loss
@@ -164,6 +165,7 @@ class CodebookModel(MultimodalModel):
         return Latents(point_mass(quantised.vectors), batch.names, diagnostics=diagnostics, codes=quantised.codes)
 
     @torch.no_grad()
+    @in_evaluation_mode
     def generate(self, latents: Latents, num_samples: int | None = None) -> dict[str, Tensor]:
         """Data of every modality, made of the codes alone; without gradients.
 
@@ -194,10 +196,6 @@ class CodebookModel(MultimodalModel):
         return self.quantiser.codebook
 
     # What training asks.
-
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """None: codebook, estimators and alignments look at no value, whatever is missing."""
-        return None
 
     def inner_parameters(self) -> Iterator[nn.Parameter]:
         """The weights of the CLUB networks."""

@@ -14,6 +14,7 @@ import numpy as np
 from mmvae.choices import check_choice
 from mmvae.data.images import DATA_VARIABLE, SourceNotFound, data_root
 from mmvae.files import reading
+from mmvae.storage import mapped_array
 
 Split = Literal["train", "validation", "test"]
 
@@ -172,14 +173,7 @@ def map_npy(what: str, path: Path) -> np.ndarray:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{what}: {path}: there is no such file.")
-    advice = "Expected an .npy file of a plain array; fetch it again."
-    with reading(path, what, advice), path.open("rb") as file:  # once: numpy opens a path twice
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, in_columns, dtype = read(file)
-        if dtype.hasobject:
-            raise ValueError("it holds objects, which are pickles")
-        return np.memmap(file, dtype, "r", file.tell(), shape, "F" if in_columns else "C")
+    return mapped_array(path, "r", what, "Expected an .npy file of a plain array; fetch it again.")
 
 
 def read_records(

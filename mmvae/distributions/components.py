@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import pyro.distributions as dist
 import torch
 from jaxtyping import Float
@@ -9,6 +11,32 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from mmvae.distributions.mixture_of_experts import MixtureOfExperts
+
+
+@runtime_checkable
+class Components(Protocol):
+    """A posterior that has components, C of them, drawn from and scored one by one."""
+
+    num_components: int
+    weights: Tensor
+
+    def component_rsample(self, num_samples: int) -> Tensor:
+        """K draws from every component, ``[K, C, N, D]``."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density of the whole, in nats."""
+
+    def component_log_prob(self, value: Tensor) -> Tensor:
+        """Log-density under each component, in nats."""
+
+    def responsibilities(self, value: Tensor) -> Tensor:
+        """The probability that each component gave a value."""
+
+    def own_share(self, own: Tensor) -> Tensor:
+        """Share of the density's slope at each column that is a draw's own component's."""
+
+    def detach(self) -> Components:
+        """The same posterior, through whose parameters no gradient flows."""
 
 
 class OneComponent:
@@ -42,13 +70,13 @@ class OneComponent:
         """Ones."""
         return torch.ones_like(value[..., 0]).unsqueeze(-2)
 
+    def own_share(self, own: Float[Tensor, "K 1 N"]) -> Float[Tensor, "K 1 N 1"]:
+        """Share of the density's slope that is the component's: all of it."""
+        return own.unsqueeze(-1)
+
     def detach(self) -> OneComponent:
         """The same posterior, through whose parameters no gradient flows."""
         raise NotImplementedError(f"the parameters of a {type(self.distribution).__name__} cannot be held fixed.")
-
-
-Components = MixtureOfExperts | OneComponent
-"""Posteriors that have components."""
 
 
 def as_mixture(posterior: Distribution) -> Components:

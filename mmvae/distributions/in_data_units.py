@@ -22,7 +22,7 @@ class InDataUnits(TorchDistribution):
         transform: T, which acts on each number by itself.
         observed: Where data is present, bool ``[N]`` or with further dimensions of the data. Of the other numbers
             ``hole`` is scored, without a Jacobian: what the base leaves out of its sum there stays out.
-        hole: Transformed value that the base can score.
+        hole: Transformed value that the base can score; ``None`` where the data holds one that it can.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (Pyro's own declaration)
@@ -32,7 +32,7 @@ class InDataUnits(TorchDistribution):
         base: Distribution,
         transform: Transform,
         observed: Bool[Tensor, "N *cells"] | None = None,
-        hole: float = 0.0,
+        hole: float | None = 0.0,
     ) -> None:
         self.base, self.transform, self.observed, self.hole = base, transform, observed, hole
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
@@ -52,7 +52,8 @@ class InDataUnits(TorchDistribution):
         seen, slopes = self.transform(value), self.transform.log_derivative(value)
         if self.observed is not None:
             present = spread_over(self.observed, value, len(self.event_shape))
-            seen, slopes = torch.where(present, seen, self.hole), torch.where(present, slopes, 0.0)
+            slopes = torch.where(present, slopes, 0.0)
+            seen = seen if self.hole is None else torch.where(present, seen, self.hole)
         jacobian = slopes.sum(tuple(range(-len(self.event_shape), 0))) if self.event_shape else slopes
         return self.base.log_prob(seen) + jacobian
 

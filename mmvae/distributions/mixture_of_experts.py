@@ -127,6 +127,10 @@ class MixtureOfExperts(TorchDistribution):
         """K draws from every component."""
         return self.components.rsample((num_samples,))
 
+    def own_share(self, own: Float[Tensor, "K C N"]) -> Float[Tensor, "K C N 1"]:
+        """Share of the density's slope at each column that is a draw's own component's, given its responsibility."""
+        return own.unsqueeze(-1)
+
     def detach(self) -> MixtureOfExperts:
         """The same mixture, through which no gradient flows."""
         return MixtureOfExperts(self.loc.detach(), self.scale.detach(), self.weights, self.family, validate_args=False)

@@ -164,7 +164,7 @@ def _own_refinement(
     yield mean_row("refinement_gain", gain, batch.names)
     yield mean_row("refinement_gain_weighted", weighted, batch.names)
     whole = float(gap.mean())
-    if whole < _LEAST_GAP:
+    if not whole >= _LEAST_GAP:  # so written for a gap that is not a number
         context.note(
             f"closed_share: left out, since the gap before refinement, {whole:.2g} nats, leaves none to close."
         )

@@ -68,6 +68,9 @@ CCANorm = Literal["nuclear", "frobenius", "squared"]
 _WELL_POSED, _TRUSTED, _ADVISED = 2, 4, 8
 """Rows that a batch needs, by the width d of the views: at least d + 2, better 4 d, advised 8 d."""
 
+_ROUNDING = 1e-6
+"""Of the mean square of a view. A variance below that may be the rounding of float32, and counts little."""
+
 
 def canonical_correlations(
     a: Float[Tensor, "*L N A"], b: Float[Tensor, "*L N B"], ridge: float = 1e-3
@@ -227,23 +230,22 @@ def _whitened(a: Float[Tensor, "*L N A"], b: Float[Tensor, "*L N B"], ridge: flo
         raise ValueError(f"canonical correlations need at least two rows, got {rows}.")
     if not ridge > 0:
         raise ValueError(f"ridge: expected a number above 0, got {ridge}.")
-    a, b = _centred(a), _centred(b)
     # With S = L L', the singular values of L_a^{-1} S_ab L_b^{-T} are those sought: L^{-1} and S^{-1/2} differ by a
     # rotation. Unlike the symmetric root, the factor has finite gradients where eigenvalues repeat.
-    half = torch.linalg.solve_triangular(_factor(a, ridge), a.mT @ b / (rows - 1), upper=False)
-    return torch.linalg.solve_triangular(_factor(b, ridge), half.mT, upper=False)
+    (a, factor_a), (b, factor_b) = _centred_and_factor(a, ridge), _centred_and_factor(b, ridge)
+    half = torch.linalg.solve_triangular(factor_a, a.mT @ b / (rows - 1), upper=False)
+    return torch.linalg.solve_triangular(factor_b, half.mT, upper=False)
 
 
-def _centred(view: Tensor) -> Tensor:
-    """In float64, which autocast leaves alone."""
+def _centred_and_factor(view: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+    """A view without its mean, and the lower Cholesky factor of its covariance with the ridge.
+
+    In float64, which autocast leaves alone; no error where the view is not finite.
+    """
     view = view.to(torch.float64)
-    return view - view.mean(-2, keepdim=True)
-
-
-def _factor(view: Tensor, ridge: float) -> Tensor:
-    """The lower Cholesky factor of the covariance of a centred view; no error where the view is not finite."""
-    covariance = view.mT @ view / (view.shape[-2] - 1)
+    centred = view - view.mean(-2, keepdim=True)
+    covariance = centred.mT @ centred / (view.shape[-2] - 1)
+    spread = covariance.diagonal(dim1=-2, dim2=-1).mean(-1) + _ROUNDING * view.square().mean((-2, -1))
+    spread = torch.where(spread > 0, spread, 1.0)[..., None, None]  # a view of zeros has no scale
     identity = torch.eye(view.shape[-1], dtype=view.dtype, device=view.device)
-    spread = covariance.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
-    spread = torch.where(spread > 0, spread, 1.0)  # a view that never varies has no scale
-    return torch.linalg.cholesky_ex(covariance + ridge * spread * identity).L
+    return centred, torch.linalg.cholesky_ex(covariance + ridge * spread * identity).L

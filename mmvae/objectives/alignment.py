@@ -51,15 +51,11 @@ class AlignedELBO(Objective):
         z = one_draw(posterior)
         log_p = model.score(batch, z)
         kl = divergence(posterior, model.prior(batch.context), z)
-        alignment = (divergences_to_experts(posterior, experts, z) * experts.weights).sum(0)  # [M, N] -> [N]
+        alignment = experts.sum_over(divergences_to_experts(posterior, experts, z))
         alpha, beta = weight_at(self.alpha, model.epoch), weight_at(self.beta, model.epoch)
         penalty = weight_at(self.warmup, model.epoch) * (beta * kl + alpha * alignment)
         total = (penalty - weighted_sum(log_p, model.weights)).mean()
         return make_loss(total, batch, log_p, kl, alignment=alignment.mean())
-
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """Of a batch that may lack something, each row must be looked at."""
-        return None if batch.complete else "whether something is missing must be looked at"
 
 
 def divergences_to_experts(posterior: Distribution, experts: Experts, z: Float[Tensor, "N D"]) -> Float[Tensor, "M N"]:

@@ -122,10 +122,6 @@ class Objective(Remembers, ABC):
         """
         return None
 
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """Reason why steps on batches like this one cannot be captured as a CUDA graph; ``None`` if they can."""
-        return None
-
 
 def untrained_experts(posterior: JointPosterior) -> str | None:
     """Refusal of objectives that train the joint posterior alone, by a posterior with networks of its own."""

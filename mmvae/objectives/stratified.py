@@ -20,7 +20,7 @@ from mmvae.posteriors import Flow, JointPosterior
 from mmvae.words import Words, declare_terms
 
 
-class _Stratified(ChunkedObjective):
+class Stratified(ChunkedObjective):
     """Draws K latents from each component and weighs them under the mixture:
 
     log w_ck = Σ_m w_m log p(x_m | z_ck) + β (log p(z_ck) - log q(z_ck)).
@@ -43,7 +43,7 @@ class _Stratified(ChunkedObjective):
 
     def __call__(self, model: Trainable, batch: Batch) -> Loss:
         """The loss of a batch; the components of modalities that a row lacks have weight zero in it."""
-        posterior = as_mixture(joint_posterior(model, batch))
+        posterior = self._proposal(model, batch)
         draws = posterior.component_rsample(self.num_samples)  # [K, C, N, D]
         z = draws.view_as(draws)  # a path of its own, whose gradient an objective may weigh
         prior, density = model.prior(batch.context), self._density(posterior)
@@ -73,6 +73,10 @@ class _Stratified(ChunkedObjective):
         judge = super().judged_by(model)
         return Judge(self.bound_name, "higher") if self.bound_name is not None and judge == BY_ELBO else judge
 
+    def _proposal(self, model: Trainable, batch: Batch) -> Components:
+        """What latents are drawn from, component by component."""
+        return as_mixture(joint_posterior(model, batch))
+
     def _density(self, posterior: Components) -> Components:
         return posterior
 
@@ -92,7 +96,7 @@ class _Stratified(ChunkedObjective):
         return self._bound(log_w)
 
 
-class StratifiedELBO(_Stratified):
+class StratifiedELBO(Stratified):
     """(1/M) Σ_m E_{z ~ q_m}[log w]: the ELBO of the mixture, without bias, K draws from each component.
 
     Args:
@@ -115,7 +119,7 @@ declare_terms(
 )
 
 
-class StratifiedIWAE(_Stratified):
+class StratifiedIWAE(Stratified):
     """(1/M) Σ_m E_{z_1..K ~ q_m}[log (1/K) Σ_k w_k], with the gradient that automatic differentiation gives.
 
     Args:
@@ -180,7 +184,7 @@ class StratifiedDReG(StratifiedIWAE):
         correction = self._in_chunks(correct, draws)
         own, score = correction["own"], correction["score"]
         if z.requires_grad:
-            path = (1 - beta * (1 - omega) * own.detach()).unsqueeze(-1)
+            path = 1 - beta * (1 - omega).unsqueeze(-1) * posterior.own_share(own.detach())
             z.register_hook(lambda gradient: path * gradient)
         surrogate = (omega * log_w - beta * (omega - 1 / self.num_samples) * (own + score)).sum(0)
         return surrogate + (bound - surrogate).detach()

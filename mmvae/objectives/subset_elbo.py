@@ -69,12 +69,6 @@ class SubsetELBO(ChunkedObjective):
         total = (beta * kl.sum(0) - reconstruction).mean()
         return make_loss(total, batch, {name: values[0] for name, values in log_p.items()}, kl[0])
 
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """Subsets that are drawn anew for each batch are drawn on the CPU; and that of chunks."""
-        if self.num_random_subsets and len(batch.names) > 2:
-            return "its objective draws subsets anew for each batch"
-        return super().capture_obstacle(batch)
-
     def _members(
         self, everyone: tuple[str, ...], names: tuple[str, ...], device: torch.device
     ) -> tuple[Bool[Tensor, "S M"], tuple[Tensor, ...]]:

@@ -57,8 +57,8 @@ class TotalCorrelation(Objective):
         log_p = model.score(batch, z)
         kl = divergence(posterior, model.prior(batch.context), z)
         to_each = divergence(posterior, experts.distribution, z.expand(len(experts.names), *z.shape))  # [M, N]
-        count = experts.weights.sum(0) if self.count == "observed" else len(model.names)  # [N]
-        conditional = (to_each * experts.weights).sum(0) / count
+        count = experts.count if self.count == "observed" else len(model.names)
+        conditional = experts.sum_over(to_each) / count  # [N]
         penalty = weight_at(self.beta, model.epoch) * ((1 - self.alpha) * kl + self.alpha * conditional)
         total = (penalty - (count - self.alpha) / count * weighted_sum(log_p, model.weights)).mean()
         return make_loss(total, batch, log_p, kl, conditional_kl=conditional.mean())

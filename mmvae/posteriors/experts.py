@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import cast
+from weakref import WeakKeyDictionary
 
 import pyro.distributions as dist
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.distributions import Independent
+from torch.nn.modules.batchnorm import _NormBase
 
 from mmvae.batch import Batch
 from mmvae.distributions.mixture_of_experts import Family
 from mmvae.layout import Layout
-from mmvae.networks.heads import LaplaceHead, NormalHead
+from mmvae.networks.heads import Head, LaplaceHead, NormalHead
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +60,18 @@ class Experts:
         return self.observed.to(self.loc.dtype)
 
     @property
+    def count(self) -> Float[Tensor, "N"] | int:
+        """Number of experts that saw data of a row."""
+        return len(self.names) if self.observed is None else self.weights.sum(0)
+
+    def sum_over(self, values: Float[Tensor, "M N"]) -> Float[Tensor, "N"]:
+        """The sum of a value of each expert over those that saw data of the row."""
+        return values.sum(0) if self.observed is None else (values * self.weights).sum(0)
+
+    @property
     def speaks(self) -> Bool[Tensor, "M D"] | None:
         """Columns of which each expert speaks; ``None`` if each speaks of all."""
-        mask = self.layout.speaks(self.names)
-        return None if mask is None else mask.to(self.loc.device)
+        return self.layout.speaks(self.names, self.loc.device)
 
     @property
     def distribution(self) -> Independent:
@@ -119,7 +131,8 @@ class UnimodalExperts(nn.Module):
         context_dim: int = 0,
     ) -> None:
         super().__init__()
-        head: Callable[[int, int], nn.Module] = LaplaceHead if family is dist.Laplace else NormalHead
+        self._widths = dict(features)
+        head: Callable[[int, int], Head] = LaplaceHead if family is dist.Laplace else NormalHead
         self.family = family
         self.layout = layout if isinstance(layout, Layout) else Layout(layout)
         self.encoders = nn.ModuleDict(encoders)
@@ -137,7 +150,7 @@ class UnimodalExperts(nn.Module):
         """Outputs of the encoders for the modalities that the batch holds, by name; with covariates, of the layers
         that read them.
         """
-        found = {name: self.encoders[name](*batch.inputs(name)) for name in batch.names}
+        found = {name: encode_observed(self.encoders[name], name, batch, self._widths[name]) for name in batch.names}
         if not self.conditioning:
             return found
         assert batch.context is not None  # the model has encoded the covariates
@@ -145,13 +158,77 @@ class UnimodalExperts(nn.Module):
 
     def from_features(self, features: Mapping[str, Float[Tensor, "N F"]], batch: Batch) -> Experts:
         """The experts, given the outputs of the encoders for the batch."""
-        outputs = {name: self.heads[name](features[name]) for name in batch.names}
+        loc, scale = self._locations_and_scales({name: features[name] for name in batch.names})
         return Experts(
             names=batch.names,
-            loc=torch.stack([self.layout.place(loc, name, 0.0) for name, (loc, _) in outputs.items()]),
-            scale=torch.stack([self.layout.place(scale, name, 1.0) for name, (_, scale) in outputs.items()]),
+            loc=loc,
+            scale=scale,
             observed=None if batch.complete else torch.stack([batch.observed[name] for name in batch.names]),
             family=self.family,
             layout=self.layout,
             everyone=tuple(self.encoders),
         )
+
+    def _locations_and_scales(self, features: Mapping[str, Float[Tensor, "N F"]]) -> tuple[Tensor, Tensor]:
+        """What the heads say, ``[M, N, D]``; at private columns of others the location is 0 and the scale 1."""
+        heads = [cast("Head", self.heads[name]) for name in features]
+        outputs = [head.outputs(each) for head, each in zip(heads, features.values(), strict=True)]
+        if self.layout.is_shared:  # all are of one width, and read in one pass
+            return heads[0].read(torch.stack(outputs))
+        read = {name: head.read(each) for name, head, each in zip(features, heads, outputs, strict=True)}
+        return (
+            torch.stack([self.layout.place(loc, name, 0.0) for name, (loc, _) in read.items()]),
+            torch.stack([self.layout.place(scale, name, 1.0) for name, (_, scale) in read.items()]),
+        )
+
+
+def encode_observed(network: nn.Module, name: str, batch: Batch, width: int) -> Float[Tensor, "N F"]:
+    """Output of a network for the rows that have its modality; zeros for the others, which it never sees.
+
+    They would enter the statistics of batch norm, and zeros may have no answer. Networks that are known to treat each
+    row by itself see all rows, so that no step waits for the device to hear which. A single row has no statistics:
+    batch norm then takes those that it learned before.
+
+    Args:
+        network: From what the batch shows of the modality (:meth:`~mmvae.Batch.inputs`) to features ``[n, F]``.
+        name: Name of its modality.
+        batch: N rows.
+        width: F.
+    """
+    inputs = batch.inputs(name)
+    if batch.complete or is_row_by_row(network):
+        return network(*inputs)
+    rows = batch.observed[name].nonzero().flatten()
+    if len(rows) == batch.size:
+        return network(*inputs)
+    if not len(rows):
+        return torch.zeros(batch.size, width, device=batch.device)
+    with _learned_statistics(network) if len(rows) == 1 else contextlib.nullcontext():
+        output = network(*(each[rows] for each in inputs))
+    return output.new_zeros(batch.size, width).index_copy(0, rows, output)
+
+
+def is_row_by_row(network: nn.Module) -> bool:
+    """Whether a network is made of layers of PyTorch and of this library alone, none of which looks at other rows."""
+    if network not in _ROW_BY_ROW:
+        _ROW_BY_ROW[network] = all(
+            type(part).__module__.split(".")[0] in ("torch", "mmvae") and not isinstance(part, _NormBase)
+            for part in network.modules()
+        )
+    return _ROW_BY_ROW[network]
+
+
+_ROW_BY_ROW: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+"""Answers of :func:`is_row_by_row`, which every step asks for."""
+
+
+@contextlib.contextmanager
+def _learned_statistics(network: nn.Module) -> Iterator[None]:
+    norms = [part for part in network.modules() if isinstance(part, _NormBase) and part.training]
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mmvae.batch import Batch
 from mmvae.networks.heads import NormalHead
 from mmvae.posteriors.base import Fusion
+from mmvae.posteriors.experts import encode_observed
 from mmvae.posteriors.joint_network import JointNetwork, Reading
 from mmvae.posteriors.product import Product
 
@@ -48,7 +49,7 @@ class JointEncoder(JointNetwork):
         super().__init__(Product(prior_expert=False) if between is None else between)
         self.trunks = nn.ModuleDict(
             {
-                name: nn.Sequential(encoder, nn.Linear(features[name], trunk_width), nn.ReLU())
+                name: _Trunk(encoder, nn.Linear(features[name], trunk_width), nn.ReLU())
                 for name, encoder in encoders.items()
             }
         )
@@ -69,16 +70,21 @@ class JointEncoder(JointNetwork):
 
     def read(self, batch: Batch) -> Reading:
         """The outputs of all trunks, and the posterior of the network above them."""
-        features = torch.cat([self._trunk(name, batch) for name in self.trunks], -1)
+        width = self._num_features // len(self.trunks)
+        features = torch.cat([encode_observed(trunk, name, batch, width) for name, trunk in self.trunks.items()], -1)
         inputs = features
         if self._reads_context:
             assert batch.context is not None  # the model has encoded the covariates
             inputs = torch.cat([features, batch.context], -1)
         return Reading(features, *self.head(self.hidden(inputs)))
 
-    def _trunk(self, name: str, batch: Batch) -> Tensor:
-        encoder, *rest = self.trunks[name].children()
-        features = encoder(*batch.inputs(name))
+
+class _Trunk(nn.Sequential):
+    """Layers of which the first takes all that is shown of a modality."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        first, *rest = self
+        features = first(*inputs)
         for layer in rest:
             features = layer(features)
         return features

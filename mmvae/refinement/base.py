@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
 from torch.distributions import Distribution
 
 from mmvae.batch import Batch
@@ -19,9 +18,6 @@ class Refinable(Trainable, Protocol):
     """A probabilistic model: it has a generative program over ``"z"``, and a posterior to start from."""
 
     layout: Layout
-
-    def generative(self, batch: Batch) -> Tensor:
-        """The Pyro program of p(z) Π_m p(x_m | z) for a batch that conforms."""
 
     def posterior(self, batch: Batch) -> Distribution:
         """q(z | x) given all that the batch holds."""

@@ -149,10 +149,6 @@ class RefinedELBO(Objective):
         learning = {id(each) for each in model.parameters() if each.requires_grad}
         return Judge("alignment", "lower") if learning <= {id(each) for each in students.parameters()} else usual
 
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """Of a batch that may lack something, each row must be looked at."""
-        return None if batch.complete else "whether something is missing must be looked at"
-
     def _noise(self, q: Gaussian) -> Tensor:
         return torch.randn(self.num_samples, *q.loc.shape, dtype=q.loc.dtype, device=q.loc.device)
 
@@ -184,7 +180,7 @@ class RefinedELBO(Objective):
             teacher = teacher.detach()
         pair = (teacher.distribution, students.distribution)  # [N], [M, N]
         to_each = divergence(*pair) if self.kl_direction == "teacher_first" else divergence(*reversed(pair))
-        return (to_each * students.weights).sum(0)
+        return students.sum_over(to_each)
 
 
 def _with_slope(q: Gaussian, slope: Slope) -> Tensor:

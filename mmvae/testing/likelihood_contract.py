@@ -176,7 +176,9 @@ class LikelihoodContract(ABC):
         """What stands where data is missing has a finite density and finite gradients, though they are masked."""
         likelihood = self.make_likelihood()
         parameters = self.make_parameters(4).requires_grad_()
-        holes = likelihood.conform("x", torch.full_like(self.make_data(4), likelihood.hole))
+        data = self.make_data(4)
+        filling = data[:1].expand_as(data) if likelihood.hole is None else torch.full_like(data, likelihood.hole)
+        holes = likelihood.conform("x", filling)
         log_prob = likelihood(parameters).log_prob(holes)
         log_prob.sum().backward()
         assert log_prob.isfinite().all()

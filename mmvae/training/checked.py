@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from mmvae.abilities import ChecksLabels, Trains
 from mmvae.batch import Batch
 from mmvae.sources import Source, is_uniform
 
 _ROWS_AT_A_TIME = 4096
 
 
-@runtime_checkable
-class ChecksLabels(Protocol):
-    """A model that is trained on labels."""
-
-    def check_labels(self, labels: Tensor | None) -> None:
-        """Raises ``ValueError`` or ``TypeError`` for labels that it cannot be trained on."""
-
-
-def sound(batch: Batch, model: Any) -> Batch:
+def sound(batch: Batch, model: Trains) -> Batch:
     """A batch in the form of a model, its labels looked at too.
 
     Raises:
@@ -50,7 +43,7 @@ class CheckedOnce:
         self._source, self._model = source, model
         self.is_uniform = is_uniform(source)
         self._types: dict[str, torch.dtype] = {}
-        self._filled = {name for name, form in model.forms.items() if form.hole}  # with a value of their own
+        self._filled = {name for name, form in model.forms.items() if form.hole != 0}  # with a value of their own
         for rows in torch.arange(len(source)).split(_ROWS_AT_A_TIME):
             batch = sound(source.batch(rows), model)
             self._types |= {name: value.dtype for name, value in batch.data.items()}

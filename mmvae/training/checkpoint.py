@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mmvae.storage import read_metadata, read_state, write_state
+from mmvae.storage import read_entry, read_metadata, read_state, write_state
 from mmvae.training.config_file import BELONGS_TO, description_digest, read_configuration
 
 CHECKPOINT_FILE = Path("checkpoints") / "last.safetensors"
@@ -66,6 +66,17 @@ class Checkpoints:
         if metadata is None:
             raise ValueError(f"{self.folder / CHECKPOINT_FILE} is damaged: it has no digest.")
         return position_in(metadata)
+
+    def rows(self) -> list[dict[str, Any]] | None:
+        """The metrics until the last checkpoint, read without the rest of it; ``None`` if there is none.
+
+        Raises:
+            ValueError: If it is damaged.
+        """
+        if self.folder is None or not (self.folder / CHECKPOINT_FILE).exists():
+            return None
+        rows: list[dict[str, Any]] = read_entry(self.folder / CHECKPOINT_FILE, "rows")
+        return rows
 
     def __str__(self) -> str:
         return "none, as no folder was given (out=)" if self.folder is None else str(self.folder / CHECKPOINT_FILE)

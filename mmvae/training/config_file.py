@@ -54,7 +54,7 @@ def read_configuration(folder: Path) -> dict[str, Any]:
     described = from_format_1 if configuration["format"] == 1 else _for_us
     try:
         configuration["model"] = described(configuration["model"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{damaged} ({error!r}). Restore it from a copy.") from error
     return configuration
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mmvae.abilities import HasInnerSteps, HasParts, HasTokens, Trains
 from mmvae.batch import Batch
 from mmvae.collectives import together
 from mmvae.training.captured import (
@@ -28,42 +29,6 @@ from mmvae.training.watch import Watch, is_loss_of_process
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 """Makes an optimiser for parameters, as ``functools.partial(torch.optim.SGD, lr=0.1)`` does."""
-
-
-@runtime_checkable
-class HasInnerSteps(Protocol):
-    """A model of which some networks are fitted on the side, some steps before each step of the others.
-
-    Estimators of mutual information are such: their own loss fits them, and the model's loss only reads them.
-    """
-
-    inner_steps: int
-    inner_lr: float
-
-    def inner_parameters(self) -> Iterable[nn.Parameter]:
-        """The weights of those networks, which the main optimiser leaves alone."""
-
-    def inner_inputs(self, batch: Batch) -> Any:
-        """What they are fitted on; run once per batch, without gradients."""
-
-    def inner_loss(self, inputs: Any) -> Tensor:
-        """The scalar that they minimise."""
-
-
-@runtime_checkable
-class HasParts(Protocol):
-    """A model whose gradients are clipped part by part."""
-
-    def gradient_parts(self) -> Iterable[Iterable[nn.Parameter]]:
-        """The weights of each part."""
-
-
-@runtime_checkable
-class HasTokens(Protocol):
-    """A model with learned tokens, which stand in rows of a matrix and yet are no map: they do not decay."""
-
-    def token_parameters(self) -> Iterable[nn.Parameter]:
-        """The tokens."""
 
 
 class _InnerModule(nn.Module):
@@ -85,7 +50,15 @@ class _LossModule(nn.Module):
         self.model = model
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = self.model.loss(batch)
+        try:
+            loss = self.model.loss(batch)
+        except ValueError as error:
+            if batch.size > 1 or "more than 1 value per channel" not in str(error):
+                raise
+            raise ValueError(
+                f"data: a batch of 1 row has no statistics for the batch norm in a network of your own ({error}). Pass "
+                f"batch_size= of 2 or more, drop_last=True to a DataLoader, or take another norm."
+            ) from error
         return loss.total, {name: term.detach() for name, term in loss.terms.items()}
 
 
@@ -142,7 +115,7 @@ class Engine:
         """Whether this is the process that writes and shows."""
         return self.rank == 0
 
-    def setup(self, model: Any, make_optimizer: MakeOptimizer | None, schedule: Schedule | None = None) -> None:
+    def setup(self, model: Trains, make_optimizer: MakeOptimizer | None, schedule: Schedule | None = None) -> None:
         """Moves a model to the device and makes its optimiser, by default AdamW (Adam where nothing decays).
 
         Call it again for each stage of a training: the optimiser is a fresh one, of what then requires gradients.
@@ -167,11 +140,11 @@ class Engine:
         if isinstance(model, HasParts):
             self._parts = [[each for each in part if each.requires_grad] for part in model.gradient_parts()]
         self._inner_module = self._inner_optimizer = self._captured = None
-        if inner:
+        if inner and isinstance(model, HasInnerSteps):
             inner_optimizer = torch.optim.Adam(inner, model.inner_lr, fused=self.device.type in ("cpu", "cuda"))
             self._inner_module, self._inner_optimizer = self._fabric.setup(_InnerModule(model), inner_optimizer)
 
-    def fresh_optimizer(self, model: Any, make_optimizer: MakeOptimizer | None) -> Optimizer:
+    def fresh_optimizer(self, model: Trains, make_optimizer: MakeOptimizer | None) -> Optimizer:
         """An optimiser of what requires gradients in a model, but for the networks that its inner steps fit.
 
         Args:
@@ -339,7 +312,7 @@ class Engine:
         self._fabric.strategy.precision.load_state_dict(state["scale"])
 
 
-def _inner_parameters(model: Any) -> list[nn.Parameter]:
+def _inner_parameters(model: Trains) -> list[nn.Parameter]:
     """The weights that the inner steps of a model fit, if it has any and they learn."""
     inner = list(model.inner_parameters()) if isinstance(model, HasInnerSteps) else []
     return [each for each in inner if each.requires_grad]

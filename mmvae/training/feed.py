@@ -12,11 +12,12 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from mmvae.batch import Batch
-from mmvae.sources import FromDataset, InBlocks, InMemory, Source, is_uniform
-from mmvae.training.randomness import block_permutation, derived_seed, permutation
+from mmvae.seeds import derive_seed
+from mmvae.sources import FromDataset, InBlocks, InMemory, Source, is_uniform, steps_of
+from mmvae.training.randomness import block_permutation, permutation
 
-_ORDER = 1
-_SPLIT = 2
+_ORDER = "order of the rows"
+_SPLIT = "held-out rows"
 
 
 @runtime_checkable
@@ -71,7 +72,7 @@ class RowFeed(Feed):
     """Batches of chosen rows of a source, in an order that follows from the seed and the epoch alone.
 
     With several processes each gets its share of the rows, of the same length for all: the order is filled up from
-    its beginning.
+    its beginning. Where a single row would be left for the last batch, the batch before takes it.
 
     Args:
         source: of N data points.
@@ -94,7 +95,7 @@ class RowFeed(Feed):
         self.source = source
         self.size = len(rows)
         self.share = math.ceil(self.size / world)
-        self.steps = math.ceil(self.share / batch_size)
+        self.steps = steps_of(self.share, batch_size)
         self._rows = rows
         self._batch_size = batch_size
         self._seed = seed
@@ -102,7 +103,7 @@ class RowFeed(Feed):
 
     def shuffled(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The batches of one epoch of training from a step on, the rows in the order of that epoch."""
-        order = self._rows[self._order(derived_seed(self._seed, _ORDER, epoch))]
+        order = self._rows[self._order(derive_seed(self._seed, _ORDER, epoch))]
         total = self.share * self._world
         filled = order.repeat(math.ceil(total / self.size))[:total]
         return self._batches(filled[self._rank :: self._world], first_step)
@@ -120,9 +121,10 @@ class RowFeed(Feed):
     def _batches(self, order: Int64[Tensor, "B"], first_step: int = 0) -> Iterator[Batch]:
         if isinstance(self.source, InMemory):
             order = order.to(self.source.whole.device)  # once, not at every step
-        for rows in order.split(self._batch_size)[first_step:]:
-            if len(rows):  # a process may get none where there are fewer rows than processes
-                yield self.source.batch(rows)
+        steps = steps_of(len(order), self._batch_size)  # none where there are fewer rows than processes
+        for step in range(first_step, steps):
+            end = (step + 1) * self._batch_size if step + 1 < steps else len(order)
+            yield self.source.batch(order[step * self._batch_size : end])
 
     @property
     def is_uniform(self) -> bool:
@@ -156,5 +158,5 @@ def split(size: int, fraction: float, seed: int) -> tuple[Int64[Tensor, "T"], In
             f"validation: a fraction between 0 and 1 that leaves rows for training and for validation is needed, got "
             f"{fraction} of {size} rows."
         )
-    order = permutation(size, derived_seed(seed, _SPLIT))
+    order = permutation(size, derive_seed(seed, _SPLIT))
     return order[held_out:].sort().values, order[:held_out].sort().values

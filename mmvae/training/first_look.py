@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -52,13 +52,19 @@ def settle_transforms(model: Any, sample: Callable[[], Batch], agreed: Callable[
         buffer.copy_(value)
 
 
+def take_transforms(model: Any, saved: Mapping[str, Tensor]) -> None:
+    """Give the transforms of a model the values that they have among saved weights and buffers."""
+    for name, each in model.named_modules():
+        if isinstance(each, Transform):
+            each.load_state_dict({key: saved[f"{name}.{key}"] for key in each.state_dict()})
+
+
 def sample_of_rows(source: Source, rows: Int64[Tensor, "N"]) -> Batch:
     """Chosen rows of a source: all, or of many as many as are enough, evenly spread.
 
     Generators and the state of the source are left as they were.
     """
-    is_at_hand = isinstance(source, InMemory) or (isinstance(source, Placeable) and source.bytes_in_memory is not None)
-    most = _AT_HAND if is_at_hand else _READ
+    most = _AT_HAND if is_at_hand(source) else _READ
     if isinstance(source, InMemory) and len(source) == len(rows) <= most:
         return source.whole
     if len(rows) > most:
@@ -67,6 +73,11 @@ def sample_of_rows(source: Source, rows: Int64[Tensor, "N"]) -> Batch:
     with feed.undisturbed(), randomness_kept():
         seed_generators(0)
         return source.batch(rows)
+
+
+def is_at_hand(source: Source) -> bool:
+    """Whether the rows of a source lie in memory."""
+    return isinstance(source, InMemory) or (isinstance(source, Placeable) and source.bytes_in_memory is not None)
 
 
 def sample_of_stream(stream: Streamed, batch_size: int, seed: int) -> Batch:

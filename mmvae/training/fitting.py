@@ -7,47 +7,50 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Int64
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mmvae.abilities import Trains
 from mmvae.batch import Batch
 from mmvae.modes import mode
+from mmvae.multimodal import MultimodalModel
 from mmvae.objectives import Judge
+from mmvae.seeds import derive_seed
 from mmvae.sources import Data, InBlocks, InMemory, Placeable, Source, as_source
 from mmvae.streams import Streamed, as_stream
 from mmvae.training.checked import CheckedOnce, sound
 from mmvae.training.checkpoint import Checkpoints
+from mmvae.training.data_look import warn_of_odd_data
 from mmvae.training.display import Display
 from mmvae.training.engine import Engine, MakeOptimizer
 from mmvae.training.feed import Feed, RowFeed, split
 from mmvae.training.fingerprint import data_in_words, schedule_in_words
-from mmvae.training.first_look import sample_of_rows, sample_of_stream, settle_transforms
+from mmvae.training.first_look import is_at_hand, sample_of_rows, sample_of_stream, settle_transforms, take_transforms
 from mmvae.training.folder import existing_run, start_run
 from mmvae.training.journal import MetricsFile, TensorBoard
 from mmvae.training.learning_rate import Schedule
 from mmvae.training.lock import RunLock
 from mmvae.training.loop import Loop
 from mmvae.training.plan import epochs_of, plan, settings_of
-from mmvae.training.randomness import derived_seed, randomness_kept, seed_generators
+from mmvae.training.randomness import randomness_kept, seed_generators
 from mmvae.training.run import Run
-from mmvae.training.saving import set_tensors
 from mmvae.training.settings import Acceleration, MatmulPrecision, Precision, Settings
 from mmvae.training.stream_feed import StreamFeed
 from mmvae.training.switches import Interrupts, environment, validated_distributions
 from mmvae.training.switches import matmul_precision as switched_matmul_precision
 from mmvae.training.watchers import Watchers, checked_watchers
 
-_NOISE = 0
+_NOISE = "noise"
 _SHARE_OF_GPU_MEMORY = 0.5
 """Data that takes no more than this share of the free memory of a GPU is kept there."""
 
 
 def fit(
-    model: Any,
+    model: Trains,
     data: Data | Streamed | DataLoader[Any],
     *,
     labels: Any = None,
@@ -71,7 +74,7 @@ def fit(
     devices: int = 1,
     precision: Precision = "32-true",
     matmul_precision: MatmulPrecision | None = None,
-    acceleration: Acceleration = "auto",
+    acceleration: Acceleration = "none",
     validate_args: bool = False,
     checkpoint_seconds: float = 600.0,
     watch: Sequence[Any] = (),
@@ -123,7 +126,8 @@ def fit(
         max_grad_norm: gradients are scaled down to this norm, part by part for models that name parts.
         validation: other data, or the fraction of the data to hold out (chosen by the seed; not of a stream); looked
             at after each epoch, always with the same random draws.
-        patience: stop when the validation score has not improved for this many epochs.
+        patience: stop when the validation score has not improved for this many epochs; of a model with stages, go on
+            with the next one.
         select: Term that validation compares: ``"loss"``, ``"elbo"``, ``"alignment"`` or another term of the loss, the
             name of a modality (its log-likelihood), or a :class:`mmvae.objectives.Judge`, which also says whether
             higher is better. The loss in validation is the one at the end of all schedules of its weights.
@@ -139,9 +143,10 @@ def fit(
         matmul_precision: of products of float32 matrices on a GPU: ``"highest"`` keeps all digits, ``"high"`` lets it
             use TensorFloat32, ``"medium"`` bfloat16 (:func:`torch.set_float32_matmul_precision`); by default as the
             program has set it.
-        acceleration: ``"auto"`` captures the training step as a CUDA graph where there is a GPU and the model allows
-            it, and otherwise says in a line why not; ``"graph"`` raises an error instead; ``"compile"`` compiles the
-            loss with :func:`torch.compile`; ``"none"`` does neither. See the page "Fast training".
+        acceleration: ``"none"``; ``"auto"`` captures the training step as a CUDA graph where there is a GPU and the
+            step allows it, and otherwise says in a line why not; ``"graph"`` raises an error instead; ``"compile"``
+            compiles the loss with :func:`torch.compile`. Capturing is experimental: tested on the CPU only, never run
+            on a GPU. See the page "Fast training".
         validate_args: let Pyro check the arguments of all distributions; slower.
         checkpoint_seconds: write a checkpoint at least this often, besides the one after each epoch.
         watch: Watchers, objects with methods ``begin(run)``, ``epoch(rows, model)`` and ``end(run)``, each optional;
@@ -172,6 +177,11 @@ def fit(
         >>> [(row["epoch"], row["split"]) for row in run.metrics]
         [(1, 'train'), (1, 'validation'), (2, 'train'), (2, 'validation')]
     """
+    if not isinstance(model, Trains):
+        raise TypeError(
+            f"model: expected a model of the library, or a module that offers what mmvae.abilities.Trains lists, got "
+            f"{type(model).__name__}. Derive your model from mmvae.models.MultimodalModel."
+        )
     stages = plan(model, epochs, select)
     settings = Settings(
         epochs=epochs_of(stages),
@@ -219,9 +229,12 @@ def fit(
             engine.barrier()
         model.to(engine.device)
         if state is None:
-            settle_transforms(model, lambda: _sample(parts[0], settings), engine.agreed)
+            sample = functools.cache(lambda: _sample(parts[0], settings))
+            settle_transforms(model, sample, engine.agreed)
+            if engine.is_main and (sample.cache_info().currsize or _is_at_hand(parts[0])):
+                warn_of_odd_data(model, sample())
         else:
-            set_tensors(model, state["model"])
+            take_transforms(model, state["model"])
         _encode_anew(parts, model)
         checkpoints = Checkpoints(folder)
         feeds = _feeds(*parts, engine, settings, model)
@@ -234,8 +247,8 @@ def fit(
         watchers = Watchers([*files, *shown, *watch] if engine.is_main else [], engine.agreed, kept)
         stack.enter_context(validated_distributions(validate_args))
         stack.enter_context(switched_matmul_precision(matmul_precision))
-        stack.enter_context(mode(model, training=True))
-        seed_generators(derived_seed(seed, _NOISE, engine.rank))
+        stack.enter_context(mode(cast("nn.Module", model), training=True))
+        seed_generators(derive_seed(seed, _NOISE, engine.rank))
 
         def set_up() -> None:
             engine.setup(model, optimizer, schedule)
@@ -276,7 +289,7 @@ def _parts(
     covariates: Mapping[str, Any] | None,
     validation: Any,
     seed: int,
-    model: Any,
+    model: Trains,
 ) -> tuple[_Part, _Part | None]:
     """What is for training, and what for validation."""
     stream = as_stream(data)
@@ -292,7 +305,7 @@ def _parts(
     return stream or _all_of(as_source(data, observed, labels, covariates), model), other
 
 
-def _all_of(source: Source, model: Any) -> _Chosen:
+def _all_of(source: Source, model: Trains) -> _Chosen:
     return _Chosen(_prepared(source, model), torch.arange(len(source)))
 
 
@@ -303,13 +316,18 @@ def _sample(part: _Part, settings: Settings) -> Batch:
     return sample_of_rows(part.source, part.rows)
 
 
-def _encode_anew(parts: tuple[_Part, _Part | None], model: Any) -> None:
+def _is_at_hand(part: _Part) -> bool:
+    """Whether data lies in memory, so that looking at some of it costs little."""
+    return isinstance(part, _Chosen) and is_at_hand(part.source)
+
+
+def _encode_anew(parts: tuple[_Part, _Part | None], model: Trains) -> None:
     """Encodes the covariates of data in memory, which was prepared before their scales were known."""
     for part in parts:
         if isinstance(part, _Chosen) and isinstance(part.source, InMemory) and part.source.whole.context is not None:
             anew = part.source.whole.map(lambda value: value)  # the batch may be the caller's
             anew.context = None
-            part.source.whole = model.encode_covariates(anew)
+            part.source.whole = cast("MultimodalModel", model).encode_covariates(anew)  # which has made the context
 
 
 def _sizes(part: _Part, validation: _Part | None) -> dict[str, Any]:
@@ -342,14 +360,12 @@ def _facts(part: _Part, validation: _Part | None) -> dict[str, Any]:
         if isinstance(each, _Chosen) and (
             not prefix or not isinstance(part, _Chosen) or each.source is not part.source
         ):
-            words = data_in_words(each.source)
-            labels = words.pop("", None)
-            facts |= {f"{prefix}data": words} | ({} if labels is None else {f"{prefix}labels": labels})
+            facts |= {f"{prefix}{kind}": words for kind, words in data_in_words(each.source).items()}
     return facts
 
 
 def _feeds(
-    part: _Part, validation: _Part | None, engine: Engine, settings: Settings, model: Any
+    part: _Part, validation: _Part | None, engine: Engine, settings: Settings, model: Trains
 ) -> tuple[Feed, Feed | None]:
     """The feeds of training and validation."""
     options = (settings.batch_size, settings.seed, engine.rank, engine.world)
@@ -365,7 +381,7 @@ def _feeds(
     return feed(part), None if validation is None else feed(validation)
 
 
-def _prepared(source: Source, model: Any) -> Source:
+def _prepared(source: Source, model: Trains) -> Source:
     """Data in memory checked, and cast, once for all epochs; other sources are checked batch by batch."""
     if not isinstance(source, InMemory):
         return source
@@ -373,7 +389,7 @@ def _prepared(source: Source, model: Any) -> Source:
     return InMemory(sound(source.whole, model))
 
 
-def _placed(source: Source, device: torch.device, model: Any) -> Source:
+def _placed(source: Source, device: torch.device, model: Trains) -> Source:
     """Data in memory moved to the device of the training, if it is small enough to stay there."""
     if isinstance(source, Placeable) and device.type == "cuda":
         size = source.bytes_in_memory

@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmvae.abilities import Trains
 from mmvae.training.checkpoint import CHECKPOINT_FILE, Checkpoints, State
 from mmvae.training.config_file import CONFIG_FILE, difference_from, read_configuration, write_configuration
 from mmvae.training.configuration import describe, first_difference
 from mmvae.training.journal import METRICS_FILE, TENSORBOARD_FOLDER, read_metrics
 from mmvae.training.saving import MODEL_FILE, require_own_files
 
-_DATA = ("data", "labels", "validation_data", "validation_labels")
+_DATA = tuple(f"{part}{kind}" for part in ("", "validation_") for kind in ("data", "covariates", "labels"))
 """Settings that tell the data of a run from other data."""
 
 
-def existing_run(folder: Path, model: Any, training: Mapping[str, Any], resume: bool) -> State | None:
+def existing_run(folder: Path, model: Trains, training: Mapping[str, Any], resume: bool) -> State | None:
     """The last checkpoint of the run in a folder, ``None`` where a new run may start.
 
     Args:
@@ -84,18 +85,17 @@ def _of_all(training: Mapping[str, Any]) -> dict[str, Any]:
 def _other_data(saved: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
     """Which of the data has other values than the run began with, as a clause; ``None`` if none has."""
     for kind in _DATA:
-        if kind.endswith("labels"):
-            if saved.get(kind) != given.get(kind):
-                return f"{kind} are not those with which the run began"
-            continue
         one, other = saved.get(kind, {}), given.get(kind, {})
-        changed = [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
-        if changed:
-            return f"{kind}: the values of {changed[0]!r} are not those with which the run began"
+        if isinstance(one, dict) and isinstance(other, dict):
+            changed = [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
+            if changed:
+                return f"{kind}: the values of {changed[0]!r} are not those with which the run began"
+        elif one != other:
+            return f"{kind} are not those with which the run began"
     return None
 
 
-def start_run(folder: Path, model: Any, training: Mapping[str, Any]) -> None:
+def start_run(folder: Path, model: Trains, training: Mapping[str, Any]) -> None:
     """Make the folder of a new run, with its ``config.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     write_configuration(folder, describe(model), training)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from mmvae.files import reading
+from mmvae.files import named, reading
 from mmvae.literal import as_cell, from_cell
 from mmvae.storage import write_text
 
@@ -85,7 +85,8 @@ class TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         last = run.metrics[-1]["epoch"] if run.metrics else 1
-        self._board = SummaryWriter(str(self._folder / TENSORBOARD_FOLDER), purge_step=last)
+        with named(self._folder / TENSORBOARD_FOLDER):
+            self._board = SummaryWriter(str(self._folder / TENSORBOARD_FOLDER), purge_step=last)
         # A run may have been killed after the checkpoint of its last epoch, before this watcher was called.
         self._add([row for row in run.metrics if row["epoch"] == last])
 
@@ -95,14 +96,16 @@ class TensorBoard:
 
     def end(self, run: _HasMetrics) -> None:
         """Close the event file."""
-        self._board.close()
+        with named(self._folder / TENSORBOARD_FOLDER):
+            self._board.close()
 
     def _add(self, rows: Sequence[Row]) -> None:
-        for row in rows:
-            for name, value in row.items():
-                if name not in ("epoch", *TEXTS):
-                    self._board.add_scalar(f"{name}/{row['split']}", value, row["epoch"])
-        self._board.flush()
+        with named(self._folder / TENSORBOARD_FOLDER):
+            for row in rows:
+                for name, value in row.items():
+                    if name not in ("epoch", *TEXTS):
+                        self._board.add_scalar(f"{name}/{row['split']}", value, row["epoch"])
+            self._board.flush()
 
 
 def read_metrics(path: Path) -> list[Row]:

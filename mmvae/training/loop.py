@@ -12,16 +12,19 @@ import torch
 from torch import Tensor
 
 from mmvae.modes import mode
+from mmvae.seeds import derive_seed
 from mmvae.training.alike import alike
 from mmvae.training.checkpoint import Checkpoints, Position, State
+from mmvae.training.divergence import Divergence, advice
 from mmvae.training.engine import Engine
 from mmvae.training.feed import Feed
 from mmvae.training.journal import Row, metrics_row
 from mmvae.training.means import Means, mean_of
 from mmvae.training.plan import Planned, in_stage
-from mmvae.training.randomness import derived_seed, random_state, randomness_kept, seed_generators, set_random_state
+from mmvae.training.randomness import random_state, randomness_kept, seed_generators, set_random_state
 from mmvae.training.run import Run, score
 from mmvae.training.saving import set_tensors, tensors_of, weights_position, write_weights
+from mmvae.training.seen import Seen
 from mmvae.training.settings import Settings
 from mmvae.training.switches import Interrupts
 from mmvae.training.watchers import Progress, Watchers
@@ -29,8 +32,8 @@ from mmvae.training.watchers import Progress, Watchers
 _STEPS_BETWEEN_CHECKS = 50
 """How often the loop waits for the device, to see whether the loss is still finite."""
 
-_VALIDATION = 3
-_OTHER_PROCESSES = 4
+_VALIDATION = "validation"
+_OTHER_PROCESSES = "other processes"
 
 
 @dataclass
@@ -86,6 +89,8 @@ class Loop:
         self._step = 0  # how many of the next epoch were completed
         self._seconds = 0.0  # spent on them
         self._means = Means()
+        self._seen = Seen(model)
+        self._divergence = Divergence(model.names)
         self._best: _Best | None = None
         self._epochs_before = float(model.epoch)  # when the stage began
         self._settled = True  # whether everything is as it is between two steps
@@ -146,8 +151,8 @@ class Loop:
             return
         # Other processes than those which wrote it: what was counted goes to the first, and all draw anew.
         self._means = Means.merged(means, self._engine.device) if rank == 0 else Means()
-        turn = derived_seed(self._settings.seed, _OTHER_PROCESSES, self._epoch * self.steps + self._step)
-        seed_generators(derived_seed(turn, self._engine.world, rank))
+        turn = derive_seed(self._settings.seed, _OTHER_PROCESSES, self._epoch * self.steps + self._step)
+        seed_generators(derive_seed(turn, self._engine.world, rank))
 
     def run(self, watchers: Watchers, interrupts: Interrupts, say: Callable[[str], None]) -> Run:
         """Trains until all epochs are done, validation no longer improves, or a watcher wants to stop.
@@ -188,6 +193,7 @@ class Loop:
         """Lets the parts of a stage learn, and no others, for its objective and with a fresh optimiser."""
         self._in_stage.close()
         self._at = stage
+        self._divergence = Divergence(self.model.names)
         self._in_stage.enter_context(in_stage(self.model, self._stage))
         self._set_up()
 
@@ -271,7 +277,8 @@ class Loop:
             loss, terms = self._engine.step(batch, within / self._stage.epochs)
             if self._is_staged:
                 self._set_epoch(epochs)
-            self._means.add(self._step, batch.size, loss, terms)
+            self._means.add(self._step, batch, loss, terms)
+            self._seen.add(batch)
             self._step += 1
             self._seconds = time.perf_counter() - started
             self._settled = True
@@ -289,8 +296,12 @@ class Loop:
         self._require_finite_weights()
         self._set_epoch(self._epoch + 1)
         number = self._epoch + 1
+        self._seen.note(self._engine.gather)
+        self._seen.warn()
         means = mean_of(self._engine.gather(self._means.totals()))
         rows = [metrics_row(number, "train", self._stage.name, means, self._seconds)]
+        if self._engine.is_main:
+            self._divergence.look(rows[0])
         if self._validation is not None:
             rows.append(self._validate(self._validation, number, interrupts))
         self._settled = False
@@ -313,7 +324,7 @@ class Loop:
         means = Means()
         with self._evaluating(feed, number):
             for step, batch in enumerate(feed.in_order()):
-                means.add(step, batch.size, *self._engine.evaluate(batch))
+                means.add(step, batch, *self._engine.evaluate(batch))
                 interrupts.grant()
         self._require_finite(means, "validation batch")
         result = mean_of(self._engine.gather(means.totals()))
@@ -327,7 +338,7 @@ class Loop:
         since in a warm-up early epochs would look best.
         """
         with mode(self.model, training=False), randomness_kept(), feed.undisturbed():
-            seed_generators(derived_seed(self._settings.seed, _VALIDATION, self._engine.rank))
+            seed_generators(derive_seed(self._settings.seed, _VALIDATION, self._engine.rank))
             self._fill_epoch(max(self._epochs_before + number - self._begun, self._stage.settled_after))
             try:
                 yield
@@ -363,6 +374,7 @@ class Loop:
             return
         self._require_finite(self._means, "step")
         self._require_finite_weights()
+        self._seen.note(self._engine.gather)
         state = {
             "model": tensors_of(self.model),
             "engine": self._engine.state(),
@@ -434,8 +446,7 @@ class Loop:
             step, names = fault
             raise FloatingPointError(
                 f"{self._where()}, {what} {step + 1}: the loss is not finite; the term at fault: "
-                f"{', '.join(names)}. Try a lower lr, max_grad_norm, or data of a smaller scale. The last good "
-                f"checkpoint: {self._checkpoints}."
+                f"{', '.join(names)}. {advice(names, self.model.names)} The last good checkpoint: {self._checkpoints}."
             )
 
     def _require_finite_weights(self) -> None:

@@ -8,37 +8,57 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmvae.batch import Batch
+
 _CONSEQUENCES = ("loss", "elbo")
 """Names that are sums over others: at fault only if no other is."""
 
 
+_COLUMNS = ("loss", "epoch", "split", "seconds")
+"""Names of a row of metrics that no term may bear."""
+
+
 class Means:
-    """Means per datum of a loss and its terms, summed up on the device; nothing waits for it until they are asked for.
+    """Means of a loss and its terms, summed up on the device; nothing waits for it until they are asked for.
+
+    The mean of a term is over the rows of the steps that have the term; that of a modality, over the rows that have the
+    modality. So a curve does not depend on how much is missing, or in which steps.
 
     Sums are in float64 and grow in the order of the steps, so an epoch that was interrupted gives the same means bit
     for bit.
     """
 
     def __init__(self) -> None:
-        self._sums: dict[tuple[str, ...], Tensor] = {}
-        self._rows = 0
+        self._sums: dict[
+            tuple[str, ...], Tensor
+        ] = {}  # by the names of the terms: sums over rows, and rows, [2, names]
         self._unchecked: list[tuple[int, tuple[str, ...], Tensor]] = []
 
-    def add(self, step: int, rows: int, loss: Tensor, terms: Mapping[str, Tensor]) -> None:
-        """Counts one step in.
+    def add(self, step: int, batch: Batch, loss: Tensor, terms: Mapping[str, Tensor]) -> None:
+        """Count one step in.
 
         Args:
-            step: of the epoch, from 0.
-            rows: how many data points the loss is the mean over.
-            loss: a scalar.
-            terms: scalars, by name.
+            step: Step of the epoch, from 0.
+            batch: Batch of the step.
+            loss: Scalar, mean over the rows.
+            terms: Scalars by name, each a mean over the rows; that of a modality over the rows that have it.
+
+        Raises:
+            ValueError: For a term that bears the name of another column.
         """
         names = ("loss", *terms)
+        for name in terms:
+            if name in _COLUMNS:
+                raise ValueError(f"terms: {name!r} is the name of another column of the metrics; rename the term.")
         values = torch.stack([loss.detach(), *(term.detach() for term in terms.values())])
         if names not in self._sums:
-            self._sums[names] = torch.zeros(len(names), dtype=torch.float64, device=values.device)
-        self._sums[names].add_(values, alpha=rows)
-        self._rows += rows
+            self._sums[names] = torch.zeros(2, len(names), dtype=torch.float64, device=values.device)
+        if batch.complete:
+            self._sums[names][0].add_(values, alpha=batch.size)
+            self._sums[names][1].add_(batch.size)
+        else:
+            rows = _rows(names, batch, values)
+            self._sums[names].add_(torch.stack([torch.where(rows > 0, values * rows, 0.0), rows]))
         self._unchecked.append((step, names, values))
 
     def fault(self) -> tuple[int, tuple[str, ...]] | None:
@@ -56,26 +76,26 @@ class Means:
         return None
 
     def result(self) -> dict[str, float]:
-        """The means so far, by name, the loss first; a term that some steps lack counts as zero there."""
+        """The means so far, by name, the loss first; a modality that no row had is left out."""
         return mean_of([self.totals()])
 
-    def totals(self) -> tuple[int, dict[str, float]]:
-        """How many data points were counted, and the sums over them."""
-        totals: dict[str, float] = {}
+    def totals(self) -> Totals:
+        """By name, the sum over rows and the number of rows."""
+        totals: dict[str, tuple[float, float]] = {}
         for names, sums in self._sums.items():
-            for name, value in zip(names, sums.tolist(), strict=True):
-                totals[name] = totals.get(name, 0.0) + value
-        return self._rows, totals
+            for name, value, rows in zip(names, *sums.tolist(), strict=True):
+                before = totals.get(name, (0.0, 0.0))
+                totals[name] = before[0] + value, before[1] + rows
+        return totals
 
     def state(self) -> dict[str, Any]:
         """What :meth:`restore` takes."""
-        return {"rows": self._rows, "sums": [[list(names), sums] for names, sums in self._sums.items()]}
+        return {"sums": [[list(names), sums] for names, sums in self._sums.items()]}
 
     @classmethod
     def restore(cls, state: Mapping[str, Any], device: torch.device) -> Means:
         """Means in the state that :meth:`state` gave."""
         means = cls()
-        means._rows = state["rows"]
         means._sums = {tuple(names): sums.to(device) for names, sums in state["sums"]}
         return means
 
@@ -84,14 +104,25 @@ class Means:
         """The means over what several processes have counted, each in the state that :meth:`state` gave."""
         means = cls()
         for other in (cls.restore(state, device) for state in states):
-            means._rows += other._rows
             for names, sums in other._sums.items():
                 means._sums[names] = means._sums[names] + sums if names in means._sums else sums
         return means
 
 
-def mean_of(totals: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, float]:
+Totals = Mapping[str, tuple[float, float]]
+"""By the name of a term, its sum over rows and their number."""
+
+
+def mean_of(totals: Sequence[Totals]) -> dict[str, float]:
     """The means over the data points of several processes, from the totals of each."""
-    rows = sum(count for count, _ in totals)
-    names = dict.fromkeys(name for _, sums in totals for name in sums)
-    return {name: sum(sums.get(name, 0.0) for _, sums in totals) / rows for name in names}
+    names = dict.fromkeys(name for each in totals for name in each)
+    sums = {name: [each[name] for each in totals if name in each] for name in names}
+    rows = {name: sum(count for _, count in parts) for name, parts in sums.items()}
+    return {name: sum(value for value, _ in parts) / rows[name] for name, parts in sums.items() if rows[name]}
+
+
+def _rows(names: Sequence[str], batch: Batch, like: Tensor) -> Tensor:
+    """How many rows each term is the mean over."""
+    whole = torch.full((), float(batch.size), dtype=torch.float64, device=like.device)
+    counts = [batch.observed[name].sum().double() if name in batch.observed else whole for name in names]
+    return torch.stack([count.to(like.device) for count in counts])

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch.optim import Optimizer
 
+from mmvae.abilities import HasObjective, Trains
 from mmvae.objectives import Judge, Stage
 from mmvae.objectives.judging import judge_named
 from mmvae.training.fingerprint import optimizer_in_words
@@ -51,13 +52,6 @@ class HasStages(Protocol):
 
 
 @runtime_checkable
-class HasObjective(Protocol):
-    """A model whose loss is that of an objective."""
-
-    objective: Any
-
-
-@runtime_checkable
 class Judged(Protocol):
     """An objective that says what judges it; every :class:`mmvae.objectives.Objective` does."""
 
@@ -67,7 +61,7 @@ class Judged(Protocol):
         """What validation compares."""
 
 
-def plan(model: Any, epochs: Epochs, select: str | Judge | None) -> tuple[Planned, ...]:
+def plan(model: Trains, epochs: Epochs, select: str | Judge | None) -> tuple[Planned, ...]:
     """The stages of a run, in order.
 
     Args:

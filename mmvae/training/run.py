@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmvae.objectives.judging import Judge, usual_judge
+from mmvae.training.checkpoint import Checkpoints
 from mmvae.training.journal import METRICS_FILE, Row, read_metrics
 from mmvae.training.saving import load, read_configuration
 
@@ -45,8 +46,17 @@ class Run:
         """
         folder = Path(path)
         model = load(folder, model)
-        rows = read_metrics(folder / METRICS_FILE)
+        rows = _metrics_of(folder)
         return cls(model, folder, rows, best_epoch(rows, read_configuration(folder).get("training", {})))
+
+
+def _metrics_of(folder: Path) -> list[Row]:
+    """The rows until the last checkpoint, whose last a kill may have kept from the file of metrics."""
+    try:
+        kept = Checkpoints(folder).rows()
+    except ValueError:  # damaged, as load has said, or of format 1
+        kept = None
+    return read_metrics(folder / METRICS_FILE) if kept is None else kept
 
 
 def score(row: Row, judge: Judge | None) -> float:

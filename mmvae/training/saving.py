@@ -83,13 +83,19 @@ def load(path: str | Path, model: Any = None) -> Any:
             likelihoods, subclasses), which no file can rebuild. By default the model is built from ``config.json``.
 
     Returns:
-        The model, on the CPU if it was built here, otherwise where it was.
+        The model in evaluation mode, on the CPU if it was built here, otherwise where it was.
 
     Raises:
         FileNotFoundError: if there is no such folder, or no model in it.
         ValueError: if the model has parts of your own and no instance is given, the instance is another model (the
             first difference is named), or a file is damaged.
+        TypeError: for a class in the place of an instance.
     """
+    if isinstance(model, type):
+        raise TypeError(
+            f"model: expected an instance that takes the weights, got the class {model.__name__}; make one, or leave "
+            f"model= out, if no part of it is your own."
+        )
     folder = Path(path)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder; give one that mmvae.save or mmvae.fit wrote.")
@@ -102,7 +108,7 @@ def load(path: str | Path, model: Any = None) -> Any:
         if found:
             raise ValueError(f"{folder} holds another model than the one given: {found}.")
     set_tensors(model, weights.tensors, weights.path)
-    return model
+    return model.eval()
 
 
 def write_weights(
@@ -160,6 +166,11 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in state.items()}
 
 
+_LATER = {"seen": torch.tensor(True)}
+"""Buffers that earlier versions did not have, and what stands for them: a model of theirs says nothing of modalities
+that it never saw."""
+
+
 def set_tensors(model: nn.Module, tensors: Mapping[str, Tensor], path: Path | None = None) -> None:
     """Copies weights and buffers into a model, in place.
 
@@ -173,7 +184,7 @@ def set_tensors(model: nn.Module, tensors: Mapping[str, Tensor], path: Path | No
     """
     own = tensors_of(model)
     found = _other_shapes(tensors, own)
-    types = ((name, tensors[name].dtype, own[name].dtype) for name in own if not found)
+    types = ((name, tensors[name].dtype, own[name].dtype) for name in own if not found and name in tensors)
     found = found or next(
         (f"{name} is {one} there and {other} here" for name, one, other in types if one != other), None
     )
@@ -181,17 +192,17 @@ def set_tensors(model: nn.Module, tensors: Mapping[str, Tensor], path: Path | No
         raise ValueError(f"{path or 'the checkpoint'} holds the weights of another model: {found}.")
     with torch.no_grad():
         for name, value in own.items():
-            value.copy_(tensors[name])
+            value.copy_(tensors[name] if name in tensors else _LATER[name])
 
 
 def _other_shapes(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str | None:
     """Where the names or shapes of saved weights and those of a model differ first, as a clause."""
     for name in dict.fromkeys([*own, *saved]):
-        if name not in saved:
+        if name not in saved and name not in _LATER:
             return f"{name} is missing there"
         if name not in own:
             return f"{name} is missing here"
-        if saved[name].shape != own[name].shape:
+        if name in saved and saved[name].shape != own[name].shape:
             return f"{name} has shape {tuple(saved[name].shape)} there and {tuple(own[name].shape)} here"
     return None
 

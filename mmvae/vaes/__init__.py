@@ -4,8 +4,9 @@ from mmvae.vaes.base import MultimodalVAE
 from mmvae.vaes.iterative import IterativeVAE
 from mmvae.vaes.jmvae import JMVAE
 from mmvae.vaes.mmvae import MMVAE
+from mmvae.vaes.mmvae_plus import CMVAE, MMVAEPlus
 from mmvae.vaes.mopoe import MoPoE
 from mmvae.vaes.mvae import MVAE
 from mmvae.vaes.mvtcae import MVTCAE
 
-__all__ = ["JMVAE", "MMVAE", "MVAE", "MVTCAE", "IterativeVAE", "MoPoE", "MultimodalVAE"]
+__all__ = ["CMVAE", "JMVAE", "MMVAE", "MVAE", "MVTCAE", "IterativeVAE", "MMVAEPlus", "MoPoE", "MultimodalVAE"]

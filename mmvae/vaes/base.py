@@ -24,6 +24,7 @@ from mmvae.latents import Latents, check_latents
 from mmvae.layout import Layout
 from mmvae.likelihoods import Likelihood
 from mmvae.modality import Modality
+from mmvae.modes import in_evaluation_mode
 from mmvae.multimodal import MultimodalModel
 from mmvae.objectives import Loss, Objective
 from mmvae.objectives.base import check_pair
@@ -64,6 +65,9 @@ _CACHED_ROWS = 256
 
 class MultimodalVAE(MultimodalModel):
     """Modalities, a joint posterior, a prior and an objective; the models of the literature are recipes over these.
+
+    Inference, generation, bounds and likelihoods run in evaluation mode, whatever mode the model is in, and may run in
+    several threads at a time; only :meth:`loss` looks at the mode.
 
     The generative program is p(z) Π_m p(x_m | z) with one latent ``"z"``, a vector of D columns. With private latents
     decoder m reads the shared columns and its own. With covariates c it is p(z | c) Π_m p(x_m | z, c).
@@ -241,10 +245,6 @@ class MultimodalVAE(MultimodalModel):
                 f"missing here. Leave incomplete rows out, or use MVAE, MMVAE, MoPoE or MVTCAE."
             )
 
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """That of the objective."""
-        return self.objective.capture_obstacle(batch)
-
     # Inference and generation.
 
     def latents(self, batch: Batch) -> Latents:
@@ -263,6 +263,7 @@ class MultimodalVAE(MultimodalModel):
         return self.joint_posterior(batch, self.experts)
 
     @torch.no_grad()
+    @in_evaluation_mode
     def generate(
         self, latents: Latents, num_samples: int | None = None, covariates: Mapping[str, Any] | None = None
     ) -> dict[str, Tensor]:
@@ -287,6 +288,7 @@ class MultimodalVAE(MultimodalModel):
         return self._points(z, self.covariates.of_rows(len(latents), latents.covariates, covariates))
 
     @torch.no_grad()
+    @in_evaluation_mode
     def sample(self, num_samples: int, covariates: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
         """Data generated from ``num_samples`` draws of the prior, ``{name: [num_samples, *shape]}``.
 
@@ -317,6 +319,7 @@ class MultimodalVAE(MultimodalModel):
 
     # Bounds and likelihoods, in honest nats.
 
+    @in_evaluation_mode
     def elbo(
         self,
         batch: Batch | Mapping[str, Any],
@@ -341,6 +344,7 @@ class MultimodalVAE(MultimodalModel):
         return self._log_joint(batch, z).mean(0) - divergence(posterior, prior, z)
 
     @torch.no_grad()
+    @in_evaluation_mode
     def log_weights(
         self,
         batch: Batch | Mapping[str, Any],
@@ -373,6 +377,7 @@ class MultimodalVAE(MultimodalModel):
         return torch.cat(parts, 1)
 
     @torch.no_grad()
+    @in_evaluation_mode
     def log_likelihood(
         self,
         batch: Batch | Mapping[str, Any],

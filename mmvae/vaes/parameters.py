@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from typing import Any
 
@@ -26,9 +27,25 @@ def expose_parameters(prefix: str, module: nn.Module) -> None:
     """
     if not am_i_wrapped():
         return
+    if _is_traced():
+        raise NotImplementedError(
+            "Pyro's JIT (JitTrace_ELBO and its kin) takes weights from the parameter store, where those of this "
+            "library are not, and fixes the number of rows. Take Trace_ELBO or TraceMeanField_ELBO; for faster "
+            'training see fit(acceleration="compile").'
+        )
     for name, parameter in module.named_parameters():
         parameter.unconstrained = _Itself(parameter)  # type: ignore[attr-defined]  # what SVI looks for
         _announce(parameter, name=f"{prefix}.{name}")
+
+
+def _is_traced() -> bool:
+    """Whether Pyro's JIT is looking for the parameters of a program."""
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_globals.get("__name__") == "pyro.ops.jit":
+            return True
+    return False
 
 
 @effectful(type="param")

@@ -18,6 +18,7 @@ import mmvae
 from mmvae import Batch
 from mmvae.classifiers.feature_cache import FeatureWriter, Fingerprint
 from mmvae.classifiers.frozen_classifier import FrozenEncoderClassifier
+from mmvae.files import temporary_beside
 from mmvae.models import LateFusion, MoLT
 from mmvae.nn import Precomputed, TextTransformer, ViT, wrap_encoder
 
@@ -125,13 +126,6 @@ def test_training_on_features_is_training_on_data(make: Any) -> None:
     assert float(model.epoch) == 2
 
 
-def test_what_stands_in_for_the_missing_is_shared_too() -> None:
-    for options in ({"missing": "dummy"}, {"missing": "zeros"}):
-        model, batch = molt(**options), batch_of()
-        small, features = model.on_features(), model.features(batch)
-        torch.testing.assert_close(small.infer(features).mean, model.infer(batch).mean)
-
-
 def test_a_model_on_features_is_saved_and_loaded_on_its_own(tmp_path: Path) -> None:
     model, batch = molt(), batch_of()
     features, small = model.features(batch), model.on_features()
@@ -139,16 +133,6 @@ def test_a_model_on_features_is_saved_and_loaded_on_its_own(tmp_path: Path) -> N
     loaded = mmvae.load(tmp_path / "run").eval()
     assert torch.equal(loaded.infer(features).mean, small.infer(features).mean)
     assert isinstance(loaded.encoders["image"].encoder, Precomputed)
-
-
-@pytest.mark.parametrize("missing", ["dummy", "zeros"])
-def test_what_stands_in_for_the_missing_is_saved_with_a_model_on_features(missing: str, tmp_path: Path) -> None:
-    options = {"dummy": {"text": [1, 2, 0, 0, 0]}} if missing == "dummy" else {}
-    model, batch = molt(missing=missing, **options), batch_of(None)
-    features, small = model.features(batch), model.on_features()
-    loaded = mmvae.load(mmvae.save(small, tmp_path)).eval()
-    torch.testing.assert_close(loaded.infer(features).mean, model.infer(batch).mean)
-    torch.testing.assert_close(loaded.infer(features, subset="image").mean, model.infer(batch, subset="image").mean)
 
 
 def test_moving_one_moves_what_both_share_and_the_other_follows() -> None:
@@ -245,18 +229,40 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
-    old, new = tmp_path / ".text-0.1.tmp", tmp_path / ".text-0.2.tmp"
-    for folder in (old, new):
+    old, new, foreign = (
+        temporary_beside(tmp_path / "text-0"),
+        temporary_beside(tmp_path / "text-0"),
+        tmp_path / ".a.tmp",
+    )
+    for folder in (old, new, foreign):
         folder.mkdir()
         (folder / "states.npy").write_bytes(b"half")
-    os.utime(old / "states.npy", (0, 0))
+    for folder in (old, foreign):
+        os.utime(folder / "states.npy", (0, 0))
+        os.utime(folder, (0, 0))
     molt().features(batch_of(), tmp_path)
     assert not old.exists()
     assert new.exists()
+    assert (foreign / "states.npy").read_bytes() == b"half"
+
+
+def test_what_others_put_into_a_folder_of_features_is_not_removed(tmp_path: Path) -> None:
+    model, batch = molt(), batch_of()
+    model.features(batch, tmp_path)
+    place = next(tmp_path.glob("text-*"))
+    (place / "states.npy").write_bytes(b"damaged")
+    (place / "notes.txt").write_text("mine")
+    with (
+        pytest.warns(UserWarning, match=r"computed again"),
+        pytest.raises(FileExistsError, match=rf"{place} holds notes.txt, which mmvae did not write"),
+    ):
+        model.features(batch, tmp_path)
+    assert (place / "notes.txt").read_text() == "mine"
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_file_that_a_killed_process_left_among_the_features_is_removed_when_it_is_old(tmp_path: Path) -> None:
-    old, new = tmp_path / ".table.1.tmp", tmp_path / ".table.2.tmp"
+    old, new = temporary_beside(tmp_path / "table"), temporary_beside(tmp_path / "table")
     for file in (old, new):
         file.write_text("half")
     os.utime(old, (0, 0))
@@ -267,7 +273,7 @@ def test_a_file_that_a_killed_process_left_among_the_features_is_removed_when_it
 def test_a_folder_that_vanishes_while_it_is_looked_at_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finished, old = tmp_path / ".text-0.1.tmp", tmp_path / ".text-0.2.tmp"
+    finished, old = temporary_beside(tmp_path / "text-0"), temporary_beside(tmp_path / "text-0")
     for folder in (finished, old):
         folder.mkdir()
     os.utime(old, (0, 0))

@@ -29,8 +29,19 @@ def commitment(vectors: Vectors, chosen: Vectors) -> Tensor:
     return total
 
 
+def standardised(vectors: Tensor) -> Tensor:
+    """Each dimension over rows and steps; zero where it does not vary."""
+    found = torch.zeros_like(vectors)
+    for place in range(vectors.shape[-1]):
+        values = vectors[..., place]
+        if values.max() > values.min():
+            found[..., place] = (values - values.mean()) / values.std(correction=0)
+    return found
+
+
 def club(network: torch.nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """The estimate of mutual information; draws one permutation of the rows."""
+    """The estimate of mutual information of standardised vectors; draws one permutation of the rows."""
+    x, y = standardised(x), standardised(y)
     mean, log_variance = network.mean(x), network.log_variance(x)
     order = torch.rand(len(x)).argsort()
     total = torch.zeros(())

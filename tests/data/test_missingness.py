@@ -123,7 +123,7 @@ def test_damaged_files_are_told(tmp_path):
     with pytest.raises(ValueError, match="damaged"):
         Missingness.load(path)
     np.savez(path, something=np.zeros(3))
-    with pytest.raises(ValueError, match="Expected a table that Missingness.save wrote"):
+    with pytest.raises(ValueError, match=r"Expected a table that Missingness\.save wrote"):
         Missingness.load(path)
 
 

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from mmvae import Batch, Modality, likelihoods
 from mmvae.evaluation import train_classifiers
 from mmvae.evaluation.judges import Classifier, Sizes
+from mmvae.storage import read_tensors, write_tensors
 
 MODALITIES = [
     Modality("codes", (4,), likelihoods.Categorical(6)),
@@ -83,10 +86,27 @@ def test_cache_gives_back_the_same_and_forgets_nothing(tmp_path: Path, monkeypat
                 train_classifiers(make_data(), MODALITIES, cache=tmp_path, **(QUICK | change))
         with pytest.raises(AssertionError, match="trained again"):
             train_classifiers(make_data(seed=5), MODALITIES, cache=tmp_path, **QUICK)
-    damaged = next(tmp_path.glob("classifier-numbers*.safetensors"))
-    damaged.write_bytes(damaged.read_bytes()[:100])
-    mended = train_classifiers(make_data(), MODALITIES, cache=tmp_path, **QUICK)
-    torch.testing.assert_close(weights(mended["numbers"]), weights(first["numbers"]))
+
+
+@pytest.mark.parametrize("damage", ["cut", "other names", "other shapes", "no json", "nested json", "no digest"])
+def test_a_damaged_cache_is_made_again(tmp_path: Path, damage: str) -> None:
+    first = train_classifiers(make_data(), MODALITIES, cache=tmp_path, **QUICK)
+    path = next(tmp_path.glob("classifier-numbers*.safetensors"))
+    state, _ = read_tensors(path)
+    changes: dict[str, Callable[[], object]] = {
+        "cut": lambda: path.write_bytes(path.read_bytes()[:100]),
+        "other names": lambda: write_tensors(path, {f"{name}.": value for name, value in state.items()}),
+        "other shapes": lambda: write_tensors(path, {name: value[..., None] for name, value in state.items()}),
+        "no json": lambda: path.with_suffix(".json").write_text("{"),
+        "nested json": lambda: path.with_suffix(".json").write_text("[" * 100_000),
+        "no digest": lambda: save_file(state, path),
+    }
+    changes[damage]()
+    for _ in range(2):
+        mended = train_classifiers(make_data(), MODALITIES, cache=tmp_path, **QUICK)
+        torch.testing.assert_close(weights(mended["numbers"]), weights(first["numbers"]))
+    again, _ = read_tensors(path)
+    assert again.keys() == state.keys()
 
 
 class DrawnAnew:

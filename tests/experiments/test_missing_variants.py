@@ -72,6 +72,15 @@ def test_every_weight_of_a_variant_is_trained_on_data_and_on_features(name: str,
             assert not parameter.requires_grad or parameter.grad is not None, name
 
 
+@pytest.mark.parametrize("name", OF_MOLT)
+def test_a_variant_on_features_infers_what_the_model_infers_from_data(name: str, variants: ModuleType) -> None:
+    model, batch = small(getattr(variants, name)).eval(), Batch(data_of())
+    features, on_features = model.features(batch, progress=False), model.on_features().eval()
+    for subset in (None, "image", "text"):
+        expected = model.infer(batch, subset).mean
+        torch.testing.assert_close(on_features.infer(features, subset).mean, expected)
+
+
 def test_a_dummy_is_what_the_encoder_says_of_a_white_image_or_an_empty_text(variants: ModuleType) -> None:
     model, data = small(variants.DummyInput, fusion="none").eval(), data_of()
     white, empty = torch.ones(6, 1, 8, 8), torch.zeros(6, 5, dtype=torch.int64)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import mmvae
 from mmvae import Latents, models
+from mmvae.distributions import MixtureOfExperts
 from mmvae.refinement import HMC
 from mmvae.testing import LinearGaussian
 
@@ -42,7 +43,7 @@ def latents() -> Latents:
     """Two data, a batch of each, from "a" alone."""
     jaxtyping.config.update("jaxtyping_disable", True)
     with torch.random.fork_rng(), pyro.validation_enabled(False):
-        return mmvae.infer(make(), DATA, "a", refine=HMC(60, warmup=60), batch_size=1)
+        return mmvae.infer(make(), DATA, "a", refine=HMC(90, warmup=60), batch_size=1)
 
 
 @pytest.mark.slow
@@ -75,7 +76,7 @@ def test_what_comes_back(latents: Latents) -> None:
     assert all(each.shape == (2, 2) for each in latents.diagnostics.values())
     assert (latents.diagnostics["r_hat"] - 1).abs().max() < 0.1
     assert isinstance(latents.distribution, dist.Empirical)
-    assert latents.distribution.log_weights.shape == (2, 120)
+    assert latents.distribution.log_weights.shape == (2, 360)
     assert latents.mean.shape == latents.scale.shape == latents.sample().shape == (2, 2)
     assert latents.sample(5).shape == (5, 2, 2)
     assert not latents.mean.requires_grad
@@ -103,17 +104,47 @@ def test_nothing_of_the_model_is_changed() -> None:
     assert len(pyro.get_param_store()) == 0
 
 
-def test_chains_start_where_they_are_told_to() -> None:
-    """At draws of the given posterior, of twice its scale, each at one of its own."""
+def visited(model: Any, chains: int, start: Any, batch: Any) -> Tensor:
+    """All latents that the program is asked about, the first of each chain among them."""
+    drawn = record(model)
+    HMC(4, warmup=0, chains=chains, max_tree_depth=1)(model, batch, start)
+    return torch.cat([each.z for each in drawn]).unique(dim=0)
+
+
+def test_chains_start_at_the_posterior_and_at_the_prior_in_turn() -> None:
+    """At draws of the given posterior, of twice its scale, each at one of its own; every second at the prior."""
     model = make()
-    batch, drawn = model.prepare(DATA)[:1], record(model)
-    start = dist.Normal(torch.full((1, 2), 50.0), 1e-3).to_event(1)
-    latents = HMC(4, warmup=0, chains=6)(model, batch, start)
-    assert latents.distribution.log_weights.shape == (1, 24)  # type: ignore[attr-defined]
-    visited = torch.cat([each.z for each in drawn]).unique(dim=0)
-    starts = visited[(visited - 50).abs().max(-1).values < 0.01]
-    assert len(starts) == 6
-    assert 1.8 < ((starts - 50) / 1e-3).square().mean() < 9
+    batch = model.prepare(DATA)[:1]
+    found = visited(model, 12, dist.Normal(torch.full((1, 2), 50.0), 1e-3).to_event(1), batch)
+    near = found[(found - 50).abs().max(-1).values < 0.01]
+    assert len(near) == 6
+    assert 1.8 < ((near - 50) / 1e-3).square().mean() < 9
+    assert len(found[found.abs().max(-1).values < 5]) >= 6
+
+
+def test_chains_start_in_every_component_of_a_mixture_that_a_row_has() -> None:
+    model = make()
+    batch = model.prepare(DATA)
+    loc = torch.tensor([50.0, -50.0, 80.0])[:, None, None].expand(3, 2, 2)
+    mixture = MixtureOfExperts(loc, torch.full((3, 2, 2), 1e-3), torch.tensor([[1.0, 1], [1, 0], [1, 1]]))
+    for row, expected in ((0, {50, -50, 80}), (1, {50, 80})):
+        part = slice(row, row + 1)
+        one = MixtureOfExperts(mixture.loc[:, part], mixture.scale[:, part], mixture.weights[:, part])
+        found = visited(model, 4, one, batch[part])
+        rounded = {round(float(z[0])) for z in found if (z - z.round()).abs().max() < 0.01}
+        assert expected <= rounded
+        assert not ({50, -50, 80} - expected) & rounded
+
+
+def test_chains_and_rows_have_draws_of_their_own() -> None:
+    """Equal posteriors and priors of two rows do not make their chains begin or move alike."""
+    model = make()
+    batch = model.prepare(DATA)
+    start = dist.Normal(torch.zeros(2, 2), torch.ones(2, 2)).to_event(1)
+    latents = HMC(4, warmup=0)(model, batch, start)
+    draws = latents.distribution.enumerate_support().movedim(1, 0)  # type: ignore[attr-defined]
+    draws = draws.reshape(-1, 2)
+    assert len(draws.unique(dim=0)) > 20  # of 32: a draw that is refused repeats the one before
 
 
 def test_a_row_is_drawn_given_what_it_has() -> None:
@@ -138,6 +169,6 @@ def test_trees_are_no_deeper_than_allowed() -> None:
         drawn = record(model)
         HMC(6, warmup=0, max_tree_depth=depth, seed=3)(model, batch)
         runs.append(len(drawn))
-    draws = 2 * 6
-    assert runs[0] <= draws * 2 + 60  # and what each chain runs to find its first step size
+    draws = 4 * 6
+    assert runs[0] <= draws * 2 + 120  # and what each chain runs to find its first step size
     assert runs[1] > runs[0]

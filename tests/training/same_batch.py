@@ -123,11 +123,14 @@ def cases() -> Iterator[tuple[str, Callable[[], Any], Any]]:
     for recipe in (models.MVAE, models.MMVAE, models.MoPoE, models.MVTCAE):
         yield recipe.__name__, partial(vae, recipe), Batch(vectors())
         yield f"{recipe.__name__}-holes", partial(vae, recipe), holes(vectors())
+    for recipe in (models.MMVAEPlus, models.CMVAE):
+        yield recipe.__name__, partial(vae, recipe, private_dim=1), Batch(vectors())
+        yield f"{recipe.__name__}-holes", partial(vae, recipe, private_dim=1), holes(vectors())
     yield "MMVAE-DReG", partial(vae, models.MMVAE, num_samples=3), Batch(vectors())
     yield "JMVAE", partial(vae, models.JMVAE, alpha=0.5), Batch(vectors())
     yield "IterativeVAE", partial(vae, models.IterativeVAE, num_steps=2, refinement_hidden=6), Batch(vectors())
     still: Any = {"modality_dropout": False}
-    molt: Any = {**still, "common_dim": 2, "fusion_dim": 4, "fusion_heads": 1, "dropout": 0.0}
+    molt: Any = {**still, "common_dim": 4, "fusion_dim": 4, "fusion_heads": 1, "dropout": 0.0}
     for name, make in (
         ("MoLT", lambda: models.MoLT(encoders(), 3, **molt)),
         ("MoLT-both", lambda: OnBoth(encoders(), 3, cca=1.0, **molt)),
@@ -175,7 +178,7 @@ def masked(name: str) -> Any:
 def main(folder: Path, devices: int) -> None:
     """Two epochs of two steps of plain gradient descent, for each model."""
     warnings.simplefilter("ignore")
-    torch.manual_seed(0)
+    torch.manual_seed(6)  # data of which no vector is as near to two codes, to within rounding
     found = list(cases())
     built = []
     for name, make, data in found:

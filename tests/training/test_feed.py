@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmvae import Batch
+from mmvae import Batch, Modality, likelihoods, models
 from mmvae.sources import Blocks, InMemory
+from mmvae.streams import Streamed
+from mmvae.training import fit
 from mmvae.training.feed import RowFeed, split
 from mmvae.training.randomness import block_permutation
 
@@ -119,3 +121,51 @@ def test_fewer_blocks_than_are_mixed_are_a_full_permutation():
     assert abs(float((places[1:] - places[:-1]).abs().double().mean()) / 2000 - 1 / 3) < 0.03
     near = torch.tensor(rows_of(in_blocks(2000, Blocks(16, 4)).shuffled(0))).argsort()
     assert float((near[1:] - near[:-1]).abs().double().mean()) / 2000 < 0.1
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 8, 9, 15, 22])
+@pytest.mark.parametrize("world", [1, 2])
+def test_no_batch_is_a_single_row_that_was_left_over(rows, batch_size, world):
+    for rank in range(world):
+        feed = make_feed(rows, batch_size, rank=rank, world=world)
+        sizes = [len(batch) for batch in feed.shuffled(0)]
+        assert len(sizes) == feed.steps
+        assert sum(sizes) == feed.share
+        assert all(size == batch_size for size in sizes[:-1])
+        assert sizes[-1] <= batch_size + 1
+        assert sizes[-1] > 1 or batch_size == 1 or sum(sizes) == 1
+        again = [len(batch) for batch in feed.shuffled(0, first_step=len(sizes) - 1)]
+        assert again == sizes[-1:]
+
+
+@pytest.mark.parametrize(("length", "batch_size"), [(9, 4), (8, 4), (1, 4), (5, 4), (7, 2), (3, 1)])
+def test_streams_are_cut_like_rows(length, batch_size):
+    items = [{"row": torch.tensor([float(row)])} for row in range(length)]
+    stream = Streamed(items, length=length)
+    sizes = [len(batch) for batch in stream.batches(batch_size)]
+    assert sizes == [len(batch) for batch in make_feed(length, batch_size).in_order()]
+    assert len(sizes) == stream.steps(batch_size)
+
+
+def normed():
+    return torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.BatchNorm1d(8), torch.nn.ReLU())
+
+
+def decoder(size):
+    return torch.nn.Sequential(torch.nn.Linear(size, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 6))
+
+
+@pytest.mark.parametrize("kind", ["MVAE", "MMVAE", "MoPoE", "JMVAE", "MVTCAE", "IterativeVAE"])
+def test_batch_norm_learns_from_any_number_of_rows(kind):
+    modalities = [Modality(n, (6,), likelihoods.Normal(), encoder=normed, decoder=decoder) for n in "ab"]
+    for rows in (65, 64, 33):
+        vae = getattr(models, kind)(modalities, latent_dim=2)
+        run = fit(vae, {n: torch.randn(rows, 6) for n in "ab"}, epochs=1, batch_size=32, progress=False, device="cpu")
+        assert torch.tensor(run.metrics[-1]["loss"]).isfinite()
+
+
+def test_batch_norm_in_batches_of_one_row_is_refused_with_the_remedy():
+    vae = models.MVAE([Modality(n, (6,), likelihoods.Normal(), encoder=normed) for n in "ab"], latent_dim=2)
+    with pytest.raises(ValueError, match=r"a batch of 1 row has no statistics .*Pass batch_size= of 2 or more"):
+        fit(vae, {n: torch.randn(3, 6) for n in "ab"}, epochs=1, batch_size=1, progress=False, device="cpu")

@@ -90,7 +90,7 @@ def test_means_of_several_processes_as_one():
     parts = []
     for value, rows in ((1.0, 2), (4.0, 1)):
         means = Means()
-        means.add(0, rows, torch.tensor(value), {"kl": torch.tensor(value + 1)})
+        means.add(0, Batch({"a": torch.zeros(rows, 1)}), torch.tensor(value), {"kl": torch.tensor(value + 1)})
         parts.append(means.state())
     merged = Means.merged(parts, torch.device("cpu"))
     assert merged.result() == {"loss": 2.0, "kl": 3.0}

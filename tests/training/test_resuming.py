@@ -120,6 +120,7 @@ def test_a_kill_between_checkpoint_and_weights_is_repaired(
     written = (tmp_path / "model.safetensors").read_bytes() if epoch > 1 else None
     expected = quiet(make(), data, **{**options, "epochs": epoch}).model
     assert_same(mmvae.load(tmp_path), expected)  # from the checkpoint, and nothing is written
+    assert mmvae.training.Run.load(tmp_path).metrics[-1]["epoch"] == epoch
     assert (tmp_path / "model.safetensors").exists() == (written is not None)
     resumed = quiet(make(), data, **{**options, "epochs": epoch}, out=tmp_path, resume=True)
     assert_same(resumed.model, expected)
@@ -417,6 +418,24 @@ def test_other_labels_are_refused(tmp_path):
     quiet(case.model(), data, labels=labels, epochs=1, out=tmp_path)
     with pytest.raises(ValueError, match=r"labels are not those with which the run began"):
         quiet(case.model(), data, labels=labels.flip(0), epochs=2, out=tmp_path, resume=True)
+
+
+def test_other_covariates_are_refused(tmp_path):
+    def make():
+        torch.manual_seed(0)
+        both = [Modality(name, (2,), likelihoods.Normal()) for name in "ab"]
+        return models.MultimodalVAE(
+            both, 2, joint_posterior=Product(False), objective=TotalCorrelation(), covariates={"batch": 2, "age": None}
+        )
+
+    data = {name: torch.linspace(-1, 1, 40).reshape(20, 2) for name in "ab"}
+    known = {"batch": torch.arange(20) % 2, "age": torch.linspace(0, 1, 20)}
+    quiet(make(), data, covariates=known, epochs=1, out=tmp_path)
+    for name, value in known.items():
+        other = known | {name: value.flip(0)}
+        with pytest.raises(ValueError, match=rf"covariates: the values of {name!r} are not those with which"):
+            quiet(make(), data, covariates=other, epochs=2, out=tmp_path, resume=True)
+    quiet(make(), data, covariates=known, epochs=2, out=tmp_path, resume=True)
 
 
 def test_data_that_is_drawn_anew_has_no_digest_and_is_not_read_ahead(new_model, data, tmp_path, assert_same):

@@ -19,10 +19,12 @@ from training.test_processes import start
 
 import mmvae
 from mmvae import models
+from mmvae.modality import RESERVED_NAMES
 from mmvae.objectives import AlignedELBO, Judge, LinearWarmup, Loss, Stage
 from mmvae.storage import read_state, read_tensors
 from mmvae.training import Run, fit, warmup_cosine
 from mmvae.training.checkpoint import Checkpoints
+from mmvae.training.journal import metrics_row
 from mmvae.training.loop import Loop
 
 quiet = partial(fit, progress=False, batch_size=8, device="cpu")  # five steps an epoch
@@ -629,3 +631,9 @@ def test_two_processes_train_in_stages_and_resume(tmp_path):
         assert torch.equal(value, states[1]["model"][name])
     ranks = [read_tensors(tmp_path / f"run-{rank}" / "model.safetensors")[0] for rank in (0, 1)]
     assert all(torch.equal(value, ranks[1][name]) for name, value in ranks[0].items())
+
+
+def test_no_modality_may_bear_the_name_of_a_column():
+    row = metrics_row(1, "train", "joint", {"loss": 1.0}, 0.5)
+    assert row["stage"] == "joint"
+    assert row.keys() <= RESERVED_NAMES

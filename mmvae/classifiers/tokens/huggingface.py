@@ -206,14 +206,19 @@ def huggingface_encoder(
         reading(folder, "huggingface_encoder", advice),
         torch.random.fork_rng(devices=[]),  # weights of a head that are not in the folder are drawn
     ):
-        model, report = AutoModel.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
+        try:
+            model, report = AutoModel.from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+        except ValueError as error:
+            if "trust_remote_code" in str(error):  # which it advises to switch on
+                raise ValueError("code in it would have to be run, which is not done") from error
+            raise
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise ValueError(

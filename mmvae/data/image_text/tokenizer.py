@@ -119,4 +119,9 @@ def _read(folder: Path) -> Any:
     if not folder.is_dir():
         raise ValueError(f"tokenizer: {folder} is no folder; nothing is downloaded, so name a local one.")
     with reading(folder, "tokenizer", "Expected one that transformers can read without code of the folder's."):
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        try:
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except ValueError as error:
+            if "trust_remote_code" in str(error):  # which it advises to switch on
+                raise ValueError("code in it would have to be run, which is not done") from error
+            raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from torch.distributions import Independent
 
+from mmvae.abilities import Evaluated
 from mmvae.inference import infer
 from mmvae.plotting.figures.inputs import evaluating, inferable, prior_of, spread
 from mmvae.plotting.figures.style import MUTED, PALETTE, axes_or_new, style, tidy
@@ -35,7 +35,7 @@ class AggregateCalibration:
 
     @classmethod
     def of(
-        cls, model: Any, data: Data, subset: Subset = None, *, size: int = 2000, seed: int = 0
+        cls, model: Evaluated, data: Data, subset: Subset = None, *, size: int = 2000, seed: int = 0
     ) -> AggregateCalibration:
         """The calibration of a model.
 

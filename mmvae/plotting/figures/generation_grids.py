@@ -12,7 +12,7 @@ from jaxtyping import Bool, Shaped
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mmvae.abilities import Generates, Samples
+from mmvae.abilities import Evaluated, Generates, Samples
 from mmvae.inference import infer
 from mmvae.plotting.figures.cells import Cells, Render, blank
 from mmvae.plotting.figures.inputs import (
@@ -57,7 +57,7 @@ class CrossGeneration:
 
     @classmethod
     def of(
-        cls, model: Any, data: Data, subsets: Iterable[Subset] | None = None, *, rows: int = 6, seed: int = 0
+        cls, model: Evaluated, data: Data, subsets: Iterable[Subset] | None = None, *, rows: int = 6, seed: int = 0
     ) -> CrossGeneration:
         """One draw from q(z | x_S) for each datum and subset, decoded to the likelihood's mean or most probable code.
 
@@ -73,7 +73,7 @@ class CrossGeneration:
         Raises:
             TypeError: for a model that does not generate.
         """
-        require(model, Generates, "does not generate; this plot needs a model with generate()")
+        able = require(model, Generates, "does not generate; this plot needs a model with generate()")
         pool = spread(data, _POOL)
         batch = pool[distinct_rows(shown_labels(pool), pool.size, rows).tolist()]
         chosen = chosen_subsets(model, batch, subsets)
@@ -84,7 +84,7 @@ class CrossGeneration:
             if bool(kept.any()):
                 with evaluating(model, seed):
                     latents = infer(model, batch[kept.nonzero().flatten()], subset, progress=False)
-                    generated[subset] = _arrays(model.generate(latents, 1), first=True)
+                    generated[subset] = _arrays(able.generate(latents, 1), first=True)
         return cls(
             tuple(model.names),
             [subset for subset in chosen if subset in generated],
@@ -163,7 +163,7 @@ class PriorSamples:
 
     @classmethod
     def of(
-        cls, model: Any, num_samples: int = 24, *, seed: int = 0, covariates: Mapping[str, Any] | None = None
+        cls, model: Samples, num_samples: int = 24, *, seed: int = 0, covariates: Mapping[str, Any] | None = None
     ) -> PriorSamples:
         """Draws from the prior, decoded to the likelihood's mean or most probable code.
 
@@ -176,10 +176,10 @@ class PriorSamples:
         Raises:
             TypeError: for a model without a prior.
         """
-        require(model, Samples, "has no prior to draw from; this plot needs a model with sample()")
+        able = require(model, Samples, "has no prior to draw from; this plot needs a model with sample()")
         with evaluating(model, seed):
             known = {"covariates": covariates} if covariates else {}
-            return cls(_arrays(model.sample(num_samples, **known)))
+            return cls(_arrays(able.sample(num_samples, **known)))
 
 
 def prior_samples(arrays: PriorSamples, render: Render | None = None, columns: int = 12) -> Figure:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch.distributions import Distribution, Independent
 
-from mmvae.abilities import HasPrior
+from mmvae.abilities import Evaluated, HasPrior
 from mmvae.batch import Batch
 from mmvae.evaluation.context import device_of, is_point_mass, mean_over_steps, steps_there
 from mmvae.inference import infer
@@ -22,12 +22,14 @@ from mmvae.sources import Data, as_source
 from mmvae.subsets import Subset, canonical, powerset
 
 _MOST_SUBSETS = 7
+_Ability = TypeVar("_Ability")
 
 
-def require(model: Any, ability: type, lack: str) -> None:
-    """Raises a ``TypeError`` that says what a model lacks, unless it has the ability."""
+def require(model: object, ability: type[_Ability], lack: str) -> _Ability:
+    """The model, which has the ability; otherwise a ``TypeError`` says what it lacks."""
     if not isinstance(model, ability):
         raise TypeError(f"{type(model).__name__} {lack}.")
+    return model
 
 
 def spread(data: Data, size: int) -> Batch:
@@ -37,7 +39,7 @@ def spread(data: Data, size: int) -> Batch:
     return source.batch(torch.linspace(0, len(source) - 1, count).round().long())
 
 
-def chosen_subsets(model: Any, batch: Batch, subsets: Iterable[Subset] | None) -> list[tuple[str, ...]]:
+def chosen_subsets(model: Evaluated, batch: Batch, subsets: Iterable[Subset] | None) -> list[tuple[str, ...]]:
     """The subsets asked for in the model's order; by default all, or beyond seven the single ones and the whole."""
     names = [name for name in model.names if name in batch.names]
     if subsets is not None:
@@ -106,7 +108,7 @@ def whole_rows(batch: Batch, names: Sequence[str]) -> Int[torch.Tensor, "n"]:
     return torch.stack([batch.observed[name] for name in names]).all(0).nonzero().flatten()
 
 
-def complete_rows(model: Any, batch: Batch) -> Batch:
+def complete_rows(model: Evaluated, batch: Batch) -> Batch:
     """The rows that have every modality of the data.
 
     Raises:
@@ -119,7 +121,7 @@ def complete_rows(model: Any, batch: Batch) -> Batch:
     return batch[rows]
 
 
-def moments(model: Any, batch: Batch, subset: tuple[str, ...]) -> Moments:
+def moments(model: Evaluated, batch: Batch, subset: tuple[str, ...]) -> Moments:
     """The first two moments of q(z | x_S) for every row that has a member of the subset.
 
     Of latents that are sequences, those of the mean over the steps that are there, which are independent given x_S.
@@ -144,7 +146,7 @@ def moments(model: Any, batch: Batch, subset: tuple[str, ...]) -> Moments:
     return Moments(fill(mean), fill(scale), kept, is_gaussian(latents.distribution))
 
 
-def is_deterministic(model: Any, batch: Batch) -> bool:
+def is_deterministic(model: Evaluated, batch: Batch) -> bool:
     """Whether the posteriors of a model are point masses, by that of the first row."""
     return is_point_mass(infer(model, batch[:1], progress=False).distribution)
 
@@ -156,16 +158,16 @@ def is_gaussian(distribution: Distribution) -> bool:
     return isinstance(distribution, torch.distributions.Normal)
 
 
-def prior_of(model: Any) -> Distribution:
+def prior_of(model: Evaluated) -> Distribution:
     """The model's prior.
 
     Raises:
         TypeError: If the model has none, or one that differs from row to row.
     """
-    require(model, HasPrior, "has no prior; this plot needs a probabilistic model")
-    size = model.covariates.size
+    able = require(model, HasPrior, "has no prior; this plot needs a probabilistic model")
+    size = able.covariates.size
     with torch.no_grad():
-        prior = model.prior(torch.zeros(2, size, device=device_of(model)) if size else None)
+        prior = able.prior(torch.zeros(2, size, device=device_of(model)) if size else None)
     if prior.batch_shape:
         raise TypeError(
             f"the prior of this {type(model).__name__} depends on covariates; this plot needs one that all rows share."

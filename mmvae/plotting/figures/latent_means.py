@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 
-from mmvae.abilities import HasPrior
+from mmvae.abilities import Evaluated, HasPrior
 from mmvae.plotting.figures.inputs import (
     chosen_subsets,
     distinct_rows,
@@ -63,7 +63,7 @@ class LatentMeans:
     @classmethod
     def of(
         cls,
-        model: Any,
+        model: Evaluated,
         data: Data,
         subsets: Iterable[Subset] | None = None,
         *,

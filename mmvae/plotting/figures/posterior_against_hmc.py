@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 
+from mmvae.abilities import Evaluated
 from mmvae.batch import Batch
 from mmvae.plotting.figures.inputs import evaluating, is_gaussian, prior_of
 from mmvae.plotting.figures.posterior_moments import gaussian_kl
@@ -51,7 +52,7 @@ class PosteriorAgainstHMC:
     @classmethod
     def of(
         cls,
-        model: Any,
+        model: Evaluated,
         data: Data,
         row: int = 0,
         *,
@@ -74,7 +75,7 @@ class PosteriorAgainstHMC:
                 the prior.
             steps: of the network; by default as many as in training.
             ascent: by default 100 steps.
-            hmc: by default 2 chains of 100 draws each, after as many that are thrown away, at the price of some twenty
+            hmc: by default 4 chains of 100 draws each, after as many that are thrown away, at the price of some forty
                 thousand passes through the decoders. Take more where :attr:`r_hat` is not near 1.
 
         Raises:
@@ -113,7 +114,7 @@ class PosteriorAgainstHMC:
         )
 
 
-def _what_is_there(model: Any, datum: Batch) -> Batch:
+def _what_is_there(model: Refinable, datum: Batch) -> Batch:
     """The datum, restricted to the modalities that it has."""
     there = [name for name in model.names if name in datum.names and bool(datum.observed[name].all())]
     return model.prepare(datum).restrict(there)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from matplotlib.axes import Axes
 
-from mmvae.abilities import HasPrior
+from mmvae.abilities import Evaluated, HasPrior
 from mmvae.plotting.figures.inputs import chosen_subsets, inferable, is_gaussian, moments, prior_of, spread
 from mmvae.plotting.figures.style import INK, MARKERS, MUTED, PALETTE, RULE, axes_or_new, style, tidy
 from mmvae.sources import Data, as_source
@@ -37,7 +36,9 @@ class KLPerDimension:
     exact: bool
 
     @classmethod
-    def of(cls, model: Any, data: Data, subsets: Iterable[Subset] | None = None, *, size: int = 1000) -> KLPerDimension:
+    def of(
+        cls, model: Evaluated, data: Data, subsets: Iterable[Subset] | None = None, *, size: int = 1000
+    ) -> KLPerDimension:
         """KL(q(z_d | x_S) || p(z_d)), averaged over the data.
 
         Args:
@@ -141,7 +142,13 @@ class PosteriorOfDatum:
 
     @classmethod
     def of(
-        cls, model: Any, data: Data, row: int = 0, subsets: Iterable[Subset] | None = None, *, dimensions: int = 12
+        cls,
+        model: Evaluated,
+        data: Data,
+        row: int = 0,
+        subsets: Iterable[Subset] | None = None,
+        *,
+        dimensions: int = 12,
     ) -> PosteriorOfDatum:
         """The posteriors of the datum in one row.
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from mmvae.abilities import Evaluated
 from mmvae.batch import Batch
 from mmvae.inference import infer
 from mmvae.plotting.figures.inputs import complete_rows, evaluating, spread
@@ -42,7 +43,7 @@ class RefinementTrace:
 
     @classmethod
     def of(
-        cls, model: Any, data: Data, *, steps: int | None = None, ascent_steps: int = 50, size: int = 64
+        cls, model: Evaluated, data: Data, *, steps: int | None = None, ascent_steps: int = 50, size: int = 64
     ) -> RefinementTrace:
         """The bound given all modalities, before the first step and after each.
 

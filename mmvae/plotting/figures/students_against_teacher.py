@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
+from mmvae.abilities import Evaluated
 from mmvae.inference import infer
 from mmvae.plotting.figures.inputs import complete_rows, spread
 from mmvae.plotting.figures.style import INK, MUTED, PALETTE, new_figure, style, tidy
@@ -44,7 +44,7 @@ class StudentsAgainstTeacher:
     cosine_shuffled: Float[np.ndarray, "M N"]
 
     @classmethod
-    def of(cls, model: Any, data: Data, size: int = 1000) -> StudentsAgainstTeacher:
+    def of(cls, model: Evaluated, data: Data, size: int = 1000) -> StudentsAgainstTeacher:
         """What the model infers from one modality and from all.
 
         The teacher is the posterior given all modalities: of an :class:`~mmvae.models.IterativeVAE` the refined one,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from mmvae.abilities import HasPrior, Samples
+from mmvae.abilities import Evaluated, HasPrior, Samples
 from mmvae.batch import Batch
 from mmvae.plotting.figures.calibration import AggregateCalibration, aggregate_calibration
 from mmvae.plotting.figures.cells import Render
@@ -151,7 +151,7 @@ def _transfer(found: Mapping[str, list[Row]]) -> Picture:
     )
 
 
-def posterior_pictures(model: Any, data: Data) -> Iterator[Drawing]:
+def posterior_pictures(model: Evaluated, data: Data) -> Iterator[Drawing]:
     """What the posterior of each subset looks like; what needs a prior only for models that have one."""
     yield Drawing("posterior means", lambda: _posterior_means(model, data))
     if isinstance(model, HasPrior):
@@ -161,7 +161,7 @@ def posterior_pictures(model: Any, data: Data) -> Iterator[Drawing]:
         yield Drawing("calibration of the aggregate posterior", lambda: _calibration(model, data))
 
 
-def _posterior_means(model: Any, data: Data) -> Picture:
+def _posterior_means(model: Evaluated, data: Data) -> Picture:
     means = LatentMeans.of(model, data)
     look = (
         "Ellipses: one posterior standard deviation of the same few data points in each panel, of the matching "
@@ -171,7 +171,7 @@ def _posterior_means(model: Any, data: Data) -> Picture:
     return _means_picture(means, "Posterior means", "means", f".{_colours(means)} {look}")
 
 
-def _kl(model: Any, data: Data) -> Picture:
+def _kl(model: Evaluated, data: Data) -> Picture:
     kl = KLPerDimension.of(model, data)
     active = "; ".join(f"{label(s)} {int(a.sum())}" for s, a in zip(kl.subsets, kl.active, strict=True))
     return Picture(
@@ -185,7 +185,7 @@ def _kl(model: Any, data: Data) -> Picture:
     )
 
 
-def _datum(model: Any, data: Data) -> Picture:
+def _datum(model: Evaluated, data: Data) -> Picture:
     datum = PosteriorOfDatum.of(model, data)
     return Picture(
         "posterior_of_datum",
@@ -197,7 +197,7 @@ def _datum(model: Any, data: Data) -> Picture:
     )
 
 
-def latent_pictures(model: Any, data: Data) -> Iterator[Drawing]:
+def latent_pictures(model: Evaluated, data: Data) -> Iterator[Drawing]:
     """Where the latents of a model whose posteriors are points lie, given each subset."""
     yield Drawing("latents", lambda: _latent_means(model, data))
     few = spread(data, _MAPPED)
@@ -205,14 +205,14 @@ def latent_pictures(model: Any, data: Data) -> Iterator[Drawing]:
         yield Drawing("map of neighbours", lambda: _neighbours(model, few))
 
 
-def _latent_means(model: Any, data: Data) -> Picture:
+def _latent_means(model: Evaluated, data: Data) -> Picture:
     means = LatentMeans.of(model, data)
     look = "Look for classes that stay apart, and stay where they are, when modalities are missing."
     rest = f"; of sequences, the mean over their steps.{_colours(means)} {look}"
     return _means_picture(means, "Latents", "latents", rest)
 
 
-def _neighbours(model: Any, few: Batch) -> Picture:
+def _neighbours(model: Evaluated, few: Batch) -> Picture:
     alone = [name for name in model.names if name in few.names and bool(few.observed[name].any())]
     mapped = LatentMeans.of(model, few, alone, method="tsne")
     return Picture(
@@ -249,7 +249,7 @@ def _colours(means: LatentMeans) -> str:
     return " Colours are labels." if means.labels is not None else ""
 
 
-def _calibration(model: Any, data: Data) -> Picture:
+def _calibration(model: Evaluated, data: Data) -> Picture:
     """The single modalities and the whole, or the whole alone where that would be too many panels."""
     few = spread(data, 1)
     names = tuple(name for name in model.names if name in few.names)
@@ -274,7 +274,7 @@ def _calibration(model: Any, data: Data) -> Picture:
     )
 
 
-def generation_pictures(model: Any, data: Data, render: Render | None) -> Iterator[Drawing]:
+def generation_pictures(model: Evaluated, data: Data, render: Render | None) -> Iterator[Drawing]:
     """What a model generates from each subset, and from the prior if it has one."""
     yield Drawing("generation from subsets", lambda: cross_picture(CrossGeneration.of(model, data), render))
     if isinstance(model, Samples):

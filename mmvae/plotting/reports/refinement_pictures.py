@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import Any
 
+from mmvae.abilities import Evaluated
 from mmvae.plotting.figures.gap_bars import GAPS, inference_gaps
 from mmvae.plotting.figures.inputs import prior_of, spread, whole_rows
 from mmvae.plotting.figures.posterior_against_hmc import PosteriorAgainstHMC, posterior_against_hmc
@@ -55,7 +55,7 @@ def _notes(rows: list[Row]) -> Iterator[str]:
     yield from (row["note"] for row in rows if row["metric"] == "amortization_gap" and row.get("note"))
 
 
-def refinement_pictures(model: Any, data: Data) -> Iterator[Drawing]:
+def refinement_pictures(model: Evaluated, data: Data) -> Iterator[Drawing]:
     """What refinement does to the posterior of a model that refines itself, and what its students make of it.
 
     Of data that have every modality; none, where there are no two such data among those looked at.

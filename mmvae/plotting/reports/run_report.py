@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from mmvae.abilities import Generates, Noted
+from mmvae.abilities import Evaluated, Generates, Noted
 from mmvae.evaluation import Evaluation
 from mmvae.families import load
 from mmvae.plotting.figures.cells import Render
@@ -51,7 +51,7 @@ class RunLike(Protocol):
 
 def report(
     run: RunLike | str | Path,
-    model: Any,
+    model: Evaluated,
     data: Data,
     *,
     evaluation: Scores | None = None,
@@ -146,7 +146,7 @@ def _metrics(folder: Path) -> list[dict[str, Any]]:
     return read_metrics(path) if path.exists() else []
 
 
-def _configuration(folder: Path, model: Any) -> Mapping[str, Any]:
+def _configuration(folder: Path, model: Evaluated) -> Mapping[str, Any]:
     return read_configuration(folder) if (folder / CONFIG_FILE).exists() else {"model": describe(model)}
 
 
@@ -157,7 +157,7 @@ def _sections(reported: Reported, place: Place) -> None:
             write(reported)
 
 
-def _refinement(page: Page, folder: Path, model: Any, data: Data) -> None:
+def _refinement(page: Page, folder: Path, model: Evaluated, data: Data) -> None:
     """What refinement does, if there is data to show it on."""
     drawings = list(refinement_pictures(model, data))
     if drawings:

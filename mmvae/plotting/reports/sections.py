@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mmvae.abilities import Evaluated
 from mmvae.plotting.figures.cells import Render
 from mmvae.plotting.figures.scores import Scores
 from mmvae.plotting.reports.page import Page
@@ -30,7 +31,7 @@ class Reported:
 
     page: Page
     folder: Path
-    model: Any
+    model: Evaluated
     data: Data
     metrics: list[dict[str, Any]]
     training: Mapping[str, Any]

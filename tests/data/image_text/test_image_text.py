@@ -396,6 +396,23 @@ def test_words_of_the_library():
     assert tokenizer.vocabulary == len(vocabulary)
 
 
+def test_no_code_of_a_tokenizers_folder_is_run(tmp_path, monkeypatch):
+    pytest.importorskip("transformers")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")  # transformers would ask
+    mapped = {"tokenizer_class": "EvilTokenizer", "auto_map": {"AutoTokenizer": ["evil.EvilTokenizer", None]}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(mapped))
+    (tmp_path / "vocab.txt").write_text("a\nb\n")
+    ran = tmp_path / "ran"
+    (tmp_path / "evil.py").write_text(
+        f"open({str(ran)!r}, 'w').close()\n"
+        "from transformers import PreTrainedTokenizer\n"
+        "class EvilTokenizer(PreTrainedTokenizer): pass\n"
+    )
+    with pytest.raises(ValueError, match=rf"tokenizer: {tmp_path} is damaged.*without code of the folder's"):
+        Tokenizer.huggingface(str(tmp_path), 5)
+    assert not ran.exists()
+
+
 def test_the_tokenizer_of_a_pretrained_model_is_read_from_its_folder(tmp_path):
     transformers = pytest.importorskip("transformers")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "bird"]

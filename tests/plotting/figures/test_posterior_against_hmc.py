@@ -33,7 +33,7 @@ def test_draws_are_those_of_the_true_posterior() -> None:
     exact = YARDSTICK.posterior({name: x[[1]] for name, x in DATA.items()})
     (kept,) = arrays.dimensions
     draws = arrays.draws[:, 0]  # [K, 2]
-    assert draws.shape == (200, 2)
+    assert draws.shape == (400, 2)
     assert arrays.r_hat < 1.1
     assert arrays.effective_sample_size > 20
     mean, covariance = exact.mean[0].numpy()[kept], exact.covariance_matrix[0].numpy()[np.ix_(kept, kept)]

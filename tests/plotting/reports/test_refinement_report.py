@@ -61,7 +61,7 @@ def test_a_model_that_refines_itself_has_a_section(refining: models.IterativeVAE
         assert np.ptp(matplotlib.image.imread(file)) > 0.5
     assert ">Refinement<" in page
     assert "over 11 data points" in page  # one of twelve lacks a modality
-    assert "8 draws, worst dimension" in page
+    assert "16 draws, worst dimension" in page
     assert "amortisation gap given a 2, approximation gap given a 0.75" in page
     assert "those of the Gaussian with the posterior&#x27;s mean." in page
 
