@@ -75,7 +75,7 @@ def export(
         _require_onnxscript(Path(path))
     batch = model.prepare(data)
     batch = batch.restrict(batch.names if subset is None else model._members(subset))
-    if not batch.complete or batch.steps:
+    if not batch.complete or batch.cells:
         raise ValueError("data: the example must be complete, without masks; a program takes complete data.")
     if isinstance(model, IterativeVAE) and model.num_steps and set(batch.names) == set(model.names):
         raise TypeError(

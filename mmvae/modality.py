@@ -106,6 +106,10 @@ class Modality(Remembers):
             read log(1 + x), all else is taken as it is. The default is for networks of the library: an encoder of your
             own reads the data as it is, and beside a decoder of your own nothing is transformed. A transform that you
             name holds for your networks too.
+        missing: ``"rows"``: a row is there or missing as a whole. ``"cells"``: single numbers may be missing, by NaN or
+            by a mask ``bool [N, *shape]`` (of the steps of a sequence ``[N, T]``). The likelihood of a row is then the
+            sum over what is there, and encoders are called with two tensors: the data, zeros where a number is missing,
+            and the mask, ``bool [N, *shape]``. :class:`mmvae.nn.WithMask` makes such an encoder of a plain one.
 
     Raises:
         ValueError: for a name that is empty or reserved, a shape with a size below one, or a weight not above zero.
@@ -124,6 +128,7 @@ class Modality(Remembers):
     decoder: DecoderSpec | None = None
     weight: float = 1.0
     transform: TransformSpec = "auto"
+    missing: Literal["rows", "cells"] = "rows"
 
     before: ClassVar[Mapping[str, Any]] = {"transform": None}
 
@@ -167,6 +172,9 @@ class Modality(Remembers):
                 f'{self.name}: transform must be one of mmvae.transforms, such as transforms.Standardize(), "auto" or '
                 f"None, got {self.transform!r}."
             )
+
+        if self.missing not in ("rows", "cells"):
+            raise ValueError(f'{self.name}: missing must be "rows" or "cells", got {self.missing!r}.')
 
     @property
     def size(self) -> int:

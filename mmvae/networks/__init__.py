@@ -15,6 +15,7 @@ from mmvae.networks.mnist_svhn_text import (
     TextEncoder,
 )
 from mmvae.networks.steps import CodeSteps, FeatureSteps, PatchSteps, Steps
+from mmvae.networks.with_mask import WithMask
 
 __all__ = [
     "MLP",
@@ -37,6 +38,7 @@ __all__ = [
     "Steps",
     "TextDecoder",
     "TextEncoder",
+    "WithMask",
     "canonical_correlations",
     "cca_loss",
     "default_decoder",

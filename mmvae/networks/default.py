@@ -9,6 +9,7 @@ from mmvae.likelihoods import Categorical, Likelihood
 from mmvae.networks.codes import CodesDecoder, CodesEncoder
 from mmvae.networks.conv import ConvDecoder, ConvEncoder
 from mmvae.networks.mlp import MLPDecoder, MLPEncoder
+from mmvae.networks.with_mask import MissingCode, WithMask, shape_with_mask
 
 _SMALLEST_IMAGE = 8
 _SHORTEST_SEQUENCE = 4
@@ -25,13 +26,19 @@ class _OneHot(nn.Module):
         return nn.functional.one_hot(codes, self.num_categories).to(torch.get_default_dtype())
 
 
-def default_encoder(shape: tuple[int, ...], likelihood: Likelihood) -> nn.Module:
+def default_encoder(shape: tuple[int, ...], likelihood: Likelihood, has_cells: bool = False) -> nn.Module:
     """An encoder ``[N, *shape] -> [N, features]``: convolutional for images and for codes, otherwise an MLP.
 
     Args:
         shape: of one datum.
         likelihood: of the modality; integer codes are embedded.
+        has_cells: Whether it is called with a mask of the data too.
     """
+    if has_cells:
+        if isinstance(likelihood, Categorical):
+            encoder = default_encoder(shape, Categorical(likelihood.num_categories + 1))
+            return MissingCode(encoder, likelihood.num_categories)
+        return WithMask(default_encoder(shape_with_mask(shape), likelihood))
     if isinstance(likelihood, Categorical):
         if _is_sequence(shape):
             return CodesEncoder(shape, likelihood.num_categories)

@@ -65,9 +65,10 @@ def odd_data(model: Any, batch: Batch) -> list[str]:
     lines: list[str] = []
     for name in batch.names:
         rows = int(batch.observed[name].sum())
-        if rows < min(_FEW_ROWS, batch.size):
-            share = 1 - rows / batch.size
-            lines += [f"{name}: {share:.0%} of the rows lack it."] if share > _MOSTLY_MISSING else []
+        lacking = 1 - rows / batch.size
+        if lacking > _MOSTLY_MISSING and batch.size >= _FEW_ROWS:
+            lines.append(f"{name}: {lacking:.0%} of the rows lack it.")
+        if rows < _FEW_ROWS:
             continue
         transform = dict(model.transforms.items()).get(name)
         lines += _of_modality(name, batch, likelihoods[name], transform)
@@ -76,9 +77,6 @@ def odd_data(model: Any, batch: Batch) -> list[str]:
 
 def _of_modality(name: str, batch: Batch, likelihood: Likelihood, transform: Transform | None) -> Iterator[str]:
     values, observed = batch.data[name], batch.observed[name]
-    lacking = 1 - float(observed.float().mean())
-    if lacking > _MOSTLY_MISSING:
-        yield f"{name}: {lacking:.0%} of the rows lack it."
     if not values.is_floating_point():
         return
     values = values[observed].double()

@@ -15,7 +15,7 @@ from mmvae.modes import mode
 from mmvae.seeds import derive_seed
 from mmvae.training.alike import alike
 from mmvae.training.checkpoint import Checkpoints, Position, State
-from mmvae.training.divergence import Divergence, advice
+from mmvae.training.diverging import Divergence, advice
 from mmvae.training.engine import Engine
 from mmvae.training.feed import Feed
 from mmvae.training.journal import Row, metrics_row

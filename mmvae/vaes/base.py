@@ -31,7 +31,7 @@ from mmvae.objectives.base import check_pair
 from mmvae.posteriors import JointPosterior, UnimodalExperts
 from mmvae.priors import Prior, prior_of_layout
 from mmvae.subsets import Subset, canonical
-from mmvae.transforms import Transform
+from mmvae.transforms import Transform, spread
 from mmvae.vaes.forms import ModalityForm, make_forms
 from mmvae.vaes.parameters import expose_parameters
 from mmvae.vaes.parts import (
@@ -134,7 +134,7 @@ class MultimodalVAE(MultimodalModel):
         self.decoders = nn.ModuleDict(decoders)
         transforms, read = make_transforms(self.modalities, likelihoods, encoders, decoders)
         self.transforms = nn.ModuleDict(transforms)
-        self._forms = make_forms(likelihoods, transforms, read)
+        self._forms = make_forms(self.modalities, likelihoods, transforms, read)
         self.prior = prior_of_layout(prior, self.layout, family, context)
         self.to(memory_format=torch.channels_last)  # convolutions are faster on it, on the CPU as on the GPU
 
@@ -423,6 +423,10 @@ class MultimodalVAE(MultimodalModel):
         """Likelihoods check and cast what they are to score, transforms say what encoders read."""
         return self._forms
 
+    def takes_cells(self, name: str, batch: Batch) -> bool:
+        """Whether the modality was made with ``missing="cells"``."""
+        return self._forms[name].has_cells
+
     def fit_transforms(self, batch: Batch) -> None:
         """Fit the transforms of the modalities, and the scales of numeric covariates, that are not fitted yet.
 
@@ -436,8 +440,8 @@ class MultimodalVAE(MultimodalModel):
         for name in data.names:
             transform = self._transform(name)
             if transform is not None and not transform.is_fitted:
-                values, observed = data.data[name].to(self.device), data.observed[name].to(self.device)
-                transform.fit(values, None if data.complete else observed)
+                present = data.present(name)
+                transform.fit(data.data[name].to(self.device), None if present is None else present.to(self.device))
 
     def _observation(self, name: str, z: Tensor, context: Tensor | None, batch: Batch | None = None) -> Distribution:
         """p(x_m | z, c); leading dimensions of ``z`` are flattened for the decoder and restored after it.
@@ -454,11 +458,12 @@ class MultimodalVAE(MultimodalModel):
         if transform is not None and not likelihood.scores_transformed:
             parameters = likelihood.around(parameters, torch.where(transform.fitted, transform.centre, 1.0))
         distribution = likelihood(parameters)
+        if batch is not None and name in batch.cells:  # of which the likelihood of a row leaves the others out
+            distribution = distribution.mask(spread(batch.cells[name], batch.data[name]))
         distribution = distribution.to_event(len(self.shapes[name]) - len(distribution.event_shape))
         if transform is None or not likelihood.scores_transformed:
             return distribution
-        observed = None if batch is None or batch.complete else batch.observed[name]
-        return InDataUnits(distribution, transform, observed, likelihood.hole)
+        return InDataUnits(distribution, transform, None if batch is None else batch.present(name), likelihood.hole)
 
     def _decode(self, name: str, z: Float[Tensor, "*P D"], context: Tensor | None) -> Tensor:
         """The decoder's output, ``[prod(P), *parameter_shape]``; on the CPU a few batches at a time."""
