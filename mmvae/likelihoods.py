@@ -74,6 +74,19 @@ class Likelihood(Remembers, nn.Module, ABC):
             A distribution of batch shape ``[..., *shape]``, the last dimensions being those of the datum.
         """
 
+    def log_prob(self, parameters: Tensor, data: Tensor, observed: Tensor | None = None) -> Tensor:
+        """The log-density or log-probability of each datum, ``[*P, N]``, in nats.
+
+        Args:
+            parameters: Output of the decoder, ``[*P, N, *parameter_shape]``.
+            data: ``[N, *shape]``.
+            observed: Numbers that the sum over a datum takes, bool ``[N, *shape]``; by default all.
+        """
+        distribution = self(parameters)
+        if observed is not None:
+            distribution = distribution.mask(observed)
+        return distribution.to_event(data.ndim - 1 - len(distribution.event_shape)).log_prob(data)
+
     def parameter_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the decoder's output for a datum of ``shape``."""
         return shape
@@ -132,6 +145,8 @@ def _fixed_or_learned(kind: str, scale: float | Literal["learned"]) -> nn.Parame
 class _LocationScale(Likelihood):
     """A decoder that gives the location; one scale for the whole modality, fixed or learned."""
 
+    noise: type[SharedScaleNormal] | type[SharedScaleLaplace]
+
     def __init__(self, scale: float | Literal["learned"] = 1.0) -> None:
         super().__init__()
         log_scale = _fixed_or_learned(type(self).__name__, scale)
@@ -152,6 +167,17 @@ class _LocationScale(Likelihood):
         """Vectors ``[P]`` and sequences ``[T, C]`` are standardised; images are taken as they are."""
         return Standardize() if len(shape) <= _LONGEST_STANDARDISED else None
 
+    def forward(self, parameters: Tensor) -> Distribution:
+        """Noise around ``parameters [..., *shape]``."""
+        return self.noise(parameters, self.scale)
+
+    def log_prob(self, parameters: Tensor, data: Tensor, observed: Tensor | None = None) -> Tensor:
+        """The log-density of each datum, without a distribution in between unless it is to check its arguments."""
+        if Distribution._validate_args or observed is not None:
+            return super().log_prob(parameters, data, observed)
+        with without_autocast(parameters):
+            return self.noise.score(data, at_least_float32(parameters), self.scale, data.ndim - 1)
+
 
 class Normal(_LocationScale):
     """Gaussian noise of one standard deviation around the decoder's output.
@@ -162,9 +188,7 @@ class Normal(_LocationScale):
             ``Modality(..., transform=None)`` for units of the data.
     """
 
-    def forward(self, parameters: Tensor) -> Distribution:
-        """A Normal around ``parameters [..., *shape]``."""
-        return SharedScaleNormal(parameters, self.scale)
+    noise = SharedScaleNormal
 
 
 class Laplace(_LocationScale):
@@ -174,9 +198,7 @@ class Laplace(_LocationScale):
         scale: the scale b of exp(-|x - loc| / b) / 2b, in the units of :class:`Normal`, or ``"learned"``.
     """
 
-    def forward(self, parameters: Tensor) -> Distribution:
-        """A Laplace around ``parameters [..., *shape]``."""
-        return SharedScaleLaplace(parameters, self.scale)
+    noise = SharedScaleLaplace
 
 
 class Bernoulli(Likelihood):

@@ -131,7 +131,8 @@ class MultimodalModel(Remembers, nn.Module, ABC):
             ValueError: for anything that the model cannot compute with; the message names the modality.
             TypeError: for data of the wrong kind.
         """
-        self._require_float32()
+        if not isinstance(data, Batch) or data.conforms_to is not self.forms:  # one that conforms is trusted
+            self._require_float32()
         batch = Batch.of(data, observed, covariates).conform(self.shapes, self.forms).to(self.device)
         if not torch.is_inference_mode_enabled() and any(value.is_inference() for value in batch.data.values()):
             batch = batch.map(torch.clone)  # of what was made in inference mode no gradient can be taken

@@ -49,12 +49,7 @@ class InDataUnits(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """In nats."""
-        seen, slopes = self.transform(value), self.transform.log_derivative(value)
-        if self.observed is not None:
-            present = spread_over(self.observed, value, len(self.event_shape))
-            slopes = torch.where(present, slopes, 0.0)
-            seen = seen if self.hole is None else torch.where(present, seen, self.hole)
-        jacobian = slopes.sum(tuple(range(-len(self.event_shape), 0))) if self.event_shape else slopes
+        seen, jacobian = seen_and_slopes(self.transform, value, self.observed, self.hole, len(self.event_shape))
         return self.base.log_prob(seen) + jacobian
 
     def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
@@ -88,6 +83,30 @@ class InDataUnits(TorchDistribution):
                 f"the {moment} of data seen through {type(self.transform).__name__} has no closed form; take draws, "
                 f"or the points of generate()."
             )
+
+
+def seen_and_slopes(
+    transform: Transform,
+    value: Tensor,
+    observed: Bool[Tensor, "N *cells"] | None,
+    hole: float | None,
+    event_dims: int,
+) -> tuple[Tensor, Tensor]:
+    """T(x), and log |dT/dx| of each row, in nats.
+
+    Args:
+        transform: T.
+        value: x, ``[*K, N, *shape]``.
+        observed: As of :class:`InDataUnits`, with the two rules for the numbers that are not.
+        hole: As of :class:`InDataUnits`.
+        event_dims: Number of dimensions of a row.
+    """
+    seen, slopes = transform(value), transform.log_derivative(value)
+    if observed is not None:
+        present = spread_over(observed, value, event_dims)
+        slopes = torch.where(present, slopes, 0.0)
+        seen = seen if hole is None else torch.where(present, seen, hole)
+    return seen, slopes.sum(tuple(range(-event_dims, 0))) if event_dims else slopes
 
 
 def spread_over(mask: Bool[Tensor, "N *cells"], values: Tensor, event_dims: int) -> Bool[Tensor, "*K N *shape"]:

@@ -24,7 +24,7 @@ def soft_clamp(x: Float[Tensor, "*S"], low: float, high: float) -> Float[Tensor,
     margin = _MARGIN * (high - low)
     inside = x.detach().clamp(low, high)
     beyond = x - inside
-    width = torch.full_like(inside, margin).copysign(beyond.detach())  # so that t is not negative
+    width = torch.where(beyond.detach() < 0, -margin, margin)  # so that t is not negative
     # 1 - 1 / (1 + t) rather than t / (1 + t): its gradient has no difference of nearly equal numbers.
     outside = torch.addcmul(inside, width, 1 - (1 + beyond / width).reciprocal())
     return torch.where(beyond == 0, x, outside)

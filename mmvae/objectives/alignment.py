@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 
 from mmvae.batch import Batch
 from mmvae.distributions import divergence, select_columns
-from mmvae.objectives.base import Loss, Objective, Trainable, make_loss, one_draw, posterior_and_experts, weighted_sum
+from mmvae.objectives.base import Generative, Loss, Objective, make_loss, one_draw, posterior_and_experts, weighted_sum
 from mmvae.objectives.schedules import LinearWarmup, Weight, checked, weight_at
 from mmvae.posteriors import Experts
 from mmvae.words import Words, declare_terms
@@ -45,7 +45,7 @@ class AlignedELBO(Objective):
         self.beta = checked("beta", beta)
         self.warmup: Weight = LinearWarmup(1.0, warmup_epochs) if warmup_epochs else 1.0
 
-    def __call__(self, model: Trainable, batch: Batch) -> Loss:
+    def __call__(self, model: Generative, batch: Batch) -> Loss:
         """The loss of a batch."""
         posterior, experts = posterior_and_experts(model, batch)
         z = one_draw(posterior)

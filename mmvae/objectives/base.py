@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -39,7 +40,7 @@ declare_terms(
 
 
 @runtime_checkable
-class Trainable(Protocol):
+class Generative(Protocol):
     """A generative model as objectives see it: experts, joint posterior, scores and prior."""
 
     weights: dict[str, float]
@@ -91,10 +92,10 @@ class Objective(Remembers, ABC):
     beta: Weight = 1.0
 
     @abstractmethod
-    def __call__(self, model: Trainable, batch: Batch) -> Loss:
+    def __call__(self, model: Generative, batch: Batch) -> Loss:
         """The loss of a batch that conforms to the model."""
 
-    def judged_by(self, model: Trainable) -> Judge:
+    def judged_by(self, model: Generative) -> Judge:
         """What validation compares when a model is trained for this objective.
 
         The ELBO, if the loss is made of plain ELBOs: all modality weights are 1, and so is beta at the end of its
@@ -144,12 +145,12 @@ def check_pair(posterior: JointPosterior, objective: Objective) -> None:
         raise ValueError(f"{type(posterior).__name__} with {type(objective).__name__}: {reason}")
 
 
-def joint_posterior(model: Trainable, batch: Batch) -> Distribution:
+def joint_posterior(model: Generative, batch: Batch) -> Distribution:
     """q(z | x) from all modalities that the batch holds."""
     return model.joint_posterior(batch, model.experts)
 
 
-def posterior_and_experts(model: Trainable, batch: Batch) -> tuple[Distribution, Experts]:
+def posterior_and_experts(model: Generative, batch: Batch) -> tuple[Distribution, Experts]:
     """q(z | x) and the unimodal posteriors; every encoder runs once."""
     experts = model.experts(batch)
     return model.joint_posterior(batch, lambda _: experts), experts
@@ -176,10 +177,10 @@ def make_loss(total: Tensor, batch: Batch, log_likelihoods: Mapping[str, Tensor]
         kl: Divergence from the prior, ``[N]``.
         **others: Further scalars by name.
     """
+    *means, mean_kl = torch.stack([*log_likelihoods.values(), kl]).mean(1).unbind()
+    elbo = sum(means, start=-mean_kl)
+    terms = dict(zip(log_likelihoods, means, strict=True))
     rows = {} if batch.complete else {name: batch.observed[name].sum() for name in log_likelihoods}
-    means = {name: log_p.mean() for name, log_p in log_likelihoods.items()}
-    kl = kl.mean()
-    elbo = sum(means.values(), start=-kl)
     for name, count in rows.items():  # zeros of missing rows are in the mean over the batch
-        means[name] = means[name] * batch.size / count.clamp(min=1)
-    return Loss(total, {**means, "kl": kl, "elbo": elbo, **others}, rows)
+        terms[name] = terms[name] * batch.size / count.clamp(min=1)
+    return Loss(total, {**terms, "kl": mean_kl, "elbo": elbo, **others}, rows)

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from mmvae.batch import Batch
 from mmvae.choices import check_choice
 from mmvae.distributions import divergence
-from mmvae.objectives.base import Loss, Objective, Trainable, make_loss, one_draw, posterior_and_experts, weighted_sum
+from mmvae.objectives.base import Generative, Loss, Objective, make_loss, one_draw, posterior_and_experts, weighted_sum
 from mmvae.objectives.schedules import Weight, checked, is_amount, weight_at
 from mmvae.words import Words, declare_terms
 
@@ -50,7 +50,7 @@ class TotalCorrelation(Objective):
         check_choice("count", count, get_args(Count))
         self.alpha, self.beta, self.count = alpha, checked("beta", beta), count
 
-    def __call__(self, model: Trainable, batch: Batch) -> Loss:
+    def __call__(self, model: Generative, batch: Batch) -> Loss:
         """The loss of a batch."""
         posterior, experts = posterior_and_experts(model, batch)
         z = one_draw(posterior)

@@ -98,6 +98,7 @@ class Engine:
         self._watch = Watch.over(getattr(self._fabric.strategy.launcher, "procs", []))
         self._settings = settings
         self._module: Any = None
+        self._forward: Any = None
         self._optimizer: Any = None
         self._inner_module: Any = None
         self._inner_optimizer: Any = None
@@ -134,6 +135,8 @@ class Engine:
         self._plain = _LossModule(model)
         loss = torch.compile(self._plain) if self._settings.acceleration == "compile" else self._plain
         self._module, self._optimizer = self._fabric.setup(loss, optimizer)
+        # Fabric's wrapper joins processes and casts; with nothing to join and to cast it only takes time.
+        self._forward = loss if self.world == 1 and self._settings.precision == "32-true" else self._module
         self._schedule = schedule
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
         self._parts = None
@@ -210,7 +213,7 @@ class Engine:
             self._fit_inner(batch)
         self._optimizer.zero_grad(set_to_none=True)
         with together():
-            loss, terms = self._module(batch)
+            loss, terms = self._forward(batch)
         self._fabric.backward(loss)
         if self._settings.max_grad_norm is not None:
             self._clip(self._settings.max_grad_norm)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import pyro
@@ -17,7 +17,14 @@ from torch.distributions import Distribution
 
 from mmvae.batch import Batch
 from mmvae.covariates import Covariates
-from mmvae.distributions import InDataUnits, MixtureOfExperts, divergence, stratified_draws, stratified_parts
+from mmvae.distributions import (
+    InDataUnits,
+    MixtureOfExperts,
+    divergence,
+    seen_and_slopes,
+    stratified_draws,
+    stratified_parts,
+)
 from mmvae.distributions.mixture_of_experts import Family
 from mmvae.free_memory import latents_at_a_time
 from mmvae.latents import Latents, check_latents
@@ -205,8 +212,7 @@ class MultimodalVAE(MultimodalModel):
         """
         scores = {}
         for name in batch.names:
-            distribution = self._observation(name, z if rows is None else z[rows[name]], batch.context, batch)
-            log_p = distribution.log_prob(batch.data[name])
+            log_p = self._log_prob(name, z if rows is None else z.index_select(0, rows[name]), batch)
             scores[name] = log_p if batch.complete else torch.where(batch.observed[name], log_p, 0.0)
         return scores
 
@@ -444,7 +450,7 @@ class MultimodalVAE(MultimodalModel):
                 transform.fit(data.data[name].to(self.device), None if present is None else present.to(self.device))
 
     def _observation(self, name: str, z: Tensor, context: Tensor | None, batch: Batch | None = None) -> Distribution:
-        """p(x_m | z, c); leading dimensions of ``z`` are flattened for the decoder and restored after it.
+        """p(x_m | z, c), of batch shape ``[*P]`` for latents ``[*P, D]``.
 
         Args:
             name: Modality m.
@@ -453,11 +459,7 @@ class MultimodalVAE(MultimodalModel):
             batch: Rows that are to be scored, if any.
         """
         likelihood, transform = self._likelihood(name), self._transform(name)
-        shape = likelihood.parameter_shape(self.shapes[name])
-        parameters = self._decode(name, z, context).reshape(*z.shape[:-1], *shape)
-        if transform is not None and not likelihood.scores_transformed:
-            parameters = likelihood.around(parameters, torch.where(transform.fitted, transform.centre, 1.0))
-        distribution = likelihood(parameters)
+        distribution = likelihood(_in_cache(lambda part: self._parameters_of(name, part, context), z))
         if batch is not None and name in batch.cells:  # of which the likelihood of a row leaves the others out
             distribution = distribution.mask(spread(batch.cells[name], batch.data[name]))
         distribution = distribution.to_event(len(self.shapes[name]) - len(distribution.event_shape))
@@ -465,17 +467,34 @@ class MultimodalVAE(MultimodalModel):
             return distribution
         return InDataUnits(distribution, transform, None if batch is None else batch.present(name), likelihood.hole)
 
+    def _log_prob(self, name: str, z: Float[Tensor, "*P N D"], batch: Batch) -> Float[Tensor, "*P N"]:
+        """log p(x_m | z, c) of the rows of a batch, in nats: the sum over its numbers, or over its cells."""
+        likelihood, transform, data = self._likelihood(name), self._transform(name), batch.data[name]
+        cells = (spread(batch.cells[name], data),) if name in batch.cells else ()
+        jacobian: Tensor | float = 0.0
+        if transform is not None and likelihood.scores_transformed:
+            data, jacobian = seen_and_slopes(transform, data, batch.present(name), likelihood.hole, data.ndim - 1)
+        scored = _in_cache(
+            lambda part: likelihood.log_prob(self._parameters_of(name, part, batch.context), data, *cells), z
+        )
+        return scored + jacobian
+
+    def _parameters_of(self, name: str, z: Float[Tensor, "*P D"], context: Tensor | None) -> Tensor:
+        """Parameters of the likelihood, ``[*P, *parameter_shape]``; of counts relative to the usual one."""
+        decoded, likelihood, transform = self._decode(name, z, context), self._likelihood(name), self._transform(name)
+        if transform is None or likelihood.scores_transformed:
+            return decoded
+        return likelihood.around(decoded, torch.where(transform.fitted, transform.centre, 1.0))
+
     def _decode(self, name: str, z: Float[Tensor, "*P D"], context: Tensor | None) -> Tensor:
-        """The decoder's output, ``[prod(P), *parameter_shape]``; on the CPU a few batches at a time."""
+        """The decoder's output, ``[*P, *parameter_shape]``; leading dimensions are flattened for it and restored."""
         read = self.layout.read(z, name)
         if context is not None:
             read = torch.cat([read, context.expand(*z.shape[:-1], -1)], -1)
-        flat = read.reshape(-1, read.shape[-1])
-        if z.device.type != "cpu" or z.ndim < 3 or len(flat) <= _CACHED_ROWS:
-            return self.decoders[name](flat)
-        batch = z.shape[-2]
-        parts = flat.split(batch * max(1, _CACHED_ROWS // batch))
-        return torch.cat([self.decoders[name](part) for part in parts])
+        if read.ndim == 2:
+            return self.decoders[name](read)
+        decoded = self.decoders[name](read.reshape(-1, read.shape[-1]))
+        return decoded.reshape(*z.shape[:-1], *decoded.shape[1:])
 
     def _points(self, z: Tensor, covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: self._point(name, each) for name, each in self.decode(z, covariates=covariates).items()}
@@ -524,6 +543,15 @@ class MultimodalVAE(MultimodalModel):
 
     def _transform(self, name: str) -> Transform | None:
         return cast("Transform", self.transforms[name]) if name in self.transforms else None
+
+
+def _in_cache(compute: Callable[[Tensor], Tensor], z: Float[Tensor, "*P N D"]) -> Tensor:
+    """What ``compute`` makes of latents, ``[*P, N, ...]``; on the CPU of a few batches at a time, one after another."""
+    if z.device.type != "cpu" or z.ndim < 3 or math.prod(z.shape[:-1]) <= _CACHED_ROWS:
+        return compute(z)
+    parts = z.flatten(0, -3).split(max(1, _CACHED_ROWS // z.shape[-2]))
+    computed = torch.cat([compute(part) for part in parts])
+    return computed.reshape(*z.shape[:-2], *computed.shape[1:])
 
 
 def _in_rows(batch: Batch) -> list[Batch]:
