@@ -167,7 +167,9 @@ class BareJMVAE(Bare):
     def __init__(self, ours: MultimodalVAE) -> None:
         super().__init__(ours)
         joint = copy.deepcopy(ours.joint_posterior)
-        self.trunks = nn.ModuleList(nn.Sequential(encoder.layers, *layers) for encoder, *layers in joint.trunks.values())
+        self.trunks = nn.ModuleList(
+            nn.Sequential(encoder.layers, *layers) for encoder, *layers in joint.trunks.values()
+        )
         self.joint = nn.Sequential(joint.hidden, joint.head.linear)
         self.alpha = ours.objective.alpha
 
