@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmvae.batch import Batch
 from mmvae.likelihoods import Likelihood, _LocationScale
-from mmvae.transforms import Transform
+from mmvae.transforms import Transform, spread
 
 _FEW_ROWS, _MOST_ROWS = 30, 4096
 """Rows of a modality below which nothing is said of it, and the most that are looked at."""
@@ -31,12 +31,17 @@ _COLUMNS_NAMED = 5
 
 
 class _Column(NamedTuple):
-    """Numbers of the columns of one modality, ``[P]`` each."""
+    """Numbers of the columns of one modality, ``[P]`` each, over the values that are there."""
 
     mean: Tensor
     deviation: Tensor
     furthest: Tensor
+    is_empty: Tensor
     is_constant: Tensor
+
+    @property
+    def varies(self) -> Tensor:
+        return ~(self.is_empty | self.is_constant)
 
 
 def warn_of_odd_data(model: Any, batch: Batch) -> None:
@@ -79,12 +84,16 @@ def _of_modality(name: str, batch: Batch, likelihood: Likelihood, transform: Tra
     values, observed = batch.data[name], batch.observed[name]
     if not values.is_floating_point():
         return
-    values = values[observed].double()
     if values.ndim > 2:
-        yield from _of_images(name, values, likelihood, transform)
+        yield from _of_images(name, values[observed].double(), likelihood, transform)
         return
+    if name in batch.cells:
+        values = torch.where(spread(batch.cells[name], values), values, torch.nan)
+    values = values[observed].double()
     values = values.reshape(len(values), -1)
     columns = _columns(values)
+    if bool(columns.is_empty.any()):
+        yield f"{name}: {_named(columns.is_empty)} missing in every row. Leave them out, or look why."
     if bool(columns.is_constant.any()):
         yield (
             f"{name}: {_named(columns.is_constant)} constant, and say nothing. Leave them out, or look whether they "
@@ -97,10 +106,11 @@ def _of_modality(name: str, batch: Batch, likelihood: Likelihood, transform: Tra
 def _of_real_columns(
     name: str, values: Tensor, columns: _Column, scores: str, transform: Transform | None
 ) -> Iterator[str]:
-    varies = ~columns.is_constant
-    whole = (values == values.round()).all(0) & varies
+    varies, missing = columns.varies, values.isnan()
+    whole = ((values == values.round()) | missing).all(0) & varies
     if bool(whole.any()):
-        levels = 1 + (values.sort(0).values.diff(dim=0) != 0).sum(0)
+        steps = values.sort(0).values.diff(dim=0)  # missing values come last
+        levels = 1 + ((steps != 0) & ~steps.isnan()).sum(0)
         few = whole & (levels <= _FEW_LEVELS)
         if bool(few.any()):
             yield (
@@ -108,11 +118,12 @@ def _of_real_columns(
                 f"make them a modality of their own under likelihoods.Categorical, or likelihoods.Bernoulli for 0 and "
                 f"1."
             )
-        counted = whole & ~few & (values.min(0).values >= 0) & (values.max(0).values >= _LARGE_COUNT)
+        present = values.nan_to_num(0.0)
+        counted = whole & ~few & (present.amin(0) >= 0) & (present.amax(0) >= _LARGE_COUNT)
         if bool(counted.any()):
             yield (
-                f"{name}: {_named(counted)} counts, to {float(values[:, counted].max()):.6g}, but {scores} scores real "
-                f"numbers. likelihoods.NegativeBinomial() scores counts."
+                f"{name}: {_named(counted)} counts, to {float(present[:, counted].max()):.6g}, but {scores} scores "
+                f"real numbers. likelihoods.NegativeBinomial() scores counts."
             )
     blurred = varies & (columns.deviation < _DIGITS * columns.mean.abs())
     if bool(blurred.any()):
@@ -131,7 +142,7 @@ def _of_real_columns(
 
 
 def _of_scales(name: str, columns: _Column) -> Iterator[str]:
-    sizes = torch.maximum(columns.deviation, columns.mean.abs())[~columns.is_constant]
+    sizes = torch.maximum(columns.deviation, columns.mean.abs())[columns.varies]
     if not len(sizes) or (float(sizes.min()) >= _SMALL and float(sizes.max()) <= _LARGE):
         return
     reach = f"{float(sizes.min()):.2g}"
@@ -156,10 +167,12 @@ def _of_images(name: str, values: Tensor, likelihood: Likelihood, transform: Tra
 
 
 def _columns(values: Tensor) -> _Column:
-    mean, deviation = values.mean(0), values.std(0, correction=0)
-    is_constant = deviation <= _CONSTANT * mean.abs()
-    furthest = (values - mean).abs().amax(0) / torch.where(is_constant, 1.0, deviation)
-    return _Column(mean, deviation, furthest, is_constant)
+    is_empty = values.isnan().all(0)
+    mean = values.nanmean(0)
+    deviation = (values - mean).square().nanmean(0).sqrt()
+    is_constant = deviation <= _CONSTANT * mean.abs()  # which does not hold of NaN
+    furthest = (values - mean).abs().nan_to_num(0.0).amax(0) / torch.where(is_constant, 1.0, deviation)
+    return _Column(mean, deviation, furthest.nan_to_num(0.0), is_empty, is_constant)
 
 
 def _named(which: Tensor) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import Any
 
@@ -28,8 +29,8 @@ def changed(column: int, values: Tensor) -> Tensor:
     return data
 
 
-def lines(data: Tensor, likelihood: Any = None, observed: Tensor | None = None, transform: Any = "auto") -> list[str]:
-    modality = Modality("labs", tuple(data.shape[1:]), likelihood or likelihoods.Normal(), transform=transform)
+def lines(data: Tensor, likelihood: Any = None, observed: Tensor | None = None, **options: Any) -> list[str]:
+    modality = Modality("labs", tuple(data.shape[1:]), likelihood or likelihoods.Normal(), **options)
     model = models.MVAE([modality, Modality("other", (1,), likelihoods.Normal())], 2)
     masks = {} if observed is None else {"labs": observed}
     return odd_data(model, Batch({"labs": data, "other": torch.randn(len(data), 1)}, masks))
@@ -57,13 +58,32 @@ ODD: dict[str, tuple[dict[str, Any], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (plain() * SCALES + 500, None),
+        (changed(1, torch.full((ROWS,), 3.0)), "column 1 is constant"),
+        (changed(0, LEVELS), "column 0 is of few whole values"),
+        (changed(2, 50 + COUNTS), r"column 2 is counts, to \d+"),
+        (changed(1, torch.full((ROWS,), torch.nan)), "column 1 is missing in every row"),
+        (changed(0, 1e6 + plain()[:, 0]), "column 0 is so far from zero"),
+    ],
+)
+def test_missing_numbers_are_passed_over(data: Tensor, message: str | None, seed: int) -> None:
+    """Half of the cells are missing; what is said is about the others."""
+    generator = torch.Generator().manual_seed(seed)
+    data = torch.where(torch.rand(data.shape, generator=generator) < 0.5, data, torch.nan)
+    found = lines(data, missing="cells")
+    assert len(found) == (message is not None)
+    assert all(re.search(str(message), line) for line in found)
+
+
 @pytest.mark.parametrize(("given", "message"), ODD.values(), ids=ODD)
 def test_odd_data_is_told_by_name_with_what_to_do(given: dict[str, Any], message: str) -> None:
     found = lines(**given)
     assert len(found) == 1
     assert found[0].startswith("labs: ")
-    import re
-
     assert re.search(message, found[0])
 
 
