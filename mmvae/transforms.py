@@ -75,7 +75,7 @@ class Transform(Remembers, nn.Module, ABC):
     @property
     def is_fitted(self) -> bool:
         """Whether :meth:`fit` was called, here or before the transform was saved."""
-        return bool(self.fitted)
+        return self.fitted.device.type != "meta" and bool(self.fitted)
 
     def for_shape(self, shape: tuple[int, ...]) -> Transform:
         """Make room for the columns of data ``[N, *shape]``, and return the transform itself, not fitted."""
