@@ -6,7 +6,7 @@ import contextlib
 import inspect
 from collections.abc import Mapping
 from inspect import Parameter, Signature
-from typing import Any
+from typing import Any, ClassVar
 
 
 class Remembers:
@@ -18,9 +18,12 @@ class Remembers:
     Attributes:
         arguments: Arguments of the constructor by name, as the caller passed them; defaults are left out. A constructor
             may put the normal form of an argument in its place, so that equal parts have equal descriptions.
+        before: Values that arguments had before they existed, where today's default is another. Descriptions that
+            earlier versions wrote are read with them.
     """
 
     arguments: dict[str, Any]
+    before: ClassVar[Mapping[str, Any]] = {}
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         """Make the part, and bind what the constructor is about to receive."""

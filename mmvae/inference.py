@@ -109,7 +109,8 @@ def _refined(model: Any, subset: Subset, refiner: Refiner, batch: Batch) -> Late
     members = None if subset is None else canonical(subset, model.names)
     given = model.prepare(batch).restrict(members)
     if given.drawn:  # what the program is to draw counts as missing here
-        given = given.derive(given.data, None if given.complete else given.observed, conforms_to=given.conforms_to)
+        observed = None if given.complete else given.observed
+        given = given.derive(given.data, observed, cells=given.cells, conforms_to=given.conforms_to)
         given.drawn = ()
     refined = refiner(model, given)
     return dataclasses.replace(refined, layout=model.layout, covariates=given.covariates)

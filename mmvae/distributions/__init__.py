@@ -10,6 +10,7 @@ from mmvae.distributions.counts import LogNegativeBinomial, LogPoisson
 from mmvae.distributions.divergence import closed_divergence, divergence
 from mmvae.distributions.flowed import Flowed
 from mmvae.distributions.full_precision import at_least_float32, without_autocast
+from mmvae.distributions.in_data_units import InDataUnits, seen_and_slopes
 from mmvae.distributions.mixture_of_experts import MixtureOfExperts, stratified_draws, stratified_parts
 from mmvae.distributions.moments import mean_of, variance_of
 from mmvae.distributions.point_mass import point_mass
@@ -21,6 +22,7 @@ __all__ = [
     "Blocks",
     "Components",
     "Flowed",
+    "InDataUnits",
     "LogNegativeBinomial",
     "LogPoisson",
     "LogitContinuousBernoulli",
@@ -37,6 +39,7 @@ __all__ = [
     "mean_of",
     "point_mass",
     "product_of_gaussians",
+    "seen_and_slopes",
     "select_columns",
     "soft_clamp",
     "stratified_draws",

@@ -103,7 +103,8 @@ def evaluate(
         if not names:
             raise ValueError(f"data: holds none of the model's modalities, {', '.join(map(repr, model.names))}.")
         if isinstance(model, MultimodalModel):  # at once, since a metric that fails later is but a note
-            data[rows_with_any(data, names)].restrict(names).conform(model.shapes, model.forms)
+            conforming = data[rows_with_any(data, names)].restrict(names).conform(model.shapes, model.forms)
+            model.check_cells(conforming)
         wanted, notes = _subsets(subsets, tuple(model.names), names)
         order = torch.randperm(data.size, generator=torch.Generator().manual_seed(seed))
         weighed = torch.zeros(data.size, dtype=torch.bool)
