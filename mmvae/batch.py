@@ -598,7 +598,7 @@ def _counts(observed: Mapping[str, Tensor]) -> Tensor:
         rows = (counts == 0).nonzero().flatten().tolist()
         raise ValueError(
             f"{len(rows)} rows (the first is {rows[0]}) have none of {', '.join(map(repr, observed))} observed; leave "
-            f"those rows out, or ask for a larger subset."
+            f'those rows out, ask for a larger subset, or call mmvae.infer(missing="nan").'
         )
     return counts
 

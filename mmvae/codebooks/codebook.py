@@ -182,6 +182,9 @@ class CodebookModel(MultimodalModel):
                 networks for it.
         """
         check_latents(latents)
+        if not bool(latents.known.all()):
+            data = self.generate(latents.without_gaps(), num_samples)
+            return {name: latents.spread(value, 0 if num_samples is None else 1) for name, value in data.items()}
         vectors = latents.mean
         if vectors.shape[-1] != self.latent_dim:
             raise ValueError(f"latents: expected codes of width {self.latent_dim}, got {vectors.shape[-1]}.")

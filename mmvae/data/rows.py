@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from mmvae.batch import Batch
 from mmvae.casting import as_models_read
+from mmvae.sparse import as_csr, dense_rows
 
 
 @runtime_checkable
@@ -37,6 +39,43 @@ class Sampler(Protocol):
 
     def draw(self, labels: Int64[Tensor, "B"], generator: torch.Generator) -> Shaped[Tensor, "B ..."]:
         """One datum for each label, on the device of ``labels``, from this generator (on the CPU) alone."""
+
+
+class SparseRows:
+    """Rows of a sparse matrix ``[n, P]``, dense only once they are read.
+
+    Args:
+        name: Name of the modality, for errors.
+        matrix: Sparse matrix of SciPy or sparse tensor of PyTorch.
+
+    Raises:
+        ValueError: For values that are not finite: a sparse matrix has no row that is NaN throughout.
+    """
+
+    def __init__(self, name: str, matrix: Any) -> None:
+        self.name = name
+        self._matrix = as_csr(name, matrix)
+        self._device = torch.device("cpu")
+        if not np.isfinite(self._matrix.data).all():
+            raise ValueError(f"{name}: the sparse matrix holds values that are not finite; replace or remove them.")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one datum."""
+        return (self._matrix.shape[1],)
+
+    def __len__(self) -> int:
+        return self._matrix.shape[0]
+
+    def take(self, rows: Int64[Tensor, "B"]) -> Shaped[Tensor, "B P"]:
+        """The data of these rows, dense."""
+        return dense_rows(self.name, self._matrix, rows).to(self._device)
+
+    def to(self, device: torch.device) -> SparseRows:
+        """The same rows, handed out on another device; the matrix stays on the CPU."""
+        moved = SparseRows(self.name, self._matrix)
+        moved._device = device
+        return moved
 
 
 class Stored:

@@ -4,7 +4,7 @@ Products and mixtures of experts, flows, composites of others, counts; divergenc
 """
 
 from mmvae.distributions.components import Components, as_mixture
-from mmvae.distributions.composite import Blocks, choose_rows, concatenate, select_columns
+from mmvae.distributions.composite import Blocks, WithGaps, choose_rows, concatenate, select_columns
 from mmvae.distributions.continuous_bernoulli import LogitContinuousBernoulli
 from mmvae.distributions.counts import LogNegativeBinomial, LogPoisson
 from mmvae.distributions.divergence import closed_divergence, divergence
@@ -29,6 +29,7 @@ __all__ = [
     "MixtureOfExperts",
     "SharedScaleLaplace",
     "SharedScaleNormal",
+    "WithGaps",
     "as_mixture",
     "at_least_float32",
     "choose_rows",

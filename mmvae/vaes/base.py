@@ -285,15 +285,20 @@ class MultimodalVAE(MultimodalModel):
 
         Returns:
             ``{name: [N, *shape]}``, or ``[num_samples, N, *shape]``: the mean of each likelihood, or its most
-            probable code.
+            probable code. Rows that are NaN in the latents are NaN here, and -1 where they are codes.
 
         Raises:
             TypeError: For something that is not latents, such as a tensor.
             ValueError: For covariates that the model does not have, or that are missing.
         """
         check_latents(latents, "decode(z) takes a tensor")
-        z = latents.mean if num_samples is None else latents.sample(num_samples)
-        return self._points(z, self.covariates.of_rows(len(latents), latents.covariates, covariates))
+        known = self.covariates.of_rows(len(latents), latents.covariates, covariates)
+        of = latents.without_gaps()
+        z = of.mean if num_samples is None else of.sample(num_samples)
+        if of is not latents:
+            known = {name: value[latents.known.to(value.device)] for name, value in known.items()}
+        axis = 0 if num_samples is None else 1
+        return {name: latents.spread(value, axis) for name, value in self._points(z, known).items()}
 
     @torch.no_grad()
     @in_evaluation_mode
