@@ -43,7 +43,7 @@ class SubsetELBO(ChunkedObjective):
     def refusal(self, posterior: JointPosterior) -> str | None:
         """The posterior must give several subsets at once."""
         if posterior.gives_subsets:
-            return None
+            return super().refusal(posterior)
         return (
             "It needs several subsets at once, and this posterior gives one. Derive the posterior from Fusion, or pair "
             "it with ELBO."

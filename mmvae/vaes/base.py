@@ -36,7 +36,7 @@ from mmvae.multimodal import MultimodalModel
 from mmvae.objectives import Loss, Objective
 from mmvae.objectives.base import check_pair
 from mmvae.posteriors import JointPosterior, UnimodalExperts
-from mmvae.priors import Prior, prior_of_layout
+from mmvae.priors import Prior, WithPrivate, prior_of_layout
 from mmvae.subsets import Subset, canonical
 from mmvae.transforms import Transform, spread
 from mmvae.vaes.forms import ModalityForm, make_forms
@@ -49,6 +49,7 @@ from mmvae.vaes.parts import (
     make_transforms,
     resolve_weights,
 )
+from mmvae.vaes.pseudo_inputs import PseudoEncoder
 
 Weights = Literal["balanced"] | Mapping[str, float] | None
 """Likelihood weights of a model: the modalities' own, balanced by size, or by name."""
@@ -142,10 +143,25 @@ class MultimodalVAE(MultimodalModel):
         transforms, read = make_transforms(self.modalities, likelihoods, encoders, decoders)
         self.transforms = nn.ModuleDict(transforms)
         self._forms = make_forms(self.modalities, likelihoods, transforms, read)
-        self.prior = prior_of_layout(prior, self.layout, family, context)
+        self.prior = self.prior_for(prior)
         for parameter in self.parameters():
             if parameter.ndim == 4:  # convolutions of images are faster on it, on the CPU as on the GPU
                 parameter.data = parameter.data.to(memory_format=torch.channels_last)
+
+    def prior_for(self, prior: Prior | None) -> Prior | WithPrivate:
+        """A prior made for the latent of this model; the model itself keeps the one it has.
+
+        Args:
+            prior: One of :mod:`mmvae.priors`, over the shared columns; by default the standard one of the family.
+
+        Raises:
+            TypeError: For something that is not a prior.
+            ValueError: For a prior that cannot serve this model.
+        """
+        whole = prior_of_layout(prior, self.layout, self.experts.family, self.covariates.size)
+        shared = whole.shared if isinstance(whole, WithPrivate) else whole
+        shared.attach(PseudoEncoder(self.shapes, self._forms, self.experts, self.joint_posterior))
+        return whole
 
     # The Pyro programs.
 
