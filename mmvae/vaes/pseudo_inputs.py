@@ -15,7 +15,7 @@ from mmvae.vaes.forms import ModalityForm
 
 
 class PseudoEncoder:
-    """The encoders and the fusion of a model, for complete inputs: what encoders read, or features in the place of codes.
+    """The encoders and the fusion of a model, for complete inputs: what encoders read, and features instead of codes.
 
     It is not a module: the networks remain the model's.
 
