@@ -116,7 +116,7 @@ class _Gaps:
         self._covariates: list[Mapping[str, Tensor]] = []
 
     def without(self, batch: Batch) -> tuple[Batch, Subset] | None:
-        """Return the rows of a batch that have a member of the subset, and the members it holds; ``None`` for no row."""
+        """Return the rows that have a member of the subset, and the members they hold; ``None`` if there are none."""
         there = [name for name in self._members if name in batch.data]
         nothing = torch.zeros(batch.size, dtype=torch.bool, device=batch.device)
         rows = torch.stack([nothing, *(batch.observed[name] for name in there)]).any(0)
