@@ -326,10 +326,18 @@ class MultimodalVAE(MultimodalModel):
             covariates: ``{name: value or values [num_samples]}``, for a model that has some.
         """
         known = self.covariates.of_rows(num_samples, {}, covariates)
-        context = self._encoded(known)
+        return self._points(self.sample_latents(num_samples, known), known)
+
+    def sample_latents(self, num_samples: int, covariates: Mapping[str, Any] | None = None) -> Float[Tensor, "N D"]:
+        """Draws of the prior, without their data.
+
+        Args:
+            num_samples: N.
+            covariates: ``{name: value or values [N]}``, for a model that has some.
+        """
+        context = self._encoded(self.covariates.of_rows(num_samples, {}, covariates))
         prior = self.prior(context)
-        z = prior.sample(torch.Size((num_samples,)) if context is None or not prior.batch_shape else torch.Size())
-        return self._points(z, known)
+        return prior.sample(torch.Size((num_samples,)) if context is None or not prior.batch_shape else torch.Size())
 
     def decode(
         self, z: Float[Tensor, "*P D"], subset: Subset = None, covariates: Mapping[str, Any] | None = None
