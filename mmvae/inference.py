@@ -13,7 +13,7 @@ from torch import nn
 
 from mmvae.abilities import Infers
 from mmvae.batch import Batch
-from mmvae.choices import check_count
+from mmvae.choices import numbers_checked
 from mmvae.distributions import concatenate
 from mmvae.latents import Latents
 from mmvae.modes import mode
@@ -29,6 +29,7 @@ _LONG_WORK, _LONG_REFINEMENT = 50, 4
 """From this many batches on, progress is shown."""
 
 
+@numbers_checked
 def infer(
     model: Infers,
     data: Data,
@@ -83,7 +84,7 @@ def infer(
         each = functools.partial(_refined, model, subset, chosen_refiner(refine, steps))
     if batch_size is None:
         batch_size = _BATCH if refine is None else _REFINED_BATCH
-    check_count("batch_size", batch_size, 1)
+
     source = as_source(data, observed, covariates=covariates)
     with torch.no_grad(), mode(cast(nn.Module, model), training=False):
         parts = [each(batch) for batch in _batches(source, batch_size, progress, refine is not None)]

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from mmvae.batch import Batch
+from mmvae.choices import numbers_checked
 
 
 @runtime_checkable
@@ -24,6 +25,7 @@ class Source(Protocol):
         """The data points at ``rows``, int64 ``[B]``."""
 
 
+@numbers_checked
 @dataclass(frozen=True)
 class Blocks:
     """How rows are shuffled that lie on a disc, where neighbours are read together: in blocks, some at a time.

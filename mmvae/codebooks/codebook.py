@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mmvae.batch import Batch
+from mmvae.choices import numbers_checked
 from mmvae.codebooks.club import CLUB
 from mmvae.codebooks.code_statistics import code_histogram, perplexity, sharing, usage
 from mmvae.codebooks.quantiser import Quantised, Quantiser
@@ -166,6 +167,7 @@ class CodebookModel(MultimodalModel):
 
     @torch.no_grad()
     @in_evaluation_mode
+    @numbers_checked
     def generate(self, latents: Latents, num_samples: int | None = None) -> dict[str, Tensor]:
         """Data of every modality, made of the codes alone; without gradients.
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from mmvae.choices import numbers_checked
 from mmvae.codebooks.contrast import inner_products, matching_loss
 from mmvae.codebooks.vectors import masked
 from mmvae.collectives import gathered, of_first
@@ -17,6 +18,7 @@ _LEAST_CONTEXT = 1
 """The context is steps 0 to t, with t at least this."""
 
 
+@numbers_checked
 class CrossCPC(nn.Module):
     """The loss of predicting, from each modality's past, the next steps of every modality among those of other rows.
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from mmvae.choices import numbers_checked
 from mmvae.codebooks.vectors import masked, nearest
 from mmvae.collectives import gathered, is_spared, mean_over, of_first, summed
 from mmvae.networks.masked import in_random_order, in_turn
@@ -46,6 +47,7 @@ class Quantised:
     codebook: Float[Tensor, "L D"]
 
 
+@numbers_checked
 class Quantiser(nn.Module):
     """One codebook for all modalities: vectors to their nearest codes, and codes to the vectors that chose them.
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from mmvae.choices import numbers_checked
 from mmvae.networks.masked import masked_mean
 from mmvae.networks.mlp import MLP
 from mmvae.networks.steps import PatchSteps, Steps
@@ -46,6 +47,7 @@ class ConvStem(nn.Module):
         return self.layers(self.steps.pad(data)).mT
 
 
+@numbers_checked
 class SequenceEncoder(nn.Module):
     """A linear layer and a transformer over steps: ``[N, T, width] -> [N, T, dim]``.
 

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mmvae.choices import numbers_checked
 from mmvae.distributions.full_precision import at_least_float32, without_autocast
 from mmvae.distributions.soft_clamp import soft_clamp
 
@@ -30,6 +31,7 @@ class _Head(nn.Module):
         return loc, raw
 
 
+@numbers_checked
 class NormalHead(_Head):
     """Features to the location and standard deviation of a Normal; the network speaks in log-variances.
 
@@ -43,6 +45,7 @@ class NormalHead(_Head):
         return loc, (0.5 * soft_clamp(log_variance, *_LOG_VARIANCE_BOUNDS)).exp()
 
 
+@numbers_checked
 class LaplaceHead(_Head):
     """Features to the location and scale of a Laplace; the D scales of a row share a budget of D.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from mmvae.batch import Batch
+from mmvae.choices import numbers_checked
 from mmvae.latents import Latents
 from mmvae.refinement.balanced_noise import balanced_noise
 from mmvae.refinement.base import Refinable, Refiner
@@ -86,6 +87,7 @@ class RefinesItself(Protocol):
         """The bound that the model's network climbs for a batch, and what it goes through in so many steps."""
 
 
+@numbers_checked
 class Amortized(Refiner):
     """Refinement by the network that a model was trained with.
 

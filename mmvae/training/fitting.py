@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mmvae.abilities import Trains
+from mmvae.choices import numbers_checked
 from mmvae.modes import mode
 from mmvae.objectives import Judge
 from mmvae.sources import Data, InBlocks, InMemory, Placeable, Source, as_source
@@ -44,6 +45,7 @@ _SHARE_OF_GPU_MEMORY = 0.5
 """Data that takes no more than this share of the free memory of a GPU is kept there."""
 
 
+@numbers_checked
 def fit(
     model: Trains,
     data: Data | Streamed | DataLoader[Any],

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mmvae.choices import check_count
+from mmvae.choices import check_count, numbers_checked
 from mmvae.inference import infer
 from mmvae.priors import Prior, prior_of_layout
 from mmvae.sources import Data
@@ -17,6 +17,7 @@ from mmvae.training.randomness import randomness_kept
 from mmvae.vaes.base import MultimodalVAE
 
 
+@numbers_checked
 def fit_prior(
     vae: MultimodalVAE,
     data: Data,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from mmvae.batch import Batch
+from mmvae.choices import numbers_checked
 from mmvae.covariates import Covariates
 from mmvae.distributions import MixtureOfExperts, divergence, stratified_draws, stratified_parts
 from mmvae.distributions.mixture_of_experts import Family
@@ -254,6 +255,7 @@ class MultimodalVAE(MultimodalModel):
 
     @torch.no_grad()
     @in_evaluation_mode
+    @numbers_checked
     def generate(
         self, latents: Latents, num_samples: int | None = None, covariates: Mapping[str, Any] | None = None
     ) -> dict[str, Tensor]:
@@ -279,6 +281,7 @@ class MultimodalVAE(MultimodalModel):
 
     @torch.no_grad()
     @in_evaluation_mode
+    @numbers_checked
     def sample(self, num_samples: int, covariates: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
         """Data generated from ``num_samples`` draws of the prior, ``{name: [num_samples, *shape]}``.
 
@@ -310,6 +313,7 @@ class MultimodalVAE(MultimodalModel):
     # Bounds and likelihoods, in honest nats.
 
     @in_evaluation_mode
+    @numbers_checked
     def elbo(
         self,
         batch: Batch | Mapping[str, Any],
@@ -335,6 +339,7 @@ class MultimodalVAE(MultimodalModel):
 
     @torch.no_grad()
     @in_evaluation_mode
+    @numbers_checked
     def log_weights(
         self,
         batch: Batch | Mapping[str, Any],
@@ -368,6 +373,7 @@ class MultimodalVAE(MultimodalModel):
 
     @torch.no_grad()
     @in_evaluation_mode
+    @numbers_checked
     def log_likelihood(
         self,
         batch: Batch | Mapping[str, Any],

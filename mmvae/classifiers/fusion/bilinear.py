@@ -7,10 +7,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmvae.choices import numbers_checked
+
 _TINY = 1e-12
 """Under the root, so that its gradient at zero is finite."""
 
 
+@numbers_checked
 class BilinearPooling(nn.Module):
     """Products of the features of two vectors, summed over groups of neighbours: ``[N, D], [N, D] -> [N, self.dim]``.
 
