@@ -8,11 +8,11 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 
@@ -53,14 +53,27 @@ def alternate(
     ours: Step, peer: Step, repeats: int, warmup: int = 3, device: str = "cpu", clock: Clock = "wall"
 ) -> Timing:
     """Times both sides in turn, so that what else the machine does slows both alike; who goes first alternates."""
+    seconds = in_turn({"ours": ours, "peer": peer}, repeats, warmup, device, clock)
+    return Timing(seconds["ours"], seconds["peer"])
+
+
+Name = TypeVar("Name", bound=str)
+
+
+def in_turn(
+    sides: Mapping[Name, Step], repeats: int, warmup: int = 3, device: str = "cpu", clock: Clock = "wall"
+) -> dict[Name, tuple[float, ...]]:
+    """The seconds of any number of sides that take turns; who goes first changes with every round."""
     for _ in range(warmup):
-        ours()
-        peer()
-    seconds: dict[Step, list[float]] = {ours: [], peer: []}
+        for side in sides.values():
+            side()
+    names = list(sides)
+    seconds: dict[Name, list[float]] = {name: [] for name in names}
     for repeat in range(repeats):
-        for side in (ours, peer) if repeat % 2 == 0 else (peer, ours):
-            seconds[side].append(_time(side, device, clock))
-    return Timing(tuple(seconds[ours]), tuple(seconds[peer]))
+        first = repeat % len(names)
+        for name in names[first:] + names[:first]:
+            seconds[name].append(_time(sides[name], device, clock))
+    return {name: tuple(each) for name, each in seconds.items()}
 
 
 def geometric_mean(values: Iterable[float]) -> float:

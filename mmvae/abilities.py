@@ -2,7 +2,7 @@
 
 Every model infers and trains (:class:`Infers`, :class:`Trains`); the other abilities are what some families can do and
 others cannot. Abilities that answer with parts of the core are told beside these parts: what objectives ask
-(``mmvae.objectives.base.Trainable``), what refinement asks (``mmvae.refinement.Refinable``), training in stages.
+(``mmvae.objectives.base.Generative``), what refinement asks (``mmvae.refinement.Refinable``), training in stages.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Covariates:
         return sum(1 if count is None else count for count in self.levels.values())
 
     def conform(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The covariates of a batch in the model's order, checked: int64 levels or float32 numbers, ``[N]``.
+        """Check covariates, and return them in the order of the model: int64 levels or float32 numbers, ``[N]``.
 
         Raises:
             ValueError: For a missing or unknown covariate, or a level that does not exist.
@@ -85,7 +85,7 @@ class Covariates:
         return value
 
     def encode(self, conformed: Mapping[str, Tensor]) -> Float[Tensor, "N C"] | None:
-        """Conformed covariates as the columns that networks read; ``None`` without covariates."""
+        """Return conformed covariates as the columns that networks read, or ``None`` without covariates."""
         columns = []
         for name, count in self.levels.items():
             value = conformed[name]
@@ -94,7 +94,7 @@ class Covariates:
         return torch.cat(columns, -1) if columns else None
 
     def of_rows(self, num_rows: int, known: Mapping[str, Any], changed: Mapping[str, Any] | None) -> dict[str, Tensor]:
-        """Covariates of rows, some of them changed: one value for all rows, or one for each.
+        """Return the covariates of rows, some of them changed: one value for all rows, or one for each.
 
         Args:
             num_rows: N.

@@ -42,7 +42,7 @@ class Layout(Remembers):
 
     @classmethod
     def of(cls, names: Sequence[str], latent_dim: int | Layout, private_dim: int | Mapping[str, int] | None) -> Layout:
-        """The layout that a recipe's arguments ask for.
+        """Return the layout that the arguments of a recipe ask for.
 
         Args:
             names: Modalities of the model.
@@ -94,21 +94,24 @@ class Layout(Remembers):
         return slice(self.size, self.size)
 
     def width(self, name: str) -> int:
-        """How many columns a modality speaks of, and its decoder reads: the shared ones and its own."""
+        """Number of columns that a modality speaks of and its decoder reads: the shared ones and its own."""
         return self.shared + self.private.get(name, 0)
 
     def own(self, name: str) -> list[int]:
-        """Those columns."""
+        """Indices of the columns that a modality speaks of, ``width`` of them: the shared ones and its own."""
         return [*range(self.shared), *range(self.size)[self.columns(name)]]
 
     def read(self, z: Tensor, name: str) -> Tensor:
-        """The columns ``[..., width]`` of latents ``[..., D]`` that a modality's decoder reads."""
+        """Return the columns ``[..., width]`` of latents ``[..., D]`` that the decoder of a modality reads."""
         if self.is_shared:
             return z
         return torch.cat([z[..., : self.shared], z[..., self.columns(name)]], -1)
 
     def place(self, values: Tensor, name: str, elsewhere: float) -> Tensor:
-        """The inverse of :meth:`read`: ``[..., width]`` at their columns, a constant at those of other modalities."""
+        """Return ``[..., D]`` with the values ``[..., width]`` at a modality's columns and a constant at all others.
+
+        The inverse of :meth:`read`.
+        """
         if self.is_shared:
             return values
         columns = self.columns(name)
@@ -118,7 +121,7 @@ class Layout(Remembers):
         return whole
 
     def speaks(self, names: Sequence[str], device: torch.device | None = None) -> Bool[Tensor, "M D"] | None:
-        """Which columns each modality speaks of; ``None`` if each speaks of all."""
+        """Return which columns each modality speaks of, or ``None`` if each speaks of all."""
         if self.is_shared:
             return None
         return _speaks(self.shared, tuple(self.private.items()), tuple(names), device or torch.device("cpu"))

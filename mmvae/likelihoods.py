@@ -22,6 +22,7 @@ from mmvae.distributions import (
     LogNegativeBinomial,
     LogPoisson,
     SharedScaleLaplace,
+    SharedScaleNormal,
     at_least_float32,
     soft_clamp,
     without_autocast,
@@ -131,7 +132,7 @@ class Normal(_LocationScale):
 
     def forward(self, parameters: Tensor) -> Distribution:
         """A Normal around ``parameters [..., *shape]``."""
-        return dist.Normal(parameters, self.scale)
+        return SharedScaleNormal(parameters, self.scale)
 
 
 class Laplace(_LocationScale):

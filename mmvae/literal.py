@@ -17,7 +17,11 @@ def without_markup(text: str) -> str:
     """Return text for a table or a bar of rich, whose square brackets are no markup."""
     from rich.markup import escape
 
-    return escape(printable(text))
+    shown = printable(text)
+    body = shown.rstrip("\\")
+    # Rich reads backslashes as such only before a tag; an empty one keeps those at the end what they are.
+    last = 2 * (len(shown) - len(body)) * "\\"
+    return escape(body) + (f"{last}[none][/none]" if last else "")
 
 
 def as_cell(value: Any) -> Any:

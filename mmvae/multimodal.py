@@ -82,16 +82,6 @@ class MultimodalModel(Remembers, nn.Module, ABC):
 
     # What it may say otherwise.
 
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """Why training steps on batches like this one cannot be captured as a CUDA graph, in words that end a sentence.
-
-        ``None`` where they can; see ``fit(acceleration=...)``.
-
-        Args:
-            batch: which conforms; only its shapes, and whether it is complete, may be looked at.
-        """
-        return f"{type(self).__name__} does not say that they may be"
-
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The stages in which ``fit`` trains the model, in order.
@@ -140,7 +130,8 @@ class MultimodalModel(Remembers, nn.Module, ABC):
             ValueError: for anything that the model cannot compute with; the message names the modality.
             TypeError: for data of the wrong kind.
         """
-        self._require_float32()
+        if not isinstance(data, Batch) or data.conforms_to is not self.forms:  # one that conforms is trusted
+            self._require_float32()
         batch = Batch.of(data, observed, covariates).conform(self.shapes, self.forms).to(self.device)
         if not torch.is_inference_mode_enabled() and any(value.is_inference() for value in batch.data.values()):
             batch = batch.map(torch.clone)  # of what was made in inference mode no gradient can be taken

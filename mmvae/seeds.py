@@ -1,4 +1,7 @@
-"""Independent random streams, each named, so that what one draws never depends on what another drew."""
+"""Seeds of independent random streams, each named, so that what one draws never depends on what another drew.
+
+Every part of the library that needs a seed of its own derives it here.
+"""
 
 from __future__ import annotations
 

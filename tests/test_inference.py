@@ -119,7 +119,7 @@ def test_steps_of_each_kind(data: dict[str, torch.Tensor]) -> None:
     assert mmvae.infer(model, data, refine=Gradient(3)).elbo_trace.shape == (4, 10)  # type: ignore[union-attr]
     few = {name: value[:2] for name, value in data.items()}
     latents = mmvae.infer(model, few, refine="hmc", steps=4, batch_size=1)
-    assert latents.distribution._samples.shape == (2, 8, 2)  # type: ignore[attr-defined]
+    assert latents.distribution._samples.shape == (2, 16, 2)  # type: ignore[attr-defined]
     assert latents.diagnostics["r_hat"].shape == (2, 2)
     assert mmvae.infer(model, data).elbo_trace is None
 

@@ -84,7 +84,7 @@ def test_lines_of_the_display_hold_no_escape_sequences(capsys: pytest.CaptureFix
 @pytest.mark.parametrize("term", ["=1+1", "-x", "'=y", "[b]"])
 def test_terms_of_ones_own_come_back_from_the_file_of_metrics(term: str, tmp_path) -> None:
     file = MetricsFile(tmp_path)
-    file.epoch([metrics_row(1, "train", {"loss": 1.0, term: 2.0}, 0.5)], None)
+    file.epoch([metrics_row(1, "train", None, {"loss": 1.0, term: 2.0}, 0.5)], None)
     heading = (tmp_path / "metrics.csv").read_text().splitlines()[0]
     assert all(not cell.startswith(("=", "-")) for cell in heading.split(","))
     assert read_metrics(tmp_path / "metrics.csv")[0][term] == 2.0

@@ -169,13 +169,6 @@ class MultimodalClassifier(MultimodalModel):
         output = encoder(data[some], None if steps is None else steps[some], extra, isolate)
         return _spread(output, rows, batch.size)
 
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """Encoders run on the rows that have their modality, and what a wrapped one does is not known."""
-        if not batch.complete:
-            return "encoders run on the rows that have their modality alone"
-        foreign = [name for name in self.names if not self.encoder(name).looks_at_no_value]
-        return f"what the encoder of {foreign[0]!r} does is not known" if foreign else None
-
     @property
     def shapes(self) -> dict[str, tuple[int, ...] | None]:
         """Of one datum of each modality; ``None`` where its encoder does not say."""

@@ -177,10 +177,6 @@ class MaskedReconstruction(MultimodalModel):
         error = mean_over(_errors(predicted, hidden.of(tokens)), hidden.valid)
         return Loss(error, {"reconstruction": error})
 
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """None: how many places are looked at depends on the length of a datum alone."""
-        return None
-
     def _valid(self, data: Tensor, steps: Tensor | None) -> Bool[Tensor, "N n"] | None:
         """Which tokens of each datum there are; ``None`` for all."""
         size = (len(data), len(self.positions) - 1)

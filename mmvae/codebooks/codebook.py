@@ -199,10 +199,6 @@ class CodebookModel(MultimodalModel):
 
     # What training asks.
 
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """None: codebook, estimators and alignments look at no value, whatever is missing."""
-        return None
-
     def inner_parameters(self) -> Iterator[nn.Parameter]:
         """The weights of the CLUB networks."""
         return self.clubs.parameters()

@@ -14,7 +14,7 @@ from mmvae.distributions.mixture_of_experts import MixtureOfExperts, stratified_
 from mmvae.distributions.moments import mean_of, variance_of
 from mmvae.distributions.point_mass import point_mass
 from mmvae.distributions.product_of_gaussians import corrected_product_of_gaussians, product_of_gaussians
-from mmvae.distributions.shared_scale import SharedScaleLaplace
+from mmvae.distributions.shared_scale import SharedScaleLaplace, SharedScaleNormal
 from mmvae.distributions.soft_clamp import soft_clamp
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "LogitContinuousBernoulli",
     "MixtureOfExperts",
     "SharedScaleLaplace",
+    "SharedScaleNormal",
     "as_mixture",
     "at_least_float32",
     "choose_rows",

@@ -48,9 +48,9 @@ def closed_divergence(q: Distribution, p: Distribution) -> Float[Tensor, "*batch
         return None
     if _is_normal(q) and _is_normal(p):
         one, two = cast(Any, q).base_dist, cast(Any, p).base_dist
-        ratio = one.scale / two.scale
-        distance = (one.loc - two.loc) / two.scale
-        return (0.5 * (ratio.square() + distance.square() - 1) - ratio.log()).sum(-1)
+        ratio, distance = one.scale / two.scale, (one.loc - two.loc) / two.scale
+        twice = torch.sub(ratio.square() + distance.square() - 1, ratio.log(), alpha=2)
+        return 0.5 * twice.sum(-1)
     try:
         return kl_divergence(q, p)
     except NotImplementedError:

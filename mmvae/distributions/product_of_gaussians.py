@@ -43,7 +43,8 @@ def product_of_gaussians(
     if isinstance(prior_precision, Tensor):
         prior_precision = prior_precision.to(total).reshape(-1, 1, 1)
     total = total + prior_precision
-    total = torch.where(total > 0, total, torch.ones_like(total))
+    if not (observed is None and members is None and speaks is None):  # otherwise no product is over nothing
+        total = torch.where(total > 0, total, torch.ones_like(total))
     return weighted / total, total.rsqrt()
 
 

@@ -22,7 +22,9 @@ def soft_clamp(x: Float[Tensor, "*S"], low: float, high: float) -> Float[Tensor,
         high: upper end, above ``low``.
     """
     margin = _MARGIN * (high - low)
+    inside = x.detach().clamp(low, high)
+    beyond = x - inside
+    width = torch.where(beyond.detach() < 0, -margin, margin)  # so that t is not negative
     # 1 - 1 / (1 + t) rather than t / (1 + t): its gradient has no difference of nearly equal numbers.
-    above = high + margin * (1 - (1 + torch.relu(x - high) / margin).reciprocal())
-    below = low - margin * (1 - (1 + torch.relu(low - x) / margin).reciprocal())
-    return torch.where(x > high, above, torch.where(x < low, below, x))
+    outside = torch.addcmul(inside, width, 1 - (1 + beyond / width).reciprocal())
+    return torch.where(beyond == 0, x, outside)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from mmvae.evaluation.context import Context
-from mmvae.evaluation.generation import generator_of, no_judges, prior_of, readings, real_readings
+from mmvae.evaluation.generation import generator_of, no_judges, readings, real_readings, sampler_of
 from mmvae.evaluation.registry import metric
 from mmvae.evaluation.results import Row, Unavailable, make_row, share_error
 from mmvae.subsets import label
@@ -66,7 +66,7 @@ def joint_coherence(context: Context) -> Iterator[Row]:
     Source: Shi et al. 2019, section 4.2.
     """
     generator_of(context)
-    prior_of(context)
+    sampler_of(context)
     names = _classified(context)
     if len(names) < 2:
         raise Unavailable("with fewer than two classifiers there is nothing to agree on")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from mmvae.inference import infer
 from mmvae.labels import class_numbers
 from mmvae.literal import without_markup
 from mmvae.networks.masked import masked_mean
+from mmvae.seeds import derive_seed
 from mmvae.sources import Source
 from mmvae.subsets import label
 
@@ -252,9 +252,8 @@ class Context:
 
     def derived_seed(self, *words: object) -> int:
         """A seed from the evaluation's seed and these words; the order of names in a tuple does not matter."""
-        parts = [label(sorted(word)) if isinstance(word, tuple) else str(word) for word in words]
-        digest = hashlib.sha256("\0".join([str(self.seed), *parts]).encode()).digest()
-        return int.from_bytes(digest[:8], "big") >> 2
+        parts = (label(sorted(word)) if isinstance(word, tuple) else str(word) for word in words)
+        return derive_seed(self.seed, "evaluate", *parts)
 
     def _classes_of(self, data: Batch, what: str) -> Int64[Tensor, "N"]:
         labels = class_numbers(data.labels)

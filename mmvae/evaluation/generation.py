@@ -45,7 +45,7 @@ def generated(context: Context, subset: tuple[str, ...] | None) -> Iterator[dict
         Unavailable: for a model that does not generate or, without a subset, has no prior.
     """
     if subset is None:
-        prior = prior_of(context)
+        prior = sampler_of(context)
         for number, start in enumerate(range(0, context.prior_samples, _PRIOR_BLOCK)):
             context.reseed("prior", number)
             size = min(_PRIOR_BLOCK, context.prior_samples - start)
@@ -74,7 +74,7 @@ def generator_of(context: Context) -> Generates:
     return context.model
 
 
-def prior_of(context: Context) -> Samples:
+def sampler_of(context: Context) -> Samples:
     """The model, if it has a prior.
 
     Raises:

@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 
 from mmvae.batch import Batch
 from mmvae.distributions import divergence, select_columns
-from mmvae.objectives.base import Loss, Objective, Trainable, make_loss, one_draw, posterior_and_experts, weighted_sum
+from mmvae.objectives.base import Generative, Loss, Objective, make_loss, one_draw, posterior_and_experts, weighted_sum
 from mmvae.objectives.schedules import LinearWarmup, Weight, checked, weight_at
 from mmvae.posteriors import Experts
 from mmvae.words import Words, declare_terms
@@ -45,21 +45,17 @@ class AlignedELBO(Objective):
         self.beta = checked("beta", beta)
         self.warmup: Weight = LinearWarmup(1.0, warmup_epochs) if warmup_epochs else 1.0
 
-    def __call__(self, model: Trainable, batch: Batch) -> Loss:
+    def __call__(self, model: Generative, batch: Batch) -> Loss:
         """The loss of a batch."""
         posterior, experts = posterior_and_experts(model, batch)
         z = one_draw(posterior)
         log_p = model.score(batch, z)
         kl = divergence(posterior, model.prior(batch.context), z)
-        alignment = (divergences_to_experts(posterior, experts, z) * experts.weights).sum(0)  # [M, N] -> [N]
+        alignment = experts.sum_over(divergences_to_experts(posterior, experts, z))
         alpha, beta = weight_at(self.alpha, model.epoch), weight_at(self.beta, model.epoch)
         penalty = weight_at(self.warmup, model.epoch) * (beta * kl + alpha * alignment)
         total = (penalty - weighted_sum(log_p, model.weights)).mean()
         return make_loss(total, batch, log_p, kl, alignment=alignment.mean())
-
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """Of a batch that may lack something, each row must be looked at."""
-        return None if batch.complete else "whether something is missing must be looked at"
 
 
 def divergences_to_experts(posterior: Distribution, experts: Experts, z: Float[Tensor, "N D"]) -> Float[Tensor, "M N"]:

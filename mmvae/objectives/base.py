@@ -39,7 +39,7 @@ declare_terms(
 
 
 @runtime_checkable
-class Trainable(Protocol):
+class Generative(Protocol):
     """A generative model as objectives see it: experts, joint posterior, scores and prior."""
 
     weights: dict[str, float]
@@ -91,10 +91,10 @@ class Objective(Remembers, ABC):
     beta: Weight = 1.0
 
     @abstractmethod
-    def __call__(self, model: Trainable, batch: Batch) -> Loss:
+    def __call__(self, model: Generative, batch: Batch) -> Loss:
         """The loss of a batch that conforms to the model."""
 
-    def judged_by(self, model: Trainable) -> Judge:
+    def judged_by(self, model: Generative) -> Judge:
         """What validation compares when a model is trained for this objective.
 
         The ELBO, if the loss is made of plain ELBOs: all modality weights are 1, and so is beta at the end of its
@@ -122,10 +122,6 @@ class Objective(Remembers, ABC):
         """
         return None
 
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """Reason why steps on batches like this one cannot be captured as a CUDA graph; ``None`` if they can."""
-        return None
-
 
 def untrained_experts(posterior: JointPosterior) -> str | None:
     """Refusal of objectives that train the joint posterior alone, by a posterior with networks of its own."""
@@ -148,12 +144,12 @@ def check_pair(posterior: JointPosterior, objective: Objective) -> None:
         raise ValueError(f"{type(posterior).__name__} with {type(objective).__name__}: {reason}")
 
 
-def joint_posterior(model: Trainable, batch: Batch) -> Distribution:
+def joint_posterior(model: Generative, batch: Batch) -> Distribution:
     """q(z | x) from all modalities that the batch holds."""
     return model.joint_posterior(batch, model.experts)
 
 
-def posterior_and_experts(model: Trainable, batch: Batch) -> tuple[Distribution, Experts]:
+def posterior_and_experts(model: Generative, batch: Batch) -> tuple[Distribution, Experts]:
     """q(z | x) and the unimodal posteriors; every encoder runs once."""
     experts = model.experts(batch)
     return model.joint_posterior(batch, lambda _: experts), experts

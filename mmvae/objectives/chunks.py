@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
-from mmvae.batch import Batch
 from mmvae.free_memory import free_memory
 from mmvae.objectives.base import Objective
 
@@ -50,10 +49,6 @@ class ChunkedObjective(Objective):
             )
         self.chunk_size = chunk_size
         self._kept: dict[tuple[str | int, ...], int] = {}
-
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """For the second pass of a chunk the random generators are put back, which no graph can do."""
-        return None if self.chunk_size is None else "draws are scored in chunks, twice from the same random numbers"
 
     def _in_chunks(self, score: Callable[[slice], Scores], draws: Tensor, axis: int = 0) -> Scores:
         """The scores of all draws, of as many latents at a time as were asked for; at least one entry of the axis.

@@ -13,12 +13,12 @@ from mmvae.batch import Batch
 from mmvae.distributions import MixtureOfExperts
 from mmvae.distributions.components import Components
 from mmvae.layout import Layout
-from mmvae.objectives.base import Trainable
+from mmvae.objectives.base import Generative
 from mmvae.objectives.stratified import StratifiedDReG, StratifiedELBO, StratifiedIWAE
 from mmvae.posteriors import Experts, JointPosterior, Mixture
 
 
-class HasAuxiliaryPriors(Trainable, Protocol):
+class HasAuxiliaryPriors(Generative, Protocol):
     """A model with a prior for each private latent that serves the reconstruction of other modalities alone."""
 
     @property
@@ -108,7 +108,7 @@ class _Cross:
             return None
         return "It bounds a mixture of experts with private latents. Pair the objective with Mixture."
 
-    def _proposal(self, model: Trainable, batch: Batch) -> Components:
+    def _proposal(self, model: Generative, batch: Batch) -> Components:
         return CrossProposal(model.experts(batch), cast(HasAuxiliaryPriors, model).auxiliary)
 
 

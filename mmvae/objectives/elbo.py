@@ -6,9 +6,9 @@ from mmvae.batch import Batch
 from mmvae.choices import check_count
 from mmvae.distributions import divergence, stratified_draws
 from mmvae.objectives.base import (
+    Generative,
     Loss,
     Objective,
-    Trainable,
     joint_posterior,
     make_loss,
     one_draw,
@@ -39,7 +39,7 @@ class ELBO(Objective):
         """Networks that see all modalities would be all that is trained."""
         return untrained_experts(posterior)
 
-    def __call__(self, model: Trainable, batch: Batch) -> Loss:
+    def __call__(self, model: Generative, batch: Batch) -> Loss:
         """The loss of a batch; rows are scored by the modalities they have."""
         posterior, prior = joint_posterior(model, batch), model.prior(batch.context)
         z = one_draw(posterior) if self.num_samples == 1 else stratified_draws(posterior, self.num_samples)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmvae.batch import Batch
 from mmvae.distributions import MixtureOfExperts, divergence
-from mmvae.objectives.base import Loss, Objective, Trainable, joint_posterior, make_loss, weighted_sum
+from mmvae.objectives.base import Generative, Loss, Objective, joint_posterior, make_loss, weighted_sum
 from mmvae.objectives.schedules import Weight, checked, weight_at
 from mmvae.posteriors import JointPosterior, Mixture, MixtureOfProducts
 
@@ -35,7 +35,7 @@ class MixtureELBO(Objective):
             "Mixture or MixtureOfProducts, or the posterior with ELBO."
         )
 
-    def __call__(self, model: Trainable, batch: Batch) -> Loss:
+    def __call__(self, model: Generative, batch: Batch) -> Loss:
         """The loss of a batch; a row's mixture is over the components whose modalities it has."""
         posterior = joint_posterior(model, batch)
         assert isinstance(posterior, MixtureOfExperts)  # refusal() has made sure

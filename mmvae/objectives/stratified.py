@@ -12,7 +12,7 @@ from torch import Tensor
 from mmvae.batch import Batch
 from mmvae.choices import check_count
 from mmvae.distributions.components import Components, as_mixture
-from mmvae.objectives.base import Loss, Trainable, joint_posterior, make_loss, untrained_experts, weighted_sum
+from mmvae.objectives.base import Generative, Loss, joint_posterior, make_loss, untrained_experts, weighted_sum
 from mmvae.objectives.chunks import ChunkedObjective, ChunkSize, Scores
 from mmvae.objectives.judging import BY_ELBO, Judge
 from mmvae.objectives.schedules import Weight, checked, weight_at
@@ -41,7 +41,7 @@ class Stratified(ChunkedObjective):
         """Networks that see all modalities would be all that is trained."""
         return untrained_experts(posterior)
 
-    def __call__(self, model: Trainable, batch: Batch) -> Loss:
+    def __call__(self, model: Generative, batch: Batch) -> Loss:
         """The loss of a batch; the components of modalities that a row lacks have weight zero in it."""
         posterior = self._proposal(model, batch)
         draws = posterior.component_rsample(self.num_samples)  # [K, C, N, D]
@@ -68,12 +68,12 @@ class Stratified(ChunkedObjective):
             bounds[self.bound_name] = over_components(honest).mean()
         return make_loss(-maximised.mean(), batch, means, -over_components(log_ratio.mean(0)), **bounds)
 
-    def judged_by(self, model: Trainable) -> Judge:
+    def judged_by(self, model: Generative) -> Judge:
         """What validation compares: the importance-weighted bound in the place of the ELBO, where there is one."""
         judge = super().judged_by(model)
         return Judge(self.bound_name, "higher") if self.bound_name is not None and judge == BY_ELBO else judge
 
-    def _proposal(self, model: Trainable, batch: Batch) -> Components:
+    def _proposal(self, model: Generative, batch: Batch) -> Components:
         """What latents are drawn from, component by component."""
         return as_mixture(joint_posterior(model, batch))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmvae.batch import Batch
 from mmvae.distributions import divergence
-from mmvae.objectives.base import Loss, Trainable, make_loss, weighted_sum
+from mmvae.objectives.base import Generative, Loss, make_loss, weighted_sum
 from mmvae.objectives.chunks import ChunkedObjective, ChunkSize, Scores
 from mmvae.objectives.schedules import Weight, checked, weight_at
 from mmvae.posteriors import JointPosterior
@@ -49,7 +49,7 @@ class SubsetELBO(ChunkedObjective):
             "it with ELBO."
         )
 
-    def __call__(self, model: Trainable, batch: Batch) -> Loss:
+    def __call__(self, model: Generative, batch: Batch) -> Loss:
         """The loss of a batch; rows that lack every member of a subset add nothing to that subset's ELBO."""
         members, rows_of = self._members(model.names, batch.names, batch.device)
         posterior = model.joint_posterior.of_subsets(batch, model.experts(batch), members)
@@ -68,12 +68,6 @@ class SubsetELBO(ChunkedObjective):
         reconstruction = weighted_sum({name: values.sum(0) for name, values in log_p.items()}, model.weights)
         total = (beta * kl.sum(0) - reconstruction).mean()
         return make_loss(total, batch, {name: values[0] for name, values in log_p.items()}, kl[0])
-
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """Subsets that are drawn anew for each batch are drawn on the CPU; and that of chunks."""
-        if self.num_random_subsets and len(batch.names) > 2:
-            return "its objective draws subsets anew for each batch"
-        return super().capture_obstacle(batch)
 
     def _members(
         self, everyone: tuple[str, ...], names: tuple[str, ...], device: torch.device

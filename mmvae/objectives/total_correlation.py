@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from mmvae.batch import Batch
 from mmvae.choices import check_choice
 from mmvae.distributions import divergence
-from mmvae.objectives.base import Loss, Objective, Trainable, make_loss, one_draw, posterior_and_experts, weighted_sum
+from mmvae.objectives.base import Generative, Loss, Objective, make_loss, one_draw, posterior_and_experts, weighted_sum
 from mmvae.objectives.schedules import Weight, checked, is_amount, weight_at
 from mmvae.words import Words, declare_terms
 
@@ -50,15 +50,15 @@ class TotalCorrelation(Objective):
         check_choice("count", count, get_args(Count))
         self.alpha, self.beta, self.count = alpha, checked("beta", beta), count
 
-    def __call__(self, model: Trainable, batch: Batch) -> Loss:
+    def __call__(self, model: Generative, batch: Batch) -> Loss:
         """The loss of a batch."""
         posterior, experts = posterior_and_experts(model, batch)
         z = one_draw(posterior)
         log_p = model.score(batch, z)
         kl = divergence(posterior, model.prior(batch.context), z)
         to_each = divergence(posterior, experts.distribution, z.expand(len(experts.names), *z.shape))  # [M, N]
-        count = experts.weights.sum(0) if self.count == "observed" else len(model.names)  # [N]
-        conditional = (to_each * experts.weights).sum(0) / count
+        count = experts.count if self.count == "observed" else len(model.names)
+        conditional = experts.sum_over(to_each) / count  # [N]
         penalty = weight_at(self.beta, model.epoch) * ((1 - self.alpha) * kl + self.alpha * conditional)
         total = (penalty - (count - self.alpha) / count * weighted_sum(log_p, model.weights)).mean()
         return make_loss(total, batch, log_p, kl, conditional_kl=conditional.mean())

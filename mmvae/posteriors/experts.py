@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 from weakref import WeakKeyDictionary
 
 import pyro.distributions as dist
@@ -17,7 +18,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from mmvae.batch import Batch
 from mmvae.distributions.mixture_of_experts import Family
 from mmvae.layout import Layout
-from mmvae.networks.heads import LaplaceHead, NormalHead
+from mmvae.networks.heads import Head, LaplaceHead, NormalHead
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +58,15 @@ class Experts:
         if self.observed is None:
             return self.loc.new_ones(()).expand(self.loc.shape[:-1])
         return self.observed.to(self.loc.dtype)
+
+    @property
+    def count(self) -> Float[Tensor, "N"] | int:
+        """Number of experts that saw data of a row."""
+        return len(self.names) if self.observed is None else self.weights.sum(0)
+
+    def sum_over(self, values: Float[Tensor, "M N"]) -> Float[Tensor, "N"]:
+        """The sum of a value of each expert over those that saw data of the row."""
+        return values.sum(0) if self.observed is None else (values * self.weights).sum(0)
 
     @property
     def speaks(self) -> Bool[Tensor, "M D"] | None:
@@ -122,7 +132,7 @@ class UnimodalExperts(nn.Module):
     ) -> None:
         super().__init__()
         self._widths = dict(features)
-        head: Callable[[int, int], nn.Module] = LaplaceHead if family is dist.Laplace else NormalHead
+        head: Callable[[int, int], Head] = LaplaceHead if family is dist.Laplace else NormalHead
         self.family = family
         self.layout = layout if isinstance(layout, Layout) else Layout(layout)
         self.encoders = nn.ModuleDict(encoders)
@@ -136,11 +146,6 @@ class UnimodalExperts(nn.Module):
         """The experts of the modalities that the batch holds; no other encoder runs."""
         return self.from_features(self.features(batch), batch)
 
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """Reason why encoding batches like this one cannot be captured as a CUDA graph; ``None`` if it can."""
-        selective = [name for name in batch.names if not batch.complete and not is_row_by_row(self.encoders[name])]
-        return f"the encoder of {selective[0]!r} runs on the rows that have it alone" if selective else None
-
     def features(self, batch: Batch) -> dict[str, Float[Tensor, "N F"]]:
         """Outputs of the encoders for the modalities that the batch holds, by name; with covariates, of the layers
         that read them.
@@ -153,15 +158,27 @@ class UnimodalExperts(nn.Module):
 
     def from_features(self, features: Mapping[str, Float[Tensor, "N F"]], batch: Batch) -> Experts:
         """The experts, given the outputs of the encoders for the batch."""
-        outputs = {name: self.heads[name](features[name]) for name in batch.names}
+        loc, scale = self._locations_and_scales({name: features[name] for name in batch.names})
         return Experts(
             names=batch.names,
-            loc=torch.stack([self.layout.place(loc, name, 0.0) for name, (loc, _) in outputs.items()]),
-            scale=torch.stack([self.layout.place(scale, name, 1.0) for name, (_, scale) in outputs.items()]),
+            loc=loc,
+            scale=scale,
             observed=None if batch.complete else torch.stack([batch.observed[name] for name in batch.names]),
             family=self.family,
             layout=self.layout,
             everyone=tuple(self.encoders),
+        )
+
+    def _locations_and_scales(self, features: Mapping[str, Float[Tensor, "N F"]]) -> tuple[Tensor, Tensor]:
+        """What the heads say, ``[M, N, D]``; at private columns of others the location is 0 and the scale 1."""
+        heads = [cast("Head", self.heads[name]) for name in features]
+        outputs = [head.outputs(each) for head, each in zip(heads, features.values(), strict=True)]
+        if self.layout.is_shared:  # all are of one width, and read in one pass
+            return heads[0].read(torch.stack(outputs))
+        read = {name: head.read(each) for name, head, each in zip(features, heads, outputs, strict=True)}
+        return (
+            torch.stack([self.layout.place(loc, name, 0.0) for name, (loc, _) in read.items()]),
+            torch.stack([self.layout.place(scale, name, 1.0) for name, (_, scale) in read.items()]),
         )
 
 

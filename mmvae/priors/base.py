@@ -18,8 +18,8 @@ class Prior(Remembers, nn.Module, ABC):
     """p(z), or p(z | c) given covariates: a module that returns a distribution when it is called.
 
     A user writes a prior without the size of the latent, such as ``priors.GaussianMixture(8)``. The model makes its
-    own copy for its latent (:meth:`for_latent`). Of a latent with private columns a prior covers the shared ones; the
-    private ones are standard.
+    own copy for its latent (:meth:`for_latent`). In a latent with private columns a prior covers the shared ones, and
+    the private ones are standard.
 
     Attributes:
         latent_dim: D, the number of columns it covers; 0 before it is made for a model.
@@ -30,7 +30,7 @@ class Prior(Remembers, nn.Module, ABC):
     context_dim: int = 0
 
     def for_latent(self, latent_dim: int, context_dim: int = 0) -> Prior:
-        """A copy with parameters for a latent of ``latent_dim`` columns and ``context_dim`` encoded covariates.
+        """Return a copy with parameters for a latent of ``latent_dim`` columns and ``context_dim`` encoded covariates.
 
         Raises:
             ValueError: If the prior needs covariates and there are none.
@@ -53,7 +53,7 @@ class Prior(Remembers, nn.Module, ABC):
         """
 
     def start_from(self, z: Float[Tensor, "n D"], generator: torch.Generator) -> None:
-        """Set the parameters to a good start for being fitted to draws ``z``; by default they stay as they are."""
+        """Set the parameters to a good start for fitting them to draws ``z``; by default they stay as they are."""
 
 
 class WithPrivate(nn.Module):

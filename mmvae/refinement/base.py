@@ -10,11 +10,11 @@ from torch.distributions import Distribution
 from mmvae.batch import Batch
 from mmvae.latents import Latents
 from mmvae.layout import Layout
-from mmvae.objectives.base import Trainable
+from mmvae.objectives.base import Generative
 
 
 @runtime_checkable
-class Refinable(Trainable, Protocol):
+class Refinable(Generative, Protocol):
     """A probabilistic model: it has a generative program over ``"z"``, and a posterior to start from."""
 
     layout: Layout

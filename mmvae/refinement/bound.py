@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from mmvae.batch import Batch
 from mmvae.distributions import divergence
-from mmvae.objectives.base import Trainable, weighted_sum
+from mmvae.objectives.base import Generative, weighted_sum
 from mmvae.refinement.gaussian import Gaussian
 
 _MOST_DECODED = 4096
@@ -72,7 +72,7 @@ class Bound:
     where it has a closed form, and estimated from the draws where not.
     """
 
-    model: Trainable
+    model: Generative
     batch: Batch
     weights: Mapping[str, float] | None = None
     beta: float | Tensor = 1.0

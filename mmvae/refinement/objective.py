@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mmvae.batch import Batch
 from mmvae.choices import check_choice
 from mmvae.distributions import divergence
-from mmvae.objectives.base import Loss, Objective, Trainable, make_loss
+from mmvae.objectives.base import Generative, Loss, Objective, make_loss
 from mmvae.objectives.judging import Judge
 from mmvae.objectives.schedules import Weight, checked, weight_at
 from mmvae.posteriors import Experts, JointNetwork, JointPosterior
@@ -37,7 +37,7 @@ KLDirection = Literal["teacher_first", "student_first"]
 StepWeights = Literal["even", "late"]
 
 
-class Iterating(Trainable, Protocol):
+class Iterating(Generative, Protocol):
     """A model with networks for the start of refinement and for its steps."""
 
     @property
@@ -141,17 +141,13 @@ class RefinedELBO(Objective):
             others["initial_elbo"] = (sum(log_p.values(), start=-kl)).mean()
         return make_loss(total, batch, terms.log_likelihoods, terms.kl, **others)
 
-    def judged_by(self, model: Trainable) -> Judge:
+    def judged_by(self, model: Generative) -> Judge:
         """What validation compares: the alignment where the unimodal posteriors learn alone, as in a second stage."""
         students, usual = model.experts, super().judged_by(model)
         if not isinstance(model, nn.Module) or not isinstance(students, nn.Module):
             return usual
         learning = {id(each) for each in model.parameters() if each.requires_grad}
         return Judge("alignment", "lower") if learning <= {id(each) for each in students.parameters()} else usual
-
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """Of a batch that may lack something, each row must be looked at."""
-        return None if batch.complete else "whether something is missing must be looked at"
 
     def _noise(self, q: Gaussian) -> Tensor:
         return torch.randn(self.num_samples, *q.loc.shape, dtype=q.loc.dtype, device=q.loc.device)
@@ -184,7 +180,7 @@ class RefinedELBO(Objective):
             teacher = teacher.detach()
         pair = (teacher.distribution, students.distribution)  # [N], [M, N]
         to_each = divergence(*pair) if self.kl_direction == "teacher_first" else divergence(*reversed(pair))
-        return (to_each * students.weights).sum(0)
+        return students.sum_over(to_each)
 
 
 def _with_slope(q: Gaussian, slope: Slope) -> Tensor:

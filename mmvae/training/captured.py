@@ -1,4 +1,7 @@
-"""Training steps that are captured once and replayed, so that a GPU need not wait for Python."""
+"""Training steps that are captured once and replayed, so that a GPU need not wait for Python.
+
+Experimental: tested on the CPU only, never run on a GPU.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,13 @@ _SAME_MOVE = 0.1
 
 @runtime_checkable
 class Recorder(Protocol):
-    """What captures work on a device."""
+    """What captures work on a device.
+
+    Attributes:
+        repeats_host_draws: Whether a replay draws anew from generators other than the GPU's.
+    """
+
+    repeats_host_draws: bool
 
     def warm_up(self, work: Callable[[], None]) -> None:
         """Does the work a few times, so that libraries choose their algorithms and make room."""
@@ -36,6 +45,8 @@ class Recorder(Protocol):
 
 class CudaGraphs:
     """Work on a GPU as a CUDA graph."""
+
+    repeats_host_draws = False
 
     def warm_up(self, work: Callable[[], None]) -> None:
         """On a stream of its own, as capturing demands."""
@@ -52,17 +63,6 @@ class CudaGraphs:
         with torch.cuda.graph(graph):
             work()
         return graph.replay
-
-
-@runtime_checkable
-class SaysWhatIsCaptured(Protocol):
-    """A model that says whether its steps can be captured; all of the library do."""
-
-    def prepare(self, data: Batch) -> Batch:
-        """The batch in the form that the model computes with."""
-
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """Why the steps on batches like this one cannot be captured, ``None`` where they can."""
 
 
 def standing_obstacle(device: torch.device, world: int, precision: str) -> str | None:
@@ -112,13 +112,13 @@ class CapturedSteps:
         say: takes that line.
 
     Raises:
-        ValueError: if it is demanded, and the model or an optimiser does not allow it.
+        ValueError: if it is demanded, and an optimiser does not allow it.
     """
 
     def __init__(
         self,
         step: Step,
-        model: nn.Module,
+        model: Any,
         optimizers: Sequence[Optimizer],
         recorder: Recorder,
         *,
@@ -144,15 +144,11 @@ class CapturedSteps:
 
     def __call__(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """A step on a batch; the loss and its terms, in tensors that later steps leave alone."""
-        if self._is_off or not isinstance(self._model, SaysWhatIsCaptured):
+        if self._is_off:
             return self._plain(batch)
         batch = self._model.prepare(batch)
         kind = _kind(batch)
         if self._replay is None:
-            obstacle = self._model.capture_obstacle(batch)
-            if obstacle is not None:
-                self._refuse(obstacle)
-                return self._plain(batch)
             if kind not in self._seen:
                 self._seen.add(kind)
                 return self._plain(batch)
@@ -163,8 +159,6 @@ class CapturedSteps:
         return self._replayed(batch) if self._is_verified else self._verified(batch)
 
     def _obstacle_of_parts(self) -> str | None:
-        if not isinstance(self._model, SaysWhatIsCaptured):
-            return f"{type(self._model).__name__} does not say that they may be"
         for optimizer in self._optimizers:
             is_fused = all(group.get("fused") for group in optimizer.param_groups)
             if not (isinstance(optimizer, Adam | AdamW) and is_fused):
@@ -185,8 +179,12 @@ class CapturedSteps:
             before.restore()
             with _capturable(self._optimizers):
                 self._replay = self._recorder.record(self._work)
+            draws_on_host = not self._recorder.repeats_host_draws and before.host_draws_differ()
         except RuntimeError as error:
             self._give_up(f"capturing failed ({str(error).splitlines()[0]})")
+        else:
+            if draws_on_host:
+                self._give_up("a step draws on the CPU, which a replay would not do again")
         finally:
             before.restore()
         self._kind = kind
@@ -273,6 +271,16 @@ class _Snapshot:
     def moves(self) -> list[Tensor]:
         """How far each tensor of real numbers has moved since."""
         return [tensor - value for tensor, value in self._tensors if value.is_floating_point()]
+
+    def host_draws_differ(self) -> bool:
+        """Whether somebody has drawn from a generator of the CPU since."""
+        before, now = self._random, random_state()
+        python = torch.equal(before["python"]["words"], now["python"]["words"])
+        numpy = all(
+            torch.equal(torch.as_tensor(before["numpy"][key]), torch.as_tensor(now["numpy"][key]))
+            for key in ("keys", "position")
+        )
+        return not (torch.equal(before["torch"], now["torch"]) and python and numpy)
 
     def _state_tensors(self) -> Iterator[Tensor]:
         for optimizer in self._optimizers:

@@ -12,11 +12,12 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from mmvae.batch import Batch
+from mmvae.seeds import derive_seed
 from mmvae.sources import FromDataset, InBlocks, InMemory, Source, is_uniform, steps_of
-from mmvae.training.randomness import block_permutation, derived_seed, permutation
+from mmvae.training.randomness import block_permutation, permutation
 
-_ORDER = 1
-_SPLIT = 2
+_ORDER = "order of the rows"
+_SPLIT = "held-out rows"
 
 
 @runtime_checkable
@@ -102,7 +103,7 @@ class RowFeed(Feed):
 
     def shuffled(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The batches of one epoch of training from a step on, the rows in the order of that epoch."""
-        order = self._rows[self._order(derived_seed(self._seed, _ORDER, epoch))]
+        order = self._rows[self._order(derive_seed(self._seed, _ORDER, epoch))]
         total = self.share * self._world
         filled = order.repeat(math.ceil(total / self.size))[:total]
         return self._batches(filled[self._rank :: self._world], first_step)
@@ -157,5 +158,5 @@ def split(size: int, fraction: float, seed: int) -> tuple[Int64[Tensor, "T"], In
             f"validation: a fraction between 0 and 1 that leaves rows for training and for validation is needed, got "
             f"{fraction} of {size} rows."
         )
-    order = permutation(size, derived_seed(seed, _SPLIT))
+    order = permutation(size, derive_seed(seed, _SPLIT))
     return order[held_out:].sort().values, order[:held_out].sort().values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,8 +45,8 @@ def schedule_in_words(schedule: Callable[[float], float]) -> list[float]:
     return [float(schedule(point / _POINTS)) for point in range(_POINTS)]
 
 
-def data_in_words(source: Source) -> dict[str, str]:
-    """Describe data by a digest for each modality, and one for the labels under ``""``.
+def data_in_words(source: Source) -> dict[str, Any]:
+    """Describe data by digests: ``"data"`` and ``"covariates"`` by name, and ``"labels"``, as far as there are any.
 
     Values that are masked count for nothing. Rows of a dataset are read twice; where they differ, they are drawn anew
     for each batch, and there is nothing to compare. The global generators, and a state that the dataset keeps, are
@@ -66,19 +67,24 @@ def data_in_words(source: Source) -> dict[str, str]:
     return found[0] if found[0] == found[1] else {}
 
 
-def _in_words(batch: Batch) -> dict[str, str]:
-    words = {}
+def _in_words(batch: Batch) -> dict[str, Any]:
+    words: dict[str, Any] = {"data": {}}
     for name, value in batch.data.items():
-        mask = batch.masks[name]
-        rows, size = _some(value), str(len(value))
-        value, mask = (value, mask) if rows is None else (value[rows], mask[rows])
-        shown = mask.reshape(*mask.shape, *(1,) * (value.ndim - mask.ndim))
+        mask, rows = batch.masks[name], _some(value)
+        some, there = (value, mask) if rows is None else (value[rows], mask[rows])
+        there = there.reshape(*there.shape, *(1,) * (value.ndim - mask.ndim))
         zero = torch.zeros((), dtype=value.dtype, device=value.device)
-        words[name] = digest({"mask": mask, "value": torch.where(shown, value, zero)}, size)[:_DIGITS]
+        words["data"][name] = _digest(len(value), there, torch.where(there, some, zero))
+    if batch.covariates:
+        words["covariates"] = {name: _digest(len(value), value) for name, value in batch.covariates.items()}
     if batch.labels is not None:
         rows = _some(batch.labels)
-        words[""] = digest({"labels": batch.labels if rows is None else batch.labels[rows]})[:_DIGITS]
+        words["labels"] = _digest(len(batch.labels), batch.labels if rows is None else batch.labels[rows])
     return words
+
+
+def _digest(size: int, *tensors: Tensor) -> str:
+    return digest({str(number): tensor for number, tensor in enumerate(tensors)}, str(size))[:_DIGITS]
 
 
 def _some(value: Tensor) -> Tensor | None:

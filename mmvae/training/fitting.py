@@ -18,6 +18,7 @@ from mmvae.abilities import Trains
 from mmvae.choices import numbers_checked
 from mmvae.modes import mode
 from mmvae.objectives import Judge
+from mmvae.seeds import derive_seed
 from mmvae.sources import Data, InBlocks, InMemory, Placeable, Source, as_source
 from mmvae.streams import Streamed, as_stream
 from mmvae.training.checked import CheckedOnce, sound
@@ -32,7 +33,7 @@ from mmvae.training.learning_rate import Schedule
 from mmvae.training.lock import RunLock
 from mmvae.training.loop import Loop
 from mmvae.training.plan import epochs_of, plan, settings_of
-from mmvae.training.randomness import derived_seed, randomness_kept, seed_generators
+from mmvae.training.randomness import randomness_kept, seed_generators
 from mmvae.training.run import Run
 from mmvae.training.settings import Acceleration, MatmulPrecision, Precision, Settings
 from mmvae.training.stream_feed import StreamFeed
@@ -40,7 +41,7 @@ from mmvae.training.switches import Interrupts, environment, validated_distribut
 from mmvae.training.switches import matmul_precision as switched_matmul_precision
 from mmvae.training.watchers import Watchers, checked_watchers
 
-_NOISE = 0
+_NOISE = "noise"
 _SHARE_OF_GPU_MEMORY = 0.5
 """Data that takes no more than this share of the free memory of a GPU is kept there."""
 
@@ -71,7 +72,7 @@ def fit(
     devices: int = 1,
     precision: Precision = "32-true",
     matmul_precision: MatmulPrecision | None = None,
-    acceleration: Acceleration = "auto",
+    acceleration: Acceleration = "none",
     validate_args: bool = False,
     checkpoint_seconds: float = 600.0,
     watch: Sequence[Any] = (),
@@ -140,9 +141,10 @@ def fit(
         matmul_precision: of products of float32 matrices on a GPU: ``"highest"`` keeps all digits, ``"high"`` lets it
             use TensorFloat32, ``"medium"`` bfloat16 (:func:`torch.set_float32_matmul_precision`); by default as the
             program has set it.
-        acceleration: ``"auto"`` captures the training step as a CUDA graph where there is a GPU and the model allows
-            it, and otherwise says in a line why not; ``"graph"`` raises an error instead; ``"compile"`` compiles the
-            loss with :func:`torch.compile`; ``"none"`` does neither. See the page "Fast training".
+        acceleration: ``"none"``; ``"auto"`` captures the training step as a CUDA graph where there is a GPU and the
+            step allows it, and otherwise says in a line why not; ``"graph"`` raises an error instead; ``"compile"``
+            compiles the loss with :func:`torch.compile`. Capturing is experimental: tested on the CPU only, never run
+            on a GPU. See the page "Fast training".
         validate_args: let Pyro check the arguments of all distributions; slower.
         checkpoint_seconds: write a checkpoint at least this often, besides the one after each epoch.
         watch: Watchers, objects with methods ``begin(run)``, ``epoch(rows, model)`` and ``end(run)``, each optional;
@@ -236,7 +238,7 @@ def fit(
         stack.enter_context(validated_distributions(validate_args))
         stack.enter_context(switched_matmul_precision(matmul_precision))
         stack.enter_context(mode(cast("nn.Module", model), training=True))
-        seed_generators(derived_seed(seed, _NOISE, engine.rank))
+        seed_generators(derive_seed(seed, _NOISE, engine.rank))
 
         def set_up() -> None:
             engine.setup(model, optimizer, schedule)
@@ -327,9 +329,7 @@ def _facts(part: _Part, validation: _Part | None) -> dict[str, Any]:
         if isinstance(each, _Chosen) and (
             not prefix or not isinstance(part, _Chosen) or each.source is not part.source
         ):
-            words = data_in_words(each.source)
-            labels = words.pop("", None)
-            facts |= {f"{prefix}data": words} | ({} if labels is None else {f"{prefix}labels": labels})
+            facts |= {f"{prefix}{kind}": words for kind, words in data_in_words(each.source).items()}
     return facts
 
 

@@ -13,7 +13,7 @@ from mmvae.training.configuration import describe, first_difference
 from mmvae.training.journal import METRICS_FILE, TENSORBOARD_FOLDER, read_metrics
 from mmvae.training.saving import MODEL_FILE, require_own_files
 
-_DATA = ("data", "labels", "validation_data", "validation_labels")
+_DATA = tuple(f"{part}{kind}" for part in ("", "validation_") for kind in ("data", "covariates", "labels"))
 """Settings that tell the data of a run from other data."""
 
 
@@ -85,14 +85,13 @@ def _of_all(training: Mapping[str, Any]) -> dict[str, Any]:
 def _other_data(saved: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
     """Which of the data has other values than the run began with, as a clause; ``None`` if none has."""
     for kind in _DATA:
-        if kind.endswith("labels"):
-            if saved.get(kind) != given.get(kind):
-                return f"{kind} are not those with which the run began"
-            continue
         one, other = saved.get(kind, {}), given.get(kind, {})
-        changed = [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
-        if changed:
-            return f"{kind}: the values of {changed[0]!r} are not those with which the run began"
+        if isinstance(one, dict) and isinstance(other, dict):
+            changed = [name for name in dict.fromkeys([*one, *other]) if one.get(name) != other.get(name)]
+            if changed:
+                return f"{kind}: the values of {changed[0]!r} are not those with which the run began"
+        elif one != other:
+            return f"{kind} are not those with which the run began"
     return None
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mmvae.modes import mode
+from mmvae.seeds import derive_seed
 from mmvae.training.alike import alike
 from mmvae.training.checkpoint import Checkpoints, Position, State
 from mmvae.training.engine import Engine
@@ -19,7 +20,7 @@ from mmvae.training.feed import Feed
 from mmvae.training.journal import Row, metrics_row
 from mmvae.training.means import Means, mean_of
 from mmvae.training.plan import Planned, in_stage
-from mmvae.training.randomness import derived_seed, random_state, randomness_kept, seed_generators, set_random_state
+from mmvae.training.randomness import random_state, randomness_kept, seed_generators, set_random_state
 from mmvae.training.run import Run, score
 from mmvae.training.saving import set_tensors, tensors_of, weights_position, write_weights
 from mmvae.training.seen import Seen
@@ -30,8 +31,8 @@ from mmvae.training.watchers import Progress, Watchers
 _STEPS_BETWEEN_CHECKS = 50
 """How often the loop waits for the device, to see whether the loss is still finite."""
 
-_VALIDATION = 3
-_OTHER_PROCESSES = 4
+_VALIDATION = "validation"
+_OTHER_PROCESSES = "other processes"
 
 
 @dataclass
@@ -148,8 +149,8 @@ class Loop:
             return
         # Other processes than those which wrote it: what was counted goes to the first, and all draw anew.
         self._means = Means.merged(means, self._engine.device) if rank == 0 else Means()
-        turn = derived_seed(self._settings.seed, _OTHER_PROCESSES, self._epoch * self.steps + self._step)
-        seed_generators(derived_seed(turn, self._engine.world, rank))
+        turn = derive_seed(self._settings.seed, _OTHER_PROCESSES, self._epoch * self.steps + self._step)
+        seed_generators(derive_seed(turn, self._engine.world, rank))
 
     def run(self, watchers: Watchers, interrupts: Interrupts, say: Callable[[str], None]) -> Run:
         """Trains until all epochs are done, validation no longer improves, or a watcher wants to stop.
@@ -332,7 +333,7 @@ class Loop:
         since in a warm-up early epochs would look best.
         """
         with mode(self.model, training=False), randomness_kept(), feed.undisturbed():
-            seed_generators(derived_seed(self._settings.seed, _VALIDATION, self._engine.rank))
+            seed_generators(derive_seed(self._settings.seed, _VALIDATION, self._engine.rank))
             self._fill_epoch(max(self._epochs_before + number - self._begun, self._stage.settled_after))
             try:
                 yield

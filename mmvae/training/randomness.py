@@ -85,11 +85,6 @@ class Generators:
                 self._state = random_state()
 
 
-def derived_seed(seed: int, purpose: int, index: int = 0) -> int:
-    """A seed for one purpose and one turn; streams of different purposes have nothing in common."""
-    return int(np.random.SeedSequence((seed, purpose, index)).generate_state(1, np.uint64)[0] >> 1)
-
-
 def permutation(size: int, seed: int) -> Tensor:
     """The numbers below ``size`` in a random order, int64; the global generators are not touched."""
     return torch.randperm(size, generator=torch.Generator().manual_seed(seed))

@@ -40,7 +40,7 @@ class Settings:
     precision: Precision = "32-true"
     devices: int = 1
     checkpoint_seconds: float = 600.0
-    acceleration: Acceleration = "auto"
+    acceleration: Acceleration = "none"
     matmul_precision: MatmulPrecision | None = None
 
     def __post_init__(self) -> None:

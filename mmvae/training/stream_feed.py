@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmvae.batch import Batch
+from mmvae.seeds import derive_seed
 from mmvae.streams import Streamed
 from mmvae.training.feed import Feed, Stateful
-from mmvae.training.randomness import Generators, derived_seed
+from mmvae.training.randomness import Generators
 
-_STREAM = 4
+_STREAM = "stream"
 
 
 class StreamFeed(Feed):
@@ -46,7 +47,7 @@ class StreamFeed(Feed):
         Raises:
             ValueError: if the stream ends before the epoch does.
         """
-        seed = derived_seed(self._seed, _STREAM, epoch)
+        seed = derive_seed(self._seed, _STREAM, epoch)
         self._at_start = self._state_now()
         self.stream.begin(epoch, seed)
         generators = Generators(seed)

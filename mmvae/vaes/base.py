@@ -232,10 +232,6 @@ class MultimodalVAE(MultimodalModel):
                 f"missing here. Leave incomplete rows out, or use MVAE, MMVAE, MoPoE or MVTCAE."
             )
 
-    def capture_obstacle(self, batch: Batch) -> str | None:
-        """That of the encoders, or of the objective."""
-        return self.experts.capture_obstacle(batch) or self.objective.capture_obstacle(batch)
-
     # Inference and generation.
 
     def latents(self, batch: Batch) -> Latents:

@@ -43,6 +43,20 @@ def test_subsets_at_once_are_subsets_one_by_one(seed: int, count: int) -> None:
             torch.testing.assert_close(together[1][subset, n], precision.rsqrt(), rtol=1e-4, atol=1e-5)
 
 
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**16), prior=st.floats(0, 2))
+def test_a_mask_that_hides_nothing_changes_nothing(seed: int, prior: float) -> None:
+    """Values and gradients."""
+    torch.manual_seed(seed)
+    loc, scale = torch.randn(3, 5, 2, requires_grad=True), (0.1 + torch.rand(3, 5, 2)).requires_grad_()
+    everything = torch.ones(3, 5, dtype=torch.bool)
+    plain = product_of_gaussians(loc, scale, prior_precision=prior)
+    masked = product_of_gaussians(loc, scale, observed=everything, prior_precision=prior)
+    torch.testing.assert_close(plain, masked)
+    gradients = [torch.autograd.grad(sum(each.sum() for each in pair), (loc, scale)) for pair in (plain, masked)]
+    torch.testing.assert_close(*gradients)
+
+
 def test_nothing_at_all_is_the_standard_normal() -> None:
     loc, scale = product_of_gaussians(
         torch.randn(2, 3, 2), torch.ones(2, 3, 2), observed=torch.zeros(2, 3, dtype=torch.bool)

@@ -53,6 +53,19 @@ def test_slopes_are_the_derivative() -> None:
     assert torch.autograd.gradcheck(lambda each: soft_clamp(each, -15.05, 14.95), x)
 
 
+@pytest.mark.parametrize(("low", "high"), [(-15.0, 15.0), (-14.0, 0.0), (2.0, 3.0)])
+def test_it_is_the_curve_of_its_formula_with_both_derivatives(low: float, high: float) -> None:
+    x = torch.linspace(low - 40, high + 40, 200, dtype=torch.float64, requires_grad=True)
+    width = (high - low) / 10
+    above, below = (x - high).clamp(min=0) / width, (low - x).clamp(min=0) / width
+    expected = x.clamp(low, high) + width * (above / (1 + above) - below / (1 + below))
+    torch.testing.assert_close(soft_clamp(x, low, high), expected)
+    slope = (1 + above + below) ** -2
+    (found,) = torch.autograd.grad(soft_clamp(x, low, high).sum(), x, create_graph=True)
+    torch.testing.assert_close(found, slope)
+    torch.testing.assert_close(*(torch.autograd.grad(each.sum(), x)[0] for each in (found, slope)))
+
+
 def test_infinities_stay_within_and_what_is_not_a_number_stays() -> None:
     x = torch.tensor([-torch.inf, torch.inf, torch.nan], requires_grad=True)
     found = soft_clamp(x, -15.0, 15.0)

@@ -1,4 +1,4 @@
-"""The grid on the page on composing is that of the library: which pairs train, and why the others do not."""
+"""The page on composing says which posterior of the library trains with which objective, and why not."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ def grid() -> str:
     """The grid in Markdown: a row for each objective, a letter for each reason of a refusal, the reasons below it."""
     posteriors = {name: make() for name, make in POSTERIORS.items()}
     letters: dict[str, str] = {}
-    lines = [
-        "| objective | " + " | ".join(f"`{name}`" for name in posteriors) + " |",
-        "|---" * (len(posteriors) + 1) + "|",
-    ]
+    heads = ["objective", *(f"`{name}`" for name in posteriors)]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for objective, make in OBJECTIVES.items():
         cells = []
         for name, posterior in posteriors.items():

@@ -39,13 +39,14 @@ class Experiment:
         trial: Does it once in an empty folder, with draws of a generator, and says what came of it.
         allowed: Outcomes that keep the promise; any other is a fault.
         short: Trials in the tests.
+        weight: Share of the time of the long form, beside those of the others.
     """
 
     title: str
     trial: Callable[[random.Random, Path], str]
     allowed: tuple[str, ...]
     short: int
-    about: str = ""
+    weight: float = 1.0
 
 
 @dataclass

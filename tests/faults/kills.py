@@ -168,9 +168,10 @@ def starved(random_: random.Random, folder: Path, starve: Callable[[], None], go
         fault = newest_loads(folder, validation)
         if fault is not None:
             return fault
-    return finished(folder, validation) or ("there was enough room" if code == 0 else good)
+    return finished(folder, validation) or (ROOM if code == 0 else good)
 
 
+ROOM = "there was enough room"
 STARVED = "an error that names the file; resumed to equal weights and metrics"
 
 
@@ -215,6 +216,9 @@ def with_a_limit_of_size(random_: random.Random, folder: Path) -> str:
 # Two runs.
 
 
+REFUSED, IN_TURN = "one trained and the other was refused", "one after the other"
+
+
 def two_at_once(random_: random.Random, folder: Path) -> str:
     """Two processes begin the same run in one folder within a few milliseconds."""
     undisturbed(False)
@@ -233,16 +237,14 @@ def two_at_once(random_: random.Random, folder: Path) -> str:
     if (folder / LOCK_FILE).exists():
         return "the lock was left"
     fault = finished(folder, False)
-    return fault or ("one trained and the other was refused" if codes == [0, 4] else "one after the other")
+    return fault or (REFUSED if codes == [0, 4] else IN_TURN)
 
 
 EXPERIMENTS = [
-    Experiment("kill before an operation on a file", at_an_operation, (EQUAL,), 4),
-    Experiment("kill at any moment", at_a_moment, (EQUAL,), 4),
-    Experiment("SIGTERM", by_sigterm, (SAVED,), 2),
-    Experiment("disk full from an operation on", full_at_an_operation, (STARVED, "there was enough room"), 4),
-    Experiment("write refused in the midst of a file", with_a_limit_of_size, (STARVED, "there was enough room"), 3),
-    Experiment(
-        "two runs in one folder", two_at_once, ("one trained and the other was refused", "one after the other"), 3
-    ),
+    Experiment("kill before an operation on a file", at_an_operation, (EQUAL,), 4, 16),
+    Experiment("kill at any moment", at_a_moment, (EQUAL,), 4, 12),
+    Experiment("SIGTERM", by_sigterm, (SAVED,), 2, 4),
+    Experiment("disk full from an operation on", full_at_an_operation, (STARVED, ROOM), 4, 8),
+    Experiment("write refused in the midst of a file", with_a_limit_of_size, (STARVED, ROOM), 3, 6),
+    Experiment("two runs in one folder", two_at_once, (REFUSED, IN_TURN), 3, 6),
 ]

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 from faults import kills, mutations
-from faults.harness import Count, Experiment, do
+from faults.harness import Count, Experiment, do, undisturbed
 
 import mmvae
 
@@ -24,11 +24,12 @@ BEGIN, END = "<!-- begin of what was measured -->", "<!-- end of what was measur
 
 
 def measure(experiments: list[Experiment], minutes: float, first_seed: int) -> dict[str, Count]:
-    """Does all experiments in turn, each with as much time of processors as the others."""
+    """Does all experiments in turn, each with its share of the time of processors."""
     counts = {experiment.title: Count() for experiment in experiments}
+    undisturbed(False), undisturbed(True)  # what is loaded and known first is not of any experiment
     started = time.monotonic()
     while sum(count.seconds for count in counts.values()) < 60 * minutes:
-        experiment = min(experiments, key=lambda each: counts[each.title].seconds)
+        experiment = min(experiments, key=lambda each: counts[each.title].seconds / each.weight)
         count = counts[experiment.title]
         do(experiment, count, first_seed + count.trials)
     print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import json
 import os
 import random
@@ -15,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import torch
 from faults.harness import (
@@ -29,11 +31,15 @@ from faults.harness import (
     train,
     undisturbed,
 )
+from PIL import Image
 
 import mmvae
 from mmvae import Batch, likelihoods
 from mmvae.data import Missingness, mapped, write_mapped
 from mmvae.data.birds.cub_words import CaptionVocabulary
+from mmvae.data.clips.clip_files import by_chunks, opened_h5
+from mmvae.data.digits.digit_files import _read_idx
+from mmvae.data.image_text.image_files import ImageFiles
 from mmvae.data.reading import read_array, read_json_lines, read_records
 from mmvae.evaluation import Evaluation
 from mmvae.evaluation.judges import train_classifiers
@@ -181,6 +187,9 @@ def written() -> dict[str, dict[str, bytes]]:
         "missingness": lambda folder: Missingness.draw(50, {"a": 0.3, "b": 0.2}).save(folder / "table.npz"),
         "vocabulary": lambda folder: CaptionVocabulary(["red", "bird"], 5).save(folder / "words.json"),
         "clip": lambda folder: np.save(folder / "clip.npy", np.arange(12.0).reshape(3, 4)),
+        "idx": lambda folder: (folder / "digits-idx3-ubyte.gz").write_bytes(gzip.compress(IDX)),
+        "picture": lambda folder: Image.fromarray(PIXELS).save(folder / "a.png"),
+        "hdf5": write_hdf5,
         "list": lambda folder: (folder / "list.csv").write_text(TABLE),
         "lines": lambda folder: (folder / "lines.jsonl").write_text('{"img": "a", "text": "b"}\n' * 5),
     }
@@ -193,6 +202,9 @@ def written() -> dict[str, dict[str, bytes]]:
             found[kind] = {str(path.relative_to(folder)): path.read_bytes() for path in files}
     return found
 
+
+PIXELS = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+IDX = bytes((0, 0, 8, 3)) + b"".join(size.to_bytes(4, "big") for size in (4, 5, 5)) + bytes(range(100))
 
 TABLE = "video_id\tcategory\n" + "".join(f"clip_{number}\tclass {number % 3}\n" for number in range(15))
 
@@ -218,6 +230,16 @@ def features(folder: Path) -> Any:
     return found.data["image"].clone().numpy().tobytes()
 
 
+def write_hdf5(folder: Path) -> None:
+    with h5py.File(folder / "audio.h5", "w") as file:
+        file["array"] = np.arange(60.0).reshape(5, 4, 3)
+
+
+def clips_of(folder: Path) -> Any:
+    with opened_h5("clips", folder / "audio.h5", "array") as array:
+        return by_chunks(array, [3, 0, 4], lambda values: torch.from_numpy(values.astype(np.float32))).tolist()
+
+
 def data_of(folder: Path) -> Any:
     batch = mapped(folder / "data").everything()
     return {name: value.numpy().tobytes() for name, value in batch.data.items()}
@@ -232,6 +254,9 @@ READERS: dict[str, tuple[Callable[[Path], Any], bool]] = {
     "missingness": (lambda folder: Missingness.load(folder / "table.npz").hash, False),
     "vocabulary": (lambda folder: vars(CaptionVocabulary.load(folder / "words.json")), True),
     "clip": (lambda folder: read_array("clips", folder / "clip.npy").tolist(), True),
+    "idx": (lambda folder: _read_idx(folder / "digits-idx3-ubyte.gz", 3).tolist(), False),
+    "picture": (lambda folder: ImageFiles([folder / "a.png"], 8)._picture(0).tolist(), True),
+    "hdf5": (clips_of, True),
     "list": (lambda folder: read_records("clips", folder / "list.csv", "\t"), True),
     "lines": (lambda folder: list(read_json_lines("memes", folder / "lines.jsonl", ["img"])), True),
 }
@@ -377,6 +402,9 @@ EXPERIMENTS = [
     fuzz("changed bytes: cache of features", "features", 6),
     fuzz("changed bytes: data on disk (.npy)", "mapped", 10, OTHER, CHECKED),
     fuzz("changed bytes: clip (.npy)", "clip", 10, OTHER),
+    fuzz("changed bytes: digits (.gz)", "idx", 10),
+    fuzz("changed bytes: picture (.png)", "picture", 10, OTHER),
+    fuzz("changed bytes: clips (.h5)", "hdf5", 10, OTHER),
     fuzz("changed bytes: table of missingness (.npz)", "missingness", 10),
     fuzz("changed bytes: vocabulary (.json)", "vocabulary", 10, OTHER),
     fuzz("changed bytes: list of clips (.csv)", "list", 10, OTHER),

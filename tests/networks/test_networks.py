@@ -146,6 +146,15 @@ def test_text_encoder_convolves_one_hot_symbols() -> None:
     torch.testing.assert_close(encoder(codes), encoder.layers(encoder.symbols(one_hot)))
 
 
+@pytest.mark.parametrize("head", [NormalHead, LaplaceHead])
+@pytest.mark.parametrize("latent_dim", [1, 3])
+def test_stacked_outputs_are_read_as_one_by_one(head: type, latent_dim: int) -> None:
+    heads, features = [head(5, latent_dim) for _ in range(3)], 30 * torch.randn(4, 5)
+    stacked = heads[0].read(torch.stack([each.outputs(features) for each in heads]))
+    for found, alone in zip(stacked, zip(*(each(features) for each in heads), strict=True), strict=True):
+        torch.testing.assert_close(found, torch.stack(alone), rtol=0, atol=0)
+
+
 def test_heads() -> None:
     features = 30 * torch.randn(64, 5)
     loc, scale = NormalHead(5, 3)(features)

@@ -191,12 +191,3 @@ def test_empty_chunks_are_refused(kind: str) -> None:
         make(kind, chunk_size=0)
     with pytest.raises(ValueError, match="got 'all'"):
         make(kind, chunk_size="all")
-
-
-@pytest.mark.parametrize("kind", ["MMVAE", "MVAE"])
-def test_steps_with_chunks_are_not_captured(kind: str) -> None:
-    model, data = make(kind)
-    batch = model.prepare(data)
-    assert model.capture_obstacle(batch) is None
-    model.objective.chunk_size = 10
-    assert "in chunks" in str(model.capture_obstacle(batch))

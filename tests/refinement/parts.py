@@ -52,7 +52,7 @@ def in_float64(
     model: Any, data: Mapping[str, Tensor], observed: Mapping[str, Tensor] | None = None
 ) -> tuple[Any, Batch]:
     """A copy of a model, and data for it, in which every number has twice the digits."""
-    model = copy.deepcopy(model).double()
     batch = model.prepare(data, observed)
+    model = copy.deepcopy(model).double()
     wide = {name: x.double() if x.is_floating_point() else x for name, x in batch.data.items()}
     return model, Batch.trusted(wide, None if batch.complete else batch.observed, conforms_to=model.likelihoods)

@@ -115,7 +115,7 @@ def _lengths() -> dict[str, Tensor]:
 def _codebook(recipe: Any, *groups: dict[str, Any], **arguments: Any) -> Case:
     small: dict[str, Any] = {"num_codes": 6, "code_dim": 4, "layers": 1, "heads": 2, "club_hidden": 8}
     small |= {"inner_steps": 2, "reset_after": 1}  # codes start again at the second step
-    data = _of_steps if recipe is models.DCID else _of_three
+    data = _of_steps if issubclass(recipe, models.DCID) else _of_three
     return Case(lambda: recipe(*groups, **{**small, **arguments}), data)
 
 

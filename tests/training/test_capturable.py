@@ -20,7 +20,7 @@ from training.catalogue import CASES
 
 from mmvae import Batch, models
 from mmvae.abilities import HasInnerSteps
-from mmvae.training.captured import SaysWhatIsCaptured, _map, _tensors
+from mmvae.training.captured import _tensors
 
 COMPLETE_ALONE = (
     "JMVAE",
@@ -108,7 +108,7 @@ def _place(tensor: torch.Tensor) -> Any:
 def without_values(model: Any, batch: Batch) -> Batch:
     """Moves a model to the meta device; the batch there."""
     model.to("meta")
-    return _map(batch, lambda each: each.to("meta"))
+    return batch.map(lambda each: each.to("meta"))
 
 
 def test_every_model_is_in_the_catalogue() -> None:
@@ -152,8 +152,6 @@ class _Losses(nn.Module):
 )
 def test_nothing_in_a_step_waits_for_the_device(name: str, is_complete: bool) -> None:
     model, batch = of(name, 1, is_complete)
-    assert isinstance(model, SaysWhatIsCaptured)
-    assert model.capture_obstacle(batch) is None
     batch = without_values(model, batch)
     losses = _Losses(model)
     losses(batch)  # tables that are kept go to the device at the first step, which is a plain one
@@ -195,18 +193,6 @@ def test_a_tape_shows_what_is_baked_in() -> None:
     torch.testing.assert_close(baked_in, 3 * other)  # which ones sum to
 
 
-@pytest.mark.parametrize("name", NEVER)
-def test_what_cannot_be_captured_says_so(name: str) -> None:
-    model, batch = of(name, 1, True)
-    assert model.capture_obstacle(batch)
-
-
-@pytest.mark.parametrize("name", COMPLETE_ALONE)
-def test_what_can_be_captured_of_complete_batches_alone_says_so(name: str) -> None:
-    model, batch = of(name, 1, False)
-    assert model.capture_obstacle(batch)
-
-
 @pytest.mark.parametrize(
     ("name", "is_complete"), [*((name, True) for name in CAPTURED), *((name, False) for name in CAPTURED_INCOMPLETE)]
 )
@@ -223,7 +209,7 @@ def test_nothing_of_a_batch_is_baked_in(name: str, is_complete: bool) -> None:
 
     def step(learned: Any, buffers: Any, values: list[torch.Tensor]) -> Any:
         remaining = iter(values)
-        loss, left = functional_call(module, {**learned, **buffers}, (_map(batch, lambda _: next(remaining)),))
+        loss, left = functional_call(module, {**learned, **buffers}, (batch.map(lambda _: next(remaining)),))
         return loss.detach(), torch.autograd.grad(loss, list(learned.values()), allow_unused=True), left
 
     def at(batch: Batch, epoch: float, buffers: Any) -> tuple[Any, Any, list[torch.Tensor]]:

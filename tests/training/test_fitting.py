@@ -16,11 +16,12 @@ from torch.distributions import Distribution
 import mmvae
 from mmvae import Batch, models
 from mmvae.objectives import LinearWarmup
+from mmvae.seeds import derive_seed
 from mmvae.sources import as_source
 from mmvae.training import Run, fit
 from mmvae.training.feed import RowFeed
 from mmvae.training.fitting import _NOISE
-from mmvae.training.randomness import derived_seed, seed_generators
+from mmvae.training.randomness import seed_generators
 
 quiet = partial(fit, progress=False, batch_size=16, device="cpu")
 
@@ -39,7 +40,7 @@ def test_training_is_a_plain_loop(new_model, data):
     quiet(model, data, epochs=3, lr=0.01, seed=5)
     feed = RowFeed(as_source(data), torch.arange(40), batch_size=16, seed=5)
     optimizer = torch.optim.Adam(plain.parameters(), lr=0.01)
-    seed_generators(derived_seed(5, _NOISE, 0))
+    seed_generators(derive_seed(5, _NOISE, 0))
     for epoch in range(3):
         for batch in feed.shuffled(epoch):
             optimizer.zero_grad()

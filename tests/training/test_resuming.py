@@ -420,6 +420,24 @@ def test_other_labels_are_refused(tmp_path):
         quiet(case.model(), data, labels=labels.flip(0), epochs=2, out=tmp_path, resume=True)
 
 
+def test_other_covariates_are_refused(tmp_path):
+    def make():
+        torch.manual_seed(0)
+        both = [Modality(name, (2,), likelihoods.Normal()) for name in "ab"]
+        return models.MultimodalVAE(
+            both, 2, joint_posterior=Product(False), objective=TotalCorrelation(), covariates={"batch": 2, "age": None}
+        )
+
+    data = {name: torch.linspace(-1, 1, 40).reshape(20, 2) for name in "ab"}
+    known = {"batch": torch.arange(20) % 2, "age": torch.linspace(0, 1, 20)}
+    quiet(make(), data, covariates=known, epochs=1, out=tmp_path)
+    for name, value in known.items():
+        other = known | {name: value.flip(0)}
+        with pytest.raises(ValueError, match=rf"covariates: the values of {name!r} are not those with which"):
+            quiet(make(), data, covariates=other, epochs=2, out=tmp_path, resume=True)
+    quiet(make(), data, covariates=known, epochs=2, out=tmp_path, resume=True)
+
+
 def test_data_that_is_drawn_anew_has_no_digest_and_is_not_read_ahead(new_model, data, tmp_path, assert_same):
     def drawing():
         return Reading(data, torch.Generator().manual_seed(3))

@@ -201,6 +201,7 @@ CUSTOM: dict[str, tuple[Any, Tensor]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:no training row has")
 @pytest.mark.parametrize("what", sorted(CUSTOM))
 @pytest.mark.parametrize("kind", ["MVAE", "MMVAE"])
 @pytest.mark.parametrize(

@@ -75,8 +75,6 @@ class TokenEncoder(nn.Module, ABC):
     dtype: torch.dtype
     offers_hidden: bool
     takes_extra: bool
-    looks_at_no_value: bool = False
-    """Whether Python looks at shapes alone, so that training steps can be captured as CUDA graphs."""
 
     @abstractmethod
     def forward(

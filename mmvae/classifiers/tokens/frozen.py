@@ -37,7 +37,6 @@ class Frozen(Remembers, TokenEncoder):
         self.dim, self.depth = self.encoder.dim, self.encoder.depth
         self.shape, self.dtype = self.encoder.shape, self.encoder.dtype
         self.offers_hidden, self.takes_extra = self.encoder.offers_hidden, self.encoder.takes_extra
-        self.looks_at_no_value = self.encoder.looks_at_no_value
         self.train(False)
 
     @property

@@ -32,7 +32,6 @@ class OwnEncoder(Remembers, TokenEncoder):
 
     offers_hidden = True
     takes_extra = True
-    looks_at_no_value = True
 
     embedding: nn.Module
     transformer: Transformer

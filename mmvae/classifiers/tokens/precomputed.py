@@ -30,7 +30,6 @@ class Precomputed(Remembers, TokenEncoder):
     dtype = torch.float32
     offers_hidden = True
     takes_extra = False
-    looks_at_no_value = True
 
     def __init__(self, dim: int, depth: int, length: int | None = None) -> None:
         super().__init__()
