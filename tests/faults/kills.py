@@ -58,7 +58,9 @@ def finished(folder: Path, validation: bool) -> str | None:
     loaded = Run.load(folder)
     if print_of(loaded.model.state_dict()) != known.end or timeless(loaded.metrics) != known.metrics:
         return "the folder holds other weights or metrics than the run gave"
-    left = sorted(path.name for path in folder.rglob("*") if path.name.startswith("."))
+    # A killed process may leave a temporary file of this library, which a write removes an hour later.
+    hidden = [path.name for path in folder.rglob("*") if path.name.startswith(".")]
+    left = sorted(name for name in hidden if not name.endswith(".mmvae.tmp"))
     return f"{left[0]} was left behind" if left else None
 
 
