@@ -37,7 +37,7 @@ class Remembers:
         with contextlib.suppress(TypeError):  # wrong arguments: the constructor says so in its own words
             bound = signature.bind_partial(*args, **kwargs)
             arguments = {name: _kept(value) for name, value in bound.arguments.items()}
-        check_numbers(signature, arguments)
+        check_numbers(cls.__name__, signature, arguments)
         object.__setattr__(part, "arguments", arguments)
         return part
 

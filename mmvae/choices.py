@@ -70,7 +70,17 @@ def check_number(setting: str, value: object, least: float = -math.inf, most: fl
 
 _ANY = -math.inf
 
-_FROM_ZERO = ("num_random_subsets", "inner_steps", "warmup", "num_steps", "context_dim", "positions", "rank")
+_FROM_ZERO = (
+    "steps",
+    "layers",
+    "num_random_subsets",
+    "inner_steps",
+    "warmup",
+    "num_steps",
+    "context_dim",
+    "positions",
+    "rank",
+)
 
 _LEAST: dict[str, float] = {
     **dict.fromkeys(("seed", "padding", "mask", "lims", "low", "high", "start", "end"), _ANY),
@@ -83,13 +93,14 @@ _MOST: dict[str, float] = {"dropout": 1.0, "share": 1.0, "decay": 1.0, "test_fra
 """Largest values of arguments by name, where there is one."""
 
 
-def check_numbers(signature: Signature, arguments: Mapping[str, Any]) -> dict[str, int | float]:
+def check_numbers(owner: str, signature: Signature, arguments: Mapping[str, Any]) -> dict[str, int | float]:
     """Check the arguments of a call that its annotations call numbers.
 
     An argument annotated ``int`` is a whole number, of at least 1; ``float`` and ``Weight`` stand for a finite number
     of at least 0. Arguments of some names have other ends. What an annotation allows besides numbers is left alone.
 
     Args:
+        owner: Name of the class that is made, for the message; empty for a function.
         signature: Signature of the call, whose annotations are strings.
         arguments: Arguments by name.
 
@@ -100,6 +111,7 @@ def check_numbers(signature: Signature, arguments: Mapping[str, Any]) -> dict[st
         TypeError: For something in the place of a number, or a fraction in the place of a whole number.
         ValueError: For NaN, infinity, or a number outside of its range.
     """
+    prefix = f"{owner}: " if owner else ""
     found: dict[str, int | float] = {}
     for name, value in arguments.items():
         parameter = signature.parameters.get(name)
@@ -110,18 +122,18 @@ def check_numbers(signature: Signature, arguments: Mapping[str, Any]) -> dict[st
         if (len(kinds) > 1 or "Weight" in kinds) and not isinstance(value, numbers.Number):
             continue  # a schedule, a word, a mapping, which the part knows
         if kinds & {"float", "Weight"}:
-            number = check_number(name, value, _LEAST.get(name, 0.0), _MOST.get(name, math.inf))
+            number = check_number(prefix + name, value, _LEAST.get(name, 0.0), _MOST.get(name, math.inf))
             found[name] = int(number) if isinstance(value, numbers.Integral) else number
         else:
             least = _LEAST.get(name, 1)
-            found[name] = check_count(name, value, -(2**63) if least == _ANY else int(least))
+            found[name] = check_count(prefix + name, value, -(2**63) if least == _ANY else int(least))
     return found
 
 
 def numbers_checked(part: _Part) -> _Part:
     """Let a function, or the constructor of a class, check its numbers before it runs; see :func:`check_numbers`."""
     function: Callable[..., Any] = part.__init__ if inspect.isclass(part) else part
-    signature = inspect.signature(function)
+    signature, owner = inspect.signature(function), part.__name__ if inspect.isclass(part) else ""
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
@@ -129,7 +141,7 @@ def numbers_checked(part: _Part) -> _Part:
             bound = signature.bind(*args, **kwargs)
         except TypeError:  # too many, too few or unknown ones, which the function says in its own words
             return function(*args, **kwargs)
-        bound.arguments.update(check_numbers(signature, bound.arguments))
+        bound.arguments.update(check_numbers(owner, signature, bound.arguments))
         return function(*bound.args, **bound.kwargs)
 
     if inspect.isclass(part):

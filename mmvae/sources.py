@@ -44,10 +44,6 @@ class Blocks:
     rows: int
     together: int = 256
 
-    def __post_init__(self) -> None:
-        if self.rows < 1 or self.together < 1:
-            raise ValueError(f"blocks: expected at least one row and one block, got {self}.")
-
 
 @runtime_checkable
 class InBlocks(Protocol):

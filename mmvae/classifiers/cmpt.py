@@ -134,10 +134,6 @@ class CMPT(MultimodalClassifier):
         super().__init__(encoders, num_classes, task=task, modality_dropout=modality_dropout)
         if num_proxies < 1:
             raise ValueError(f"num_proxies: expected at least 1, got {num_proxies}.")
-        if common_dim is not None and common_dim < 1:
-            raise ValueError(f"common_dim: expected at least 1, got {common_dim}.")
-        if alignment < 0:
-            raise ValueError(f"alignment: expected a weight of at least 0, got {alignment}.")
         self.num_proxies, self.alignment = num_proxies, alignment
         self.ranks = {n: check_count("rank", each, 0) for n, each in _by_modality(rank, self.names, "rank").items()}
         self.adapted = {name: self._adapt(name, targets) for name in self.names}

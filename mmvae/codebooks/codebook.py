@@ -86,8 +86,6 @@ class CodebookModel(MultimodalModel):
     ) -> None:
         super().__init__(checked_modality_names(modalities, "modalities"))
         check_weights(weights)
-        if inner_steps < 0:
-            raise ValueError(f"inner_steps: expected at least 0, got {inner_steps}.")
         self.quantiser, self.latent_dim = quantiser, quantiser.dim
         self.weights = dict(weights)
         self.inner_steps, self.inner_lr = inner_steps, inner_lr

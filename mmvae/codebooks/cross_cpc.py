@@ -56,8 +56,6 @@ class CrossCPC(nn.Module):
         super().__init__()
         if softmax not in ("over_predictions", "over_targets"):
             raise ValueError(f"softmax: expected 'over_predictions' or 'over_targets', got {softmax!r}.")
-        if horizon < 1:
-            raise ValueError(f"horizon: expected at least 1 step, got {horizon}.")
         hidden = dim if hidden is None else hidden
         self.names, self.horizon, self.softmax, self.own_weight = tuple(names), horizon, softmax, own_weight
         self.readers = nn.ModuleList(nn.LSTM(dim, hidden, layers, batch_first=True) for _ in self.names)

@@ -128,8 +128,6 @@ class Quantiser(nn.Module):
             raise ValueError(f"codebook: expected at least 2 codes of width 1, got {num_codes} of width {dim}.")
         if not 0 <= decay < 1:
             raise ValueError(f"decay: expected at least 0 and below 1, got {decay}.")
-        if reset_after is not None and reset_after < 1:
-            raise ValueError(f"reset_after: expected at least 1 batch, or None for never, got {reset_after}.")
         self.num_codes, self.dim = num_codes, dim
         self.update, self.decay = update, decay
         self.commitment, self.commitment_form = commitment, commitment_form

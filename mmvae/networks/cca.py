@@ -160,8 +160,6 @@ class CCALoss(nn.Module):
         super().__init__()
         if not ridge > 0:
             raise ValueError(f"ridge: expected a number above 0, got {ridge}.")
-        if top_k is not None and top_k < 1:
-            raise ValueError(f"top_k: expected at least 1, or None for all, got {top_k}.")
         _check_norm(norm)
         self.ridge = ridge
         self.norm: CCANorm = norm

@@ -107,8 +107,6 @@ class Amortized(Refiner):
     """
 
     def __init__(self, steps: int | None = None) -> None:
-        if steps is not None and steps < 0:
-            raise ValueError(f"steps: expected at least 0, got {steps}.")
         self.steps = steps
 
     def __call__(self, model: Refinable, batch: Batch, start: Distribution | None = None) -> Latents:

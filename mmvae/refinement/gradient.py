@@ -57,10 +57,6 @@ class Gradient(Refiner):
         beta: float = 1.0,
         seed: int = 0,
     ) -> None:
-        if steps < 0:
-            raise ValueError(f"steps: expected at least 0, got {steps}.")
-        if num_samples is not None and num_samples < 1:
-            raise ValueError(f"num_samples: expected at least 1, got {num_samples}.")
         self.steps, self.lr, self.num_samples = steps, lr, num_samples
         self.weights, self.beta, self.seed = weights, beta, seed
 

@@ -47,8 +47,6 @@ class BilinearPooling(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        if window < 1 or (expand is not None and expand < 1):
-            raise ValueError(f"window and expand: expected at least 1, got window={window}, expand={expand}.")
         if expand is None and dim % window:
             raise ValueError(f"window: {dim} features cannot be cut into groups of {window}; take a divisor of {dim}.")
         self.window = window
