@@ -1,4 +1,4 @@
-"""A training step of this library beside one written by hand in plain PyTorch, and beside MultiVae, on tables.
+"""A training step of this library beside the same step written by hand in plain PyTorch, and beside MultiVae, on tables.
 
 The models of this file are what a researcher writes for one paper: layers and formulas, without distributions, batches,
 masks or names. They get copies of this library's layers and compute the same loss from the same random numbers. All
@@ -14,18 +14,20 @@ import functools
 import math
 import statistics
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 import tyro
-from protocol import RECIPES, Case
-from sides import LEARNING_RATE, epoch, peer_epoch, peer_training_step, training_step
-from timing import Clock, Step, in_turn
+from protocol import LATENT_DIM, RECIPES, Case
+from results import conditions, table, write_section
+from sides import LEARNING_RATE, peer_training_step, train_peer, training_step
+from timing import Step, in_turn
 from torch import Tensor, nn
 
+import mmvae
 from mmvae import Modality, likelihoods
 from mmvae.networks.mlp import MLPDecoder, MLPEncoder
 from mmvae.training.switches import environment
@@ -56,7 +58,6 @@ class Bare(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, data: Sequence[Tensor]) -> Tensor:
-        """The loss of a batch."""
         """The loss of a batch of tables ``[N, columns]``, a scalar."""
 
     def encode(self, data: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -113,7 +114,6 @@ class BareMVTCAE(Bare):
         self.alpha = ours.objective.alpha
 
     def forward(self, data: Sequence[Tensor]) -> Tensor:
-        """The loss of a batch."""
         loc, log_variance = self.encode(data)
         joint = product(loc, log_variance)
         count, alpha = len(data), self.alpha
@@ -131,7 +131,6 @@ class BareMVAE(Bare):
         self.register_buffer("members", torch.cat([torch.ones(1, count), torch.eye(count)]))
 
     def forward(self, data: Sequence[Tensor]) -> Tensor:
-        """The loss of a batch."""
         subsets = product(*self.encode(data), self.members, prior=1.0)
         z = draw(*subsets)  # [1 + M, N, D]
         reconstruction = sum(
@@ -153,7 +152,6 @@ class BareMoPoE(Bare):
         self.register_buffer("prior", (members.sum(1) == count).float().view(-1, 1, 1))
 
     def forward(self, data: Sequence[Tensor]) -> Tensor:
-        """The loss of a batch."""
         loc, log_variance = product(*self.encode(data), self.members, self.prior)  # [C, N, D]
         count, size, _ = loc.shape
         divergence = kl_to_standard(loc, log_variance).mean(0)
@@ -176,7 +174,6 @@ class BareJMVAE(Bare):
         self.alpha = ours.objective.alpha
 
     def forward(self, data: Sequence[Tensor]) -> Tensor:
-        """The loss of a batch."""
         features = torch.cat([trunk(x) for trunk, x in zip(self.trunks, data, strict=True)], -1)
         joint = self.joint(features).chunk(2, -1)
         alignment = kl(*joint, *self.encode(data)).sum(0)
@@ -193,7 +190,6 @@ class BareMMVAE(Bare):
         self.num_samples = ours.objective.num_samples
 
     def forward(self, data: Sequence[Tensor]) -> Tensor:
-        """The loss of a batch."""
         loc, raw = self.encode(data)
         scale = softmax_scale(raw)
         count, samples = len(data), self.num_samples
@@ -251,23 +247,22 @@ def bare_step(model: Bare, data: Mapping[str, Tensor]) -> Step:
     return step
 
 
-def bare_epoch(make_model: Callable[[], Bare], data: Mapping[str, Tensor], batch_size: int) -> Step:
-    """An epoch by hand: shuffled batches of tables in memory, and the mean of the loss at the end."""
-    tables = list(data.values())
-
-    def run() -> None:
-        model = make_model()
-        optimiser = torch.optim.Adam(model.parameters(), LEARNING_RATE, fused=True)
+def bare_training(model: Bare, data: Mapping[str, Tensor], epochs: int, batch_size: int, seed: int = 0) -> list[float]:
+    """A training by hand: shuffled batches of tables in memory; the mean loss of each epoch."""
+    tables, order = list(data.values()), torch.Generator().manual_seed(seed)
+    size = len(tables[0])
+    optimiser = torch.optim.Adam(model.parameters(), LEARNING_RATE, fused=True)
+    history = []
+    for _ in range(epochs):
         total = torch.zeros(())
-        for rows in torch.randperm(len(tables[0])).split(batch_size):
+        for rows in torch.randperm(size, generator=order).split(batch_size):
             loss = model([x[rows] for x in tables])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             total += loss.detach() * len(rows)
-        float(total / len(tables[0]))
-
-    return run
+        history.append(float(total / size))
+    return history
 
 
 @dataclass(frozen=True)
@@ -280,19 +275,19 @@ class Config:
     hidden: tuple[int, ...] = (256,)
     """Widths of the layers of encoders, and in reverse of decoders."""
     batch_size: int = 128
-    rows: int = 8192
-    """Of an epoch."""
     steps: int = 20
-    """Taken by a side before the next one has its turn."""
-    repeats: int = 15
-    """Turns of each side."""
-    epochs: int = 5
-    """Epochs of each side; 0 for none."""
+    """Training steps that a side takes before the next one has its turn."""
+    rows: int = 8192
+    epochs: int = 3
+    """Length of a training by each library's trainer."""
+    turns: tuple[int, int] = (21, 7)
+    """Turns of each side, at training steps and at trainings."""
     peer: bool = True
     """Time MultiVae too."""
-    clock: Clock = "processor"
     out: Path | None = None
     """Markdown file into which the section goes; printed in any case."""
+    note: str = ""
+    """On the circumstances, such as what else the machine does."""
 
 
 def table_modalities(columns: Sequence[int], hidden: Sequence[int]) -> list[Modality]:
@@ -318,7 +313,7 @@ def make_data(columns: Sequence[int], rows: int) -> dict[str, Tensor]:
 
 
 def steps(config: Config, case: Case) -> dict[Side, Step]:
-    """Some training steps of each side: loss, gradient and optimiser, on one batch."""
+    """Training steps of each side on one batch: loss, gradient and optimiser."""
     model, data = make_model(case, config.columns, config.hidden), make_data(config.columns, config.batch_size)
     sides: dict[Side, Step] = {"bare": bare_step(BARE[case](model), data)}
     if config.peer:
@@ -327,14 +322,19 @@ def steps(config: Config, case: Case) -> dict[Side, Step]:
     return {name: repeated(step, config.steps) for name, step in sides.items()}
 
 
-def epochs(config: Config, case: Case) -> dict[Side, Step]:
-    """An epoch of each side: the loop by hand, ``fit``, and MultiVae's trainer."""
+def trainings(config: Config, case: Case) -> dict[Side, Step]:
+    """A training by each side: the loop by hand, ``fit``, and MultiVae's trainer."""
+    data, budget = make_data(config.columns, config.rows), {"epochs": config.epochs, "batch_size": config.batch_size}
     make = functools.partial(make_model, case, config.columns, config.hidden)
-    data = make_data(config.columns, config.rows)
-    sides: dict[Side, Step] = {"bare": bare_epoch(lambda: BARE[case](make()), data, config.batch_size)}
-    sides["mmvae"] = epoch(make, data, config.batch_size, "cpu")
+    sides: dict[Side, Step] = {
+        "bare": lambda: bare_training(BARE[case](make()), data, **budget),
+        "mmvae": lambda: mmvae.fit(make(), data, lr=LEARNING_RATE, device="cpu", progress=False, **budget),
+    }
     if config.peer:
-        sides["MultiVae"] = peer_epoch(make(), data, config.batch_size, "cpu")
+        from peers import make_peer, peer_data
+
+        theirs = peer_data(make(), data)
+        sides["MultiVae"] = lambda: train_peer(make_peer(make()), theirs, device="cpu", **budget)
     return sides
 
 
@@ -348,36 +348,92 @@ def repeated(step: Step, times: int) -> Step:
     return several
 
 
+@dataclass(frozen=True)
+class Found:
+    """Milliseconds of a training step of each side, turn by turn."""
+
+    milliseconds: Mapping[Side, Sequence[float]]
+
+    @classmethod
+    def of(cls, seconds: Mapping[Side, Sequence[float]], steps: int) -> Found:
+        """The milliseconds of turns of so many steps."""
+        return cls({side: [each / steps * 1e3 for each in turns] for side, turns in seconds.items()})
+
+    def median(self, side: Side) -> float:
+        """The median of a side; ``nan`` where it was not timed."""
+        return statistics.median(self.milliseconds.get(side, [math.nan]))
+
+    def ratio(self, side: Side, other: Side) -> float:
+        """The median of the ratios of two sides, turn by turn; ``nan`` where one was not timed."""
+        pairs = zip(self.milliseconds.get(side, [math.nan]), self.milliseconds.get(other, [math.nan]), strict=False)
+        return statistics.median(one / two for one, two in pairs)
+
+
+def measured(config: Config, case: Case) -> tuple[Found, Found]:
+    """A model's training steps, by themselves and within trainings."""
+    alone, within = config.turns
+    count = config.epochs * math.ceil(config.rows / config.batch_size)
+    return (
+        Found.of(in_turn(steps(config, case), alone, warmup=1, clock="processor"), config.steps),
+        Found.of(in_turn(trainings(config, case), within, warmup=1, clock="processor"), count),
+    )
+
+
+def section(config: Config, found: Mapping[Case, tuple[Found, Found]], under: str) -> str:
+    """The verdict, the table and how it was made."""
+    rows = []
+    for case, both in found.items():
+        cells = [case]
+        for each in both:
+            cells += [f"{each.median(side):.2f}" for side in ("bare", "mmvae", "MultiVae")]
+            cells += [f"{each.ratio('mmvae', 'bare'):.2f}", f"{each.ratio('MultiVae', 'mmvae'):.2f}"]
+        rows.append(cells)
+    header = ["model"]
+    header += ["bare step, ms", "mmvae step, ms", "MultiVae step, ms", "mmvae / bare", "MultiVae / mmvae"]
+    header += ["bare loop, ms", "`fit`, ms", "MultiVae's trainer, ms", "`fit` / loop", "trainer / `fit`"]
+    return "\n\n".join(
+        [
+            f"A training step of this library takes {spread(found, 0, 'mmvae', 'bare')} as long as the same step "
+            f"written by hand in PyTorch, and within `fit` {spread(found, 1, 'mmvae', 'bare')} as long as within a "
+            f"loop by hand. MultiVae takes {spread(found, 0, 'MultiVae', 'mmvae')} as long as this library for a step, "
+            f"and {spread(found, 1, 'MultiVae', 'mmvae')} as long for one within its trainer.",
+            table(header, rows),
+            f"Tables of {', '.join(map(str, config.columns))} columns, Normal likelihoods, networks with layers of "
+            f"{', '.join(map(str, config.hidden))}, {LATENT_DIM} latent dimensions, batches of {config.batch_size}. "
+            "Milliseconds of processor time for a step, on one thread: medians over turns that the sides take one "
+            "after the other in one process; ratios are medians of the ratios within a turn. A step is loss, gradient "
+            "and Adam's update by its fused kernel, in MultiVae by PyTorch's default one. The bare models "
+            "(`benchmarks/bare.py`) have copies of this library's layers and give the same losses and gradients, which "
+            "a test holds. A training is "
+            f"{config.epochs} epochs over {config.rows} rows. The loop by hand and `fit` write no files; MultiVae's "
+            "trainer always does.",
+            under,
+        ]
+    )
+
+
+def spread(found: Mapping[Case, tuple[Found, Found]], place: int, side: Side, other: Side) -> str:
+    """The smallest and the largest of a ratio over the models, in words."""
+    ratios = {case: both[place].ratio(side, other) for case, both in found.items()}
+    low, high = min(ratios, key=ratios.__getitem__), max(ratios, key=ratios.__getitem__)
+    return f"{ratios[low]:.2f} ({low}) to {ratios[high]:.2f} ({high}) times"
+
+
 def main(config: Config) -> None:
+    """Measures all models and writes the section."""
     torch.set_num_threads(1)
-    with environment():  # one variable of which makes every step of an optimiser ask the GPU driver
+    with environment():  # a variable of Lightning makes every step of every optimiser ask the driver of a GPU
         import lightning.fabric  # noqa: F401
+    found = {}
     for case in config.models:
-        found = in_turn(steps(config, case), config.repeats, warmup=1, clock=config.clock)
-        print(
-            case,
-            {k: f"{statistics.median(v) / config.steps * 1e3:.2f}" for k, v in found.items()},
-            f"{statistics.median([a / b for a, b in zip(found['mmvae'], found['bare'], strict=True)]):.3f}",
-            *[
-                f"{statistics.median([a / b for a, b in zip(found['MultiVae'], found['mmvae'], strict=True)]):.3f}"
-                for _ in range(config.peer)
-            ],
-            flush=True,
-        )
-        if config.epochs:
-            n = math.ceil(config.rows / config.batch_size)
-            found = in_turn(epochs(config, case), config.epochs, warmup=1, clock=config.clock)
-            print(
-                case,
-                "epoch",
-                {k: f"{statistics.median(v) / n * 1e3:.2f}" for k, v in found.items()},
-                f"{statistics.median([a / b for a, b in zip(found['mmvae'], found['bare'], strict=True)]):.3f}",
-                *[
-                    f"{statistics.median([a / b for a, b in zip(found['MultiVae'], found['mmvae'], strict=True)]):.3f}"
-                    for _ in range(config.peer)
-                ],
-                flush=True,
-            )
+        found[case] = measured(config, case)
+        for each in found[case]:
+            print(case, {side: f"{each.median(side):.2f}" for side in each.milliseconds}, flush=True)
+    under = conditions() + (f"\n- {config.note}" if config.note else "")
+    body = section(config, found, under)
+    print("\n" + body)
+    if config.out is not None:
+        write_section(config.out, TITLE, HEADING, body)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,16 @@ class Likelihood(Remembers, nn.Module, ABC):
             A distribution of batch shape ``[..., *shape]``, the last dimensions being those of the datum.
         """
 
+    def log_prob(self, parameters: Tensor, data: Tensor) -> Tensor:
+        """The log-density or log-probability of each datum, ``[*P, N]``, in nats.
+
+        Args:
+            parameters: Output of the decoder, ``[*P, N, *parameter_shape]``.
+            data: ``[N, *shape]``.
+        """
+        distribution = self(parameters)
+        return distribution.to_event(data.ndim - 1 - len(distribution.event_shape)).log_prob(data)
+
     def parameter_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the decoder's output for a datum of ``shape``."""
         return shape
@@ -106,6 +116,8 @@ def _fixed_or_learned(kind: str, scale: float | Literal["learned"]) -> nn.Parame
 class _LocationScale(Likelihood):
     """A decoder that gives the location; one scale for the whole modality, fixed or learned."""
 
+    noise: type[SharedScaleNormal] | type[SharedScaleLaplace]
+
     def __init__(self, scale: float | Literal["learned"] = 1.0) -> None:
         super().__init__()
         log_scale = _fixed_or_learned(type(self).__name__, scale)
@@ -122,6 +134,17 @@ class _LocationScale(Likelihood):
             return self.log_scale.exp()
         return soft_clamp(self.log_scale, *_LOG_BOUNDS).exp() + _SCALE_FLOOR
 
+    def forward(self, parameters: Tensor) -> Distribution:
+        """Noise around ``parameters [..., *shape]``."""
+        return self.noise(parameters, self.scale)
+
+    def log_prob(self, parameters: Tensor, data: Tensor) -> Tensor:
+        """The log-density of each datum, without a distribution in between unless it is to check its arguments."""
+        if Distribution._validate_args:
+            return super().log_prob(parameters, data)
+        with without_autocast(parameters):
+            return self.noise.score(data, at_least_float32(parameters), self.scale, data.ndim - 1)
+
 
 class Normal(_LocationScale):
     """Gaussian noise of one standard deviation around the decoder's output.
@@ -130,9 +153,7 @@ class Normal(_LocationScale):
         scale: the standard deviation, in units of the data, or ``"learned"``.
     """
 
-    def forward(self, parameters: Tensor) -> Distribution:
-        """A Normal around ``parameters [..., *shape]``."""
-        return SharedScaleNormal(parameters, self.scale)
+    noise = SharedScaleNormal
 
 
 class Laplace(_LocationScale):
@@ -142,9 +163,7 @@ class Laplace(_LocationScale):
         scale: the scale b of exp(-|x - loc| / b) / 2b, in units of the data, or ``"learned"``.
     """
 
-    def forward(self, parameters: Tensor) -> Distribution:
-        """A Laplace around ``parameters [..., *shape]``."""
-        return SharedScaleLaplace(parameters, self.scale)
+    noise = SharedScaleLaplace
 
 
 class Bernoulli(Likelihood):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 def at_least_float32(x: Tensor) -> Tensor:
     """Real numbers of half precision as float32; everything else as it is."""
-    return x.to(torch.promote_types(x.dtype, torch.float32)) if x.is_floating_point() else x
+    return x.float() if x.is_floating_point() and x.dtype.itemsize < 4 else x
 
 
 def without_autocast(like: Tensor) -> AbstractContextManager[None]:

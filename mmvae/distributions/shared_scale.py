@@ -24,6 +24,23 @@ class _SharedScale(dist.Distribution):
         count = len(self.batch_shape) if reinterpreted_batch_ndims is None else reinterpreted_batch_ndims
         return _Event(self, count) if count > 0 else super().to_event(count)
 
+    @classmethod
+    def score(cls, value: Tensor, loc: Tensor, scale: Tensor, event_dims: int) -> Tensor:
+        """The log-density of events, in nats.
+
+        Args:
+            value: ``[*batch, *event]``.
+            loc: Of a shape that broadcasts with it.
+            scale: Scalar.
+            event_dims: Number of dimensions of an event.
+        """
+        if loc.shape != value.shape:
+            loc, value = torch.broadcast_tensors(loc, value)
+        distance, event = cls.distance(value, loc), loc.shape[loc.ndim - event_dims :]
+        if event:  # a sum adds in pairs; a norm adds one number after the other, and loses 0.8 nats of a large picture
+            distance = distance.sum(tuple(range(-event_dims, 0)))
+        return cls.density(distance, scale, math.prod(event))
+
     @staticmethod
     @abstractmethod
     def distance(value: Tensor, loc: Tensor) -> Tensor:
@@ -59,7 +76,8 @@ class SharedScaleNormal(_SharedScale, dist.Normal):
     @staticmethod
     def density(distance: Tensor, scale: Tensor, size: int) -> Tensor:
         """In nats."""
-        return -0.5 * distance / scale.square() - size * (scale.log() + 0.5 * math.log(2 * math.pi))
+        offset = -size * (scale.log() + 0.5 * math.log(2 * math.pi))
+        return torch.addcmul(offset, distance, -0.5 / scale.square())
 
 
 class SharedScaleLaplace(_SharedScale, dist.Laplace):
@@ -80,7 +98,7 @@ class SharedScaleLaplace(_SharedScale, dist.Laplace):
     @staticmethod
     def density(distance: Tensor, scale: Tensor, size: int) -> Tensor:
         """In nats."""
-        return -distance / scale - size * (2 * scale).log()
+        return torch.addcmul(-size * (2 * scale).log(), distance, -1 / scale)
 
 
 class _Event(dist.Independent):
@@ -91,7 +109,4 @@ class _Event(dist.Independent):
         base: Any = self.base_dist
         if base._validate_args:
             base._validate_sample(value)
-        # A sum, which adds in pairs; a norm adds one number after the other, and loses 0.8 nats of a large picture.
-        loc, value = torch.broadcast_tensors(base.loc, value)
-        distance = base.distance(value, loc).sum(tuple(range(-len(self.event_shape), 0)))
-        return base.density(distance, base.scale[(0,) * base.scale.ndim], math.prod(self.event_shape))
+        return base.score(value, base.loc, base.scale[(0,) * base.scale.ndim], len(self.event_shape))

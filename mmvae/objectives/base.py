@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -176,10 +177,10 @@ def make_loss(total: Tensor, batch: Batch, log_likelihoods: Mapping[str, Tensor]
         kl: Divergence from the prior, ``[N]``.
         **others: Further scalars by name.
     """
+    *means, mean_kl = torch.stack([*log_likelihoods.values(), kl]).mean(1).unbind()
+    elbo = sum(means, start=-mean_kl)
+    terms = dict(zip(log_likelihoods, means, strict=True))
     rows = {} if batch.complete else {name: batch.observed[name].sum() for name in log_likelihoods}
-    means = {name: log_p.mean() for name, log_p in log_likelihoods.items()}
-    kl = kl.mean()
-    elbo = sum(means.values(), start=-kl)
     for name, count in rows.items():  # zeros of missing rows are in the mean over the batch
-        means[name] = means[name] * batch.size / count.clamp(min=1)
-    return Loss(total, {**means, "kl": kl, "elbo": elbo, **others}, rows)
+        terms[name] = terms[name] * batch.size / count.clamp(min=1)
+    return Loss(total, {**terms, "kl": mean_kl, "elbo": elbo, **others}, rows)

@@ -170,7 +170,10 @@ class StratifiedDReG(StratifiedIWAE):
     def _maximised(
         self, posterior: Components, draws: Tensor, z: Tensor, log_w: Tensor, beta: float | Tensor
     ) -> Tensor:
-        bound, omega = self._bound(log_w), log_w.softmax(0).detach()
+        bound = self._bound(log_w)
+        if self.num_samples == 1:  # ω is one, and so all corrections are zero
+            return bound
+        omega = log_w.softmax(0).detach()
         apart = 1 - torch.eye(posterior.num_components, dtype=omega.dtype, device=omega.device).unsqueeze(-1)
         frozen = posterior.detach()
 

@@ -6,6 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import pyro
 import torch
 from torch import Tensor
 
@@ -73,6 +74,22 @@ class LikelihoodContract(ABC):
         one_by_one = torch.stack([likelihood(each).log_prob(data) for each in parameters])
         torch.testing.assert_close(together, one_by_one)
 
+    def test_data_is_scored_as_by_the_distribution(self) -> None:
+        """``log_prob`` gives the numbers and gradients of the distribution, whether arguments are checked or not."""
+        likelihood = self.make_likelihood()
+        data = likelihood.conform("x", self.make_data(4))
+        for given in (self.make_parameters(4), self.make_parameters(12).unflatten(0, (3, 4))):
+            parameters = given.requires_grad_()
+            distribution = likelihood(parameters)
+            expected = distribution.to_event(len(self.shape) - len(distribution.event_shape)).log_prob(data)
+            inputs = [parameters, *likelihood.parameters()]
+            slopes = torch.autograd.grad(expected.square().sum(), inputs)
+            for checked in (True, False):
+                with pyro.validation_enabled(checked):
+                    found = likelihood.log_prob(parameters, data)
+                torch.testing.assert_close(found, expected)
+                torch.testing.assert_close(torch.autograd.grad(found.square().sum(), inputs), slopes)
+
     def test_total_probability_is_one(self) -> None:
         """The density integrates, or the probabilities sum, to one."""
         if not self.normalised:
@@ -117,9 +134,10 @@ class LikelihoodContract(ABC):
         data = likelihood.conform("x", self.make_data(16))
         expected = likelihood(parameters.float()).log_prob(data)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            found = likelihood(parameters).log_prob(data)
-        assert found.dtype == torch.float32
+            found, summed = likelihood(parameters).log_prob(data), likelihood.log_prob(parameters, data)
+        assert found.dtype == summed.dtype == torch.float32
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(summed, expected.flatten(1).sum(1), rtol=1e-5, atol=1e-5)
 
     def test_large_events_are_summed_without_loss(self) -> None:
         """The log-density of an event of 120,000 numbers is the sum of theirs, to 1e-5 of its size."""

@@ -25,7 +25,7 @@ from mmvae.training.captured import (
 from mmvae.training.launch import Starter, launch
 from mmvae.training.learning_rate import Schedule
 from mmvae.training.settings import Settings
-from mmvae.training.watch import Watch, is_loss_of_process
+from mmvae.training.process_guard import ProcessGuard, is_loss_of_process
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 """Makes an optimiser for parameters, as ``functools.partial(torch.optim.SGD, lr=0.1)`` does."""
@@ -95,9 +95,10 @@ class Engine:
             plugins=[_environment(started_by)],
         )
         self._fabric.launch()
-        self._watch = Watch.over(getattr(self._fabric.strategy.launcher, "procs", []))
+        self._guard = ProcessGuard.over(getattr(self._fabric.strategy.launcher, "procs", []))
         self._settings = settings
         self._module: Any = None
+        self._forward: Any = None
         self._optimizer: Any = None
         self._inner_module: Any = None
         self._inner_optimizer: Any = None
@@ -134,6 +135,8 @@ class Engine:
         self._plain = _LossModule(model)
         loss = torch.compile(self._plain) if self._settings.acceleration == "compile" else self._plain
         self._module, self._optimizer = self._fabric.setup(loss, optimizer)
+        # Fabric's wrapper joins processes and casts; with nothing to join and to cast it only takes time.
+        self._forward = loss if self.world == 1 and self._settings.precision == "32-true" else self._module
         self._schedule = schedule
         self._base_rates = [group["lr"] for group in optimizer.param_groups]
         self._parts = None
@@ -210,7 +213,7 @@ class Engine:
             self._fit_inner(batch)
         self._optimizer.zero_grad(set_to_none=True)
         with together():
-            loss, terms = self._module(batch)
+            loss, terms = self._forward(batch)
         self._fabric.backward(loss)
         if self._settings.max_grad_norm is not None:
             self._clip(self._settings.max_grad_norm)
@@ -277,11 +280,11 @@ class Engine:
         Raises:
             RuntimeError: in the place of what a collective raises then.
         """
-        self._watch.advice = advice
+        self._guard.advice = advice
         try:
             yield
         except RuntimeError as error:
-            self._watch.end()
+            self._guard.end()
             if self.world == 1 or not is_loss_of_process(error):
                 raise
             raise RuntimeError(

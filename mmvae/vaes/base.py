@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import pyro
@@ -192,8 +192,7 @@ class MultimodalVAE(MultimodalModel):
         """
         scores = {}
         for name in batch.names:
-            distribution = self._observation(name, z if rows is None else z[rows[name]], batch.context)
-            log_p = distribution.log_prob(batch.data[name])
+            log_p = self._log_prob(name, z if rows is None else z.index_select(0, rows[name]), batch)
             scores[name] = log_p if batch.complete else torch.where(batch.observed[name], log_p, 0.0)
         return scores
 
@@ -416,24 +415,25 @@ class MultimodalVAE(MultimodalModel):
         return self.likelihoods
 
     def _observation(self, name: str, z: Tensor, context: Tensor | None) -> Distribution:
-        """p(x_m | z, c); leading dimensions of ``z`` are flattened for the decoder and restored after it."""
-        likelihood = self._likelihood(name)
-        shape = likelihood.parameter_shape(self.shapes[name])
-        parameters = self._decode(name, z, context).reshape(*z.shape[:-1], *shape)
-        distribution = likelihood(parameters)
+        """p(x_m | z, c), of batch shape ``[*P]`` for latents ``[*P, D]``."""
+        parameters = _in_cache(lambda part: self._decode(name, part, context), z)
+        distribution = self._likelihood(name)(parameters)
         return distribution.to_event(len(self.shapes[name]) - len(distribution.event_shape))
 
+    def _log_prob(self, name: str, z: Float[Tensor, "*P N D"], batch: Batch) -> Float[Tensor, "*P N"]:
+        """log p(x_m | z, c) of the rows of a batch, in nats, whether they were observed or not."""
+        likelihood, data = self._likelihood(name), batch.data[name]
+        return _in_cache(lambda part: likelihood.log_prob(self._decode(name, part, batch.context), data), z)
+
     def _decode(self, name: str, z: Float[Tensor, "*P D"], context: Tensor | None) -> Tensor:
-        """The decoder's output, ``[prod(P), *parameter_shape]``; on the CPU a few batches at a time."""
+        """The decoder's output, ``[*P, *parameter_shape]``; leading dimensions are flattened for it and restored."""
         read = self.layout.read(z, name)
         if context is not None:
             read = torch.cat([read, context.expand(*z.shape[:-1], -1)], -1)
-        flat = read.reshape(-1, read.shape[-1])
-        if z.device.type != "cpu" or z.ndim < 3 or len(flat) <= _CACHED_ROWS:
-            return self.decoders[name](flat)
-        batch = z.shape[-2]
-        parts = flat.split(batch * max(1, _CACHED_ROWS // batch))
-        return torch.cat([self.decoders[name](part) for part in parts])
+        if read.ndim == 2:
+            return self.decoders[name](read)
+        decoded = self.decoders[name](read.reshape(-1, read.shape[-1]))
+        return decoded.reshape(*z.shape[:-1], *decoded.shape[1:])
 
     def _points(self, z: Tensor, covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
         decoded = self.decode(z, covariates=covariates)
@@ -473,6 +473,15 @@ class MultimodalVAE(MultimodalModel):
 
     def _likelihood(self, name: str) -> Likelihood:
         return cast("Likelihood", self.likelihoods[name])
+
+
+def _in_cache(compute: Callable[[Tensor], Tensor], z: Float[Tensor, "*P N D"]) -> Tensor:
+    """What ``compute`` makes of latents, ``[*P, N, ...]``; on the CPU of a few batches at a time, one after another."""
+    if z.device.type != "cpu" or z.ndim < 3 or math.prod(z.shape[:-1]) <= _CACHED_ROWS:
+        return compute(z)
+    parts = z.flatten(0, -3).split(max(1, _CACHED_ROWS // z.shape[-2]))
+    computed = torch.cat([compute(part) for part in parts])
+    return computed.reshape(*z.shape[:-2], *computed.shape[1:])
 
 
 def _in_rows(batch: Batch) -> list[Batch]:
