@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmvae.abilities import Infers
 from mmvae.batch import Batch
-from mmvae.choices import check_choice, check_count
+from mmvae.choices import check_choice, numbers_checked
 from mmvae.distributions import concatenate
 from mmvae.latents import Latents
 from mmvae.modes import mode
@@ -29,6 +29,7 @@ _LONG_WORK, _LONG_REFINEMENT = 50, 4
 """From this many batches on, progress is shown."""
 
 
+@numbers_checked
 def infer(
     model: Infers,
     data: Data,
@@ -87,7 +88,6 @@ def infer(
         each = functools.partial(_refined, model, chosen_refiner(refine, steps))
     if batch_size is None:
         batch_size = _BATCH if refine is None else _REFINED_BATCH
-    check_count("batch_size", batch_size, 1)
     check_choice("missing", missing, ("error", "nan"))
     gaps = _Gaps(model, subset) if missing == "nan" else None
     source = as_source(data, observed, covariates=covariates)

@@ -258,9 +258,7 @@ class Categorical(Likelihood):
 
     def __init__(self, num_categories: int) -> None:
         super().__init__()
-        if num_categories < 2:
-            raise ValueError(f"Categorical: num_categories must be at least 2, got {num_categories}.")
-        self.num_categories = num_categories
+        self.num_categories = int(num_categories)
 
     def forward(self, parameters: Tensor) -> Distribution:
         """A categorical distribution of logits ``parameters [..., *shape, num_categories]``."""

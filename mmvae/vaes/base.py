@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from mmvae.batch import Batch
+from mmvae.choices import numbers_checked
 from mmvae.covariates import Covariates
 from mmvae.distributions import (
     InDataUnits,
@@ -288,6 +289,7 @@ class MultimodalVAE(MultimodalModel):
 
     @torch.no_grad()
     @in_evaluation_mode
+    @numbers_checked
     def generate(
         self, latents: Latents, num_samples: int | None = None, covariates: Mapping[str, Any] | None = None
     ) -> dict[str, Tensor]:
@@ -318,6 +320,7 @@ class MultimodalVAE(MultimodalModel):
 
     @torch.no_grad()
     @in_evaluation_mode
+    @numbers_checked
     def sample(self, num_samples: int, covariates: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
         """Data generated from ``num_samples`` draws of the prior, ``{name: [num_samples, *shape]}``.
 
@@ -357,6 +360,7 @@ class MultimodalVAE(MultimodalModel):
     # Bounds and likelihoods, in honest nats.
 
     @in_evaluation_mode
+    @numbers_checked
     def elbo(
         self,
         batch: Batch | Mapping[str, Any],
@@ -382,6 +386,7 @@ class MultimodalVAE(MultimodalModel):
 
     @torch.no_grad()
     @in_evaluation_mode
+    @numbers_checked
     def log_weights(
         self,
         batch: Batch | Mapping[str, Any],
@@ -415,6 +420,7 @@ class MultimodalVAE(MultimodalModel):
 
     @torch.no_grad()
     @in_evaluation_mode
+    @numbers_checked
     def log_likelihood(
         self,
         batch: Batch | Mapping[str, Any],
