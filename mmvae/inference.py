@@ -116,7 +116,10 @@ class _Gaps:
         self._covariates: list[Mapping[str, Tensor]] = []
 
     def without(self, batch: Batch) -> tuple[Batch, Subset] | None:
-        """The rows of a batch that have a member of the subset, with the members it holds; ``None`` if there is none."""
+        """The rows of a batch that have a member of the subset, and the members that the batch holds.
+
+        ``None`` if there is no such row.
+        """
         there = [name for name in self._members if name in batch.data]
         nothing = torch.zeros(batch.size, dtype=torch.bool, device=batch.device)
         rows = torch.stack([nothing, *(batch.observed[name] for name in there)]).any(0)
