@@ -1,4 +1,4 @@
-"""A training step of this library beside the same step written by hand in plain PyTorch, and beside MultiVae, on tables.
+"""A training step of this library beside the same one by hand in plain PyTorch, and beside MultiVae, on tables.
 
 The models of this file are what a researcher writes for one paper: layers and formulas, without distributions, batches,
 masks or names. They get copies of this library's layers and compute the same loss from the same random numbers. All
@@ -114,6 +114,7 @@ class BareMVTCAE(Bare):
         self.alpha = ours.objective.alpha
 
     def forward(self, data: Sequence[Tensor]) -> Tensor:
+        """The loss of a batch."""
         loc, log_variance = self.encode(data)
         joint = product(loc, log_variance)
         count, alpha = len(data), self.alpha
@@ -131,6 +132,7 @@ class BareMVAE(Bare):
         self.register_buffer("members", torch.cat([torch.ones(1, count), torch.eye(count)]))
 
     def forward(self, data: Sequence[Tensor]) -> Tensor:
+        """The loss of a batch."""
         subsets = product(*self.encode(data), self.members, prior=1.0)
         z = draw(*subsets)  # [1 + M, N, D]
         reconstruction = sum(
@@ -152,6 +154,7 @@ class BareMoPoE(Bare):
         self.register_buffer("prior", (members.sum(1) == count).float().view(-1, 1, 1))
 
     def forward(self, data: Sequence[Tensor]) -> Tensor:
+        """The loss of a batch."""
         loc, log_variance = product(*self.encode(data), self.members, self.prior)  # [C, N, D]
         count, size, _ = loc.shape
         divergence = kl_to_standard(loc, log_variance).mean(0)
@@ -167,11 +170,14 @@ class BareJMVAE(Bare):
     def __init__(self, ours: MultimodalVAE) -> None:
         super().__init__(ours)
         joint = copy.deepcopy(ours.joint_posterior)
-        self.trunks = nn.ModuleList(nn.Sequential(encoder.layers, *layers) for encoder, *layers in joint.trunks.values())
+        self.trunks = nn.ModuleList(
+            nn.Sequential(encoder.layers, *layers) for encoder, *layers in joint.trunks.values()
+        )
         self.joint = nn.Sequential(joint.hidden, joint.head.linear)
         self.alpha = ours.objective.alpha
 
     def forward(self, data: Sequence[Tensor]) -> Tensor:
+        """The loss of a batch."""
         features = torch.cat([trunk(x) for trunk, x in zip(self.trunks, data, strict=True)], -1)
         joint = self.joint(features).chunk(2, -1)
         alignment = kl(*joint, *self.encode(data)).sum(0)
@@ -188,6 +194,7 @@ class BareMMVAE(Bare):
         self.num_samples = ours.objective.num_samples
 
     def forward(self, data: Sequence[Tensor]) -> Tensor:
+        """The loss of a batch."""
         loc, raw = self.encode(data)
         scale = softmax_scale(raw)
         count, samples = len(data), self.num_samples

@@ -22,10 +22,10 @@ from mmvae.training.captured import (
     standing_obstacle,
     with_plain_rates,
 )
-from mmvae.training.launch import Starter, launch
+from mmvae.training.launch import Starter, launch, leave_at_exit
 from mmvae.training.learning_rate import Schedule
+from mmvae.training.process_guard import ProcessGuard, is_loss_of_process
 from mmvae.training.settings import Settings
-from mmvae.training.watch import Watch, is_loss_of_process
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 """Makes an optimiser for parameters, as ``functools.partial(torch.optim.SGD, lr=0.1)`` does."""
@@ -95,7 +95,9 @@ class Engine:
             plugins=[_environment(started_by)],
         )
         self._fabric.launch()
-        self._watch = Watch.over(getattr(self._fabric.strategy.launcher, "procs", []))
+        if per_machine * machines > 1:
+            leave_at_exit()
+        self._guard = ProcessGuard.over(getattr(self._fabric.strategy.launcher, "procs", []))
         self._settings = settings
         self._module: Any = None
         self._forward: Any = None
@@ -280,11 +282,11 @@ class Engine:
         Raises:
             RuntimeError: in the place of what a collective raises then.
         """
-        self._watch.advice = advice
+        self._guard.advice = advice
         try:
             yield
         except RuntimeError as error:
-            self._watch.end()
+            self._guard.end()
             if self.world == 1 or not is_loss_of_process(error):
                 raise
             raise RuntimeError(

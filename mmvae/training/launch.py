@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 from typing import Literal, NamedTuple
 
@@ -44,6 +46,22 @@ def launch(devices: int) -> Launch:
             f"machine; leave devices out, or call {started.by} {_OPTION[started.by]}={devices}."
         )
     return started
+
+
+def leave_at_exit() -> None:
+    """Let this process leave the others before Python shuts down.
+
+    Otherwise threads of gloo still hold tensors of the last exchange, for which they would ask an interpreter that is
+    gone; the process is then ended by SIGABRT, after all its work is done.
+    """
+    atexit.unregister(_leave)
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    gc.collect()  # what wraps a model holds the group too, and its threads end with the last holder
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _by_torchrun() -> Launch | None:

@@ -19,6 +19,9 @@ class RemembersSeen(Protocol):
     names: tuple[str, ...]
     seen: Tensor
 
+    def unseen(self, subset: Any = None) -> tuple[str, ...]:
+        """The modalities that no row had."""
+
 
 class Seen:
     """Looks out for modalities that no row has had so far; costs nothing once all have come.

@@ -12,7 +12,7 @@ from mmvae.training import fit
 from mmvae.training.alike import alike
 from mmvae.training.launch import launch
 from mmvae.training.means import Means
-from mmvae.training.watch import is_loss_of_process
+from mmvae.training.process_guard import is_loss_of_process
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ def is_loss_of_process(error: BaseException) -> bool:
     return distributed or (isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words))
 
 
-class Watch(threading.Thread):
+class ProcessGuard(threading.Thread):
     """Looks after the processes that this one has started; if one fails, all are ended.
 
     Args:
@@ -35,7 +35,7 @@ class Watch(threading.Thread):
     """
 
     def __init__(self, children: Sequence[subprocess.Popen[bytes]]) -> None:
-        super().__init__(daemon=True, name="mmvae-watch")
+        super().__init__(daemon=True, name="mmvae-process-guard")
         self.advice = ""
         self._children = children
         for thread in threading.enumerate():  # Fabric's own kills this process without a word: this takes its place
@@ -43,14 +43,14 @@ class Watch(threading.Thread):
                 thread._child_processes = []  # type: ignore[attr-defined]
 
     @classmethod
-    def over(cls, children: Sequence[subprocess.Popen[bytes]]) -> Watch:
+    def over(cls, children: Sequence[subprocess.Popen[bytes]]) -> ProcessGuard:
         """The one that runs already, or a new one; the processes of a first run serve the next ones as well."""
         running = next((thread for thread in threading.enumerate() if isinstance(thread, cls)), None)
         if running is not None and not children:
             return running
-        watch = cls(children)
-        watch.start()
-        return watch
+        guard = cls(children)
+        guard.start()
+        return guard
 
     def run(self) -> None:
         """Waits until all have ended, or one has failed."""
