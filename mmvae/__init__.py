@@ -16,7 +16,7 @@ from mmvae.modality import Modality
 
 if TYPE_CHECKING:
     from mmvae import data, evaluation, plot, testing, training
-    from mmvae.evaluation import evaluate
+    from mmvae.evaluation import cross_validate, deviation, evaluate
     from mmvae.plotting import report
     from mmvae.training import fit, fit_prior, load, save
 
@@ -27,7 +27,9 @@ __all__ = [
     "Latents",
     "Layout",
     "Modality",
+    "cross_validate",
     "data",
+    "deviation",
     "distributions",
     "evaluate",
     "evaluation",
@@ -54,7 +56,9 @@ __all__ = [
 
 # The training engine, torchvision and matplotlib are slow to load and not always needed: they load where first used.
 _LATE = {
+    "cross_validate": "mmvae.evaluation:cross_validate",
     "data": "mmvae.data",
+    "deviation": "mmvae.evaluation:deviation",
     "evaluate": "mmvae.evaluation:evaluate",
     "evaluation": "mmvae.evaluation",
     "fit": "mmvae.training:fit",

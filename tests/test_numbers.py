@@ -71,10 +71,11 @@ VALID: dict[Any, dict[str, Any]] = {
     nn.Precomputed: {"dim": 4, "depth": 2},
     nn.ProxyHead: {"dim": 4, "count": 2},
     nn.Quantiser: {"num_codes": 4, "dim": 3},
-    **dict.fromkeys((nn.SeriesConvEncoder, nn.SeriesGRUEncoder, nn.SeriesTransformerEncoder), {"shape": (8, 2)}),
-    **dict.fromkeys(
-        (nn.SeriesConvDecoder, nn.SeriesGRUDecoder, nn.SeriesTransformerDecoder), {"latent_dim": 2, "shape": (8, 2)}
-    ),
+    **{part: {"shape": (8, 2)} for part in (nn.SeriesConvEncoder, nn.SeriesGRUEncoder, nn.SeriesTransformerEncoder)},
+    **{
+        key: {"latent_dim": 2, "shape": (8, 2)}
+        for key in (nn.SeriesConvDecoder, nn.SeriesGRUDecoder, nn.SeriesTransformerDecoder)
+    },
     nn.SequenceEncoder: {"width": 3, "dim": 4, "layers": 1, "heads": 2},
     nn.TextTransformer: {"vocabulary": 5, "length": 4, "dim": 8, "depth": 1, "heads": 2},
     nn.ViT: {"shape": (1, 8, 8), "patch": 4, "dim": 8, "depth": 1, "heads": 2},
@@ -92,7 +93,7 @@ VALID: dict[Any, dict[str, Any]] = {
     **{part: {} for part in (refinement.HMC, refinement.Amortized, refinement.Gradient, refinement.RefinedELBO)},
     refinement.RefinementNetwork: {"num_features": 4, "latent_dim": 2},
     **{part: {} for part in (priors.Flow, priors.ConditionalNormal)},
-    **dict.fromkeys((priors.GaussianMixture, priors.Vamp), {"num_components": 3}),
+    **{key: {"num_components": 3} for key in (priors.GaussianMixture, priors.Vamp)},
     evaluation.StepHead: {},
     data.Blocks: {"rows": 3},
     Layout: {"shared": 2},
