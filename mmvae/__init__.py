@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mmvae import distributions, likelihoods, models, nn, objectives, posteriors, priors, refinement
+from mmvae import distributions, likelihoods, models, nn, objectives, posteriors, priors, refinement, transforms
 from mmvae.batch import Batch
 from mmvae.codebooks import toc
 from mmvae.exporting import export
@@ -16,7 +16,7 @@ from mmvae.modality import Modality
 
 if TYPE_CHECKING:
     from mmvae import data, evaluation, plot, testing, training
-    from mmvae.evaluation import evaluate
+    from mmvae.evaluation import cross_validate, deviation, evaluate
     from mmvae.plotting import report
     from mmvae.training import fit, fit_prior, load, save
 
@@ -27,7 +27,9 @@ __all__ = [
     "Latents",
     "Layout",
     "Modality",
+    "cross_validate",
     "data",
+    "deviation",
     "distributions",
     "evaluate",
     "evaluation",
@@ -49,11 +51,14 @@ __all__ = [
     "testing",
     "toc",
     "training",
+    "transforms",
 ]
 
 # The training engine, torchvision and matplotlib are slow to load and not always needed: they load where first used.
 _LATE = {
+    "cross_validate": "mmvae.evaluation:cross_validate",
     "data": "mmvae.data",
+    "deviation": "mmvae.evaluation:deviation",
     "evaluate": "mmvae.evaluation:evaluate",
     "evaluation": "mmvae.evaluation",
     "fit": "mmvae.training:fit",

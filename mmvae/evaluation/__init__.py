@@ -10,9 +10,12 @@ from typing import Any
 from mmvae.evaluation.across_seeds import across_seeds, paired_differences
 from mmvae.evaluation.comparison import Comparison, compare
 from mmvae.evaluation.context import Context
+from mmvae.evaluation.cross_validation import CrossValidation, cross_validate
+from mmvae.evaluation.deviations import Deviation, deviation
 from mmvae.evaluation.frechet import frechet_distance
 from mmvae.evaluation.judges import Classifier, train_classifiers
 from mmvae.evaluation.pareto import effective_sample_size, pareto_k
+from mmvae.evaluation.posterior_calibration import Ranks, simulation_based_calibration
 from mmvae.evaluation.registry import METRICS, Measure, Metric, costly_metrics, metric, metric_words
 from mmvae.evaluation.results import OBSERVED, Evaluation, OtherKind, Row, Unavailable, make_row
 from mmvae.evaluation.retrieval import expected_average_precision, expected_recall, retrieve, retrieve_in_episodes
@@ -36,6 +39,8 @@ __all__ = [
     "Classifier",
     "Comparison",
     "Context",
+    "CrossValidation",
+    "Deviation",
     "Evaluation",
     "Head",
     "Labelled",
@@ -43,6 +48,7 @@ __all__ = [
     "Measure",
     "Metric",
     "OtherKind",
+    "Ranks",
     "Row",
     "StepHead",
     "Transfer",
@@ -56,6 +62,8 @@ __all__ = [
     "code_purity",
     "compare",
     "costly_metrics",
+    "cross_validate",
+    "deviation",
     "effective_sample_size",
     "evaluate",
     "expected_average_precision",
@@ -70,6 +78,7 @@ __all__ = [
     "pooled",
     "retrieve",
     "retrieve_in_episodes",
+    "simulation_based_calibration",
     "train_classifiers",
     "transfer_matrix",
 ]

@@ -36,8 +36,6 @@ class SubsetELBO(ChunkedObjective):
     def __init__(self, beta: Weight = 1.0, num_random_subsets: int = 0, chunk_size: ChunkSize = None) -> None:
         super().__init__(chunk_size)
         self.beta = checked("beta", beta)
-        if num_random_subsets < 0:
-            raise ValueError(f"num_random_subsets: expected at least 0, got {num_random_subsets}.")
         self.num_random_subsets = num_random_subsets
 
     def refusal(self, posterior: JointPosterior) -> str | None:

@@ -204,22 +204,22 @@ def encode_observed(network: nn.Module, name: str, batch: Batch, width: int) -> 
     batch norm then takes those that it learned before.
 
     Args:
-        network: From data ``[n, *shape]`` to features ``[n, F]``.
+        network: From what the batch shows of the modality (:meth:`~mmvae.Batch.inputs`) to features ``[n, F]``.
         name: Name of its modality.
         batch: N rows.
         width: F.
     """
-    data = batch.data[name]
+    inputs = batch.inputs(name)
     if batch.complete or is_row_by_row(network):
-        return network(data)
+        return network(*inputs)
     rows = batch.observed[name].nonzero().flatten()
-    if len(rows) == len(data):
-        return network(data)
+    if len(rows) == batch.size:
+        return network(*inputs)
     if not len(rows):
-        return torch.zeros(len(data), width, device=data.device)
+        return torch.zeros(batch.size, width, device=batch.device)
     with _learned_statistics(network) if len(rows) == 1 else contextlib.nullcontext():
-        output = network(data[rows])
-    return output.new_zeros(len(data), width).index_copy(0, rows, output)
+        output = network(*(each[rows] for each in inputs))
+    return output.new_zeros(batch.size, width).index_copy(0, rows, output)
 
 
 def is_row_by_row(network: nn.Module) -> bool:

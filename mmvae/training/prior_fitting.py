@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mmvae.choices import check_count
+from mmvae.choices import check_count, numbers_checked
 from mmvae.inference import infer
 from mmvae.modes import mode
 from mmvae.priors import Prior, WithPrivate
@@ -18,6 +18,7 @@ from mmvae.training.randomness import randomness_kept
 from mmvae.vaes.base import MultimodalVAE
 
 
+@numbers_checked
 def fit_prior(
     vae: MultimodalVAE,
     data: Data,
