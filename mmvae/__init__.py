@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mmvae import distributions, likelihoods, models, nn, objectives, posteriors, priors, refinement
+from mmvae import distributions, likelihoods, models, nn, objectives, posteriors, priors, refinement, transforms
 from mmvae.batch import Batch
 from mmvae.codebooks import toc
 from mmvae.exporting import export
@@ -51,6 +51,7 @@ __all__ = [
     "testing",
     "toc",
     "training",
+    "transforms",
 ]
 
 # The training engine, torchvision and matplotlib are slow to load and not always needed: they load where first used.

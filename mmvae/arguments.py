@@ -6,7 +6,9 @@ import contextlib
 import inspect
 from collections.abc import Mapping
 from inspect import Parameter, Signature
-from typing import Any
+from typing import Any, ClassVar
+
+from mmvae.choices import check_numbers
 
 
 class Remembers:
@@ -18,17 +20,29 @@ class Remembers:
     Attributes:
         arguments: Arguments of the constructor by name, as the caller passed them; defaults are left out. A constructor
             may put the normal form of an argument in its place, so that equal parts have equal descriptions.
+        before: Values that arguments had before they existed, where today's default is another. Descriptions that
+            earlier versions wrote are read with them.
     """
 
     arguments: dict[str, Any]
+    before: ClassVar[Mapping[str, Any]] = {}
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Make the part, and bind what the constructor is about to receive."""
+        """Make the part, and bind what the constructor is about to receive; the library's own parts check its numbers.
+
+        Raises:
+            TypeError: For something in the place of a number.
+            ValueError: For a number that is not finite, or out of its range.
+        """
         part = super().__new__(cls)
         arguments: dict[str, Any] = {}
+        signature = constructor(cls)
         with contextlib.suppress(TypeError):  # wrong arguments: the constructor says so in its own words
-            bound = constructor(cls).bind_partial(*args, **kwargs)
+            bound = signature.bind_partial(*args, **kwargs)
             arguments = {name: _kept(value) for name, value in bound.arguments.items()}
+        if inspect.unwrap(cls.__init__).__module__.startswith("mmvae."):  # parts of others have ranges of their own
+            name = arguments.get("name")
+            check_numbers(name if isinstance(name, str) else cls.__name__, signature, arguments)
         object.__setattr__(part, "arguments", arguments)
         return part
 

@@ -11,6 +11,15 @@ from torch import Tensor, nn
 from mmvae.casting import are_grey_levels, as_models_read, as_tensor
 from mmvae.labels import Classes, as_labels, joined_classes, renumbered
 from mmvae.subsets import Subset, canonical
+from mmvae.transforms import spread
+
+
+@runtime_checkable
+class ShowsInputs(Protocol):
+    """A form that says what the encoder of its modality is called with."""
+
+    def inputs(self, data: Tensor, observed: Tensor | None) -> tuple[Tensor, ...]:
+        """Arguments of the encoder, from data that conforms and what is observed of it (``None``: all)."""
 
 
 @runtime_checkable
@@ -32,14 +41,15 @@ class Batch:
 
     Args:
         data: ``{name: tensor or array [N, *shape]}``, in any form that :func:`mmvae.casting.as_tensor` takes. Models
-            read bytes ``[N, C, H, W]`` as grey levels in [0, 1], and other bytes as whole numbers. A
-            floating-point row that is NaN throughout counts as missing, and so does one that a numpy mask hides as a
-            whole. ``None`` in the place of data asks the Pyro program ``model(batch)`` to draw that modality;
+            read bytes ``[N, C, H, W]`` as grey levels in [0, 1], and other bytes as whole numbers. A number that is
+            NaN, or that a numpy mask hides, is missing; a row without any number is missing as a whole. ``None`` in the
+            place of data asks the Pyro program ``model(batch)`` to draw that modality;
             everything else treats it as missing.
         observed: ``{name: bool [N]}``, true where the datum is present. Names left out are observed throughout. A mask
-            without data, for a modality that is missing in every row, must be false throughout. For data that are
-            sequences, ``[N, T, ...]``, also ``bool [N, T]``, true where a step is present; a row without any is
-            missing.
+            without data, for a modality that is missing in every row, must be false throughout. A mask with further
+            dimensions of the data, ``bool [N, T]`` of the steps of a sequence ``[N, T, ...]`` or ``bool [N, *shape]``
+            of single numbers, says what there is of a row; a row without any of it is missing. Models say whether they
+            take rows in part.
         labels: classes, names of classes or targets of the data points, in any form that
             :func:`mmvae.labels.as_labels` takes; ``None`` and -1 stand for a class that is not known. Models do not
             look at them unless they are classifiers.
@@ -49,7 +59,8 @@ class Batch:
     Attributes:
         data: ``{name: tensor [N, *shape]}``, holes filled with zeros.
         observed: ``{name: bool tensor [N]}``, one entry for each name in ``data``.
-        steps: ``{name: bool tensor [N, T]}``, one entry for each modality that was given with a mask of its steps.
+        cells: ``{name: bool tensor [N, T] or [N, *shape]}``, what there is of a row, one entry for each modality of
+            which rows are there in part. Dimensions that the mask lacks are there, or missing, as a whole.
         labels: tensor ``[N, ...]``, or ``None``.
         classes: names of the classes that ``labels`` numbers, or ``None`` where they came as numbers.
         covariates: ``{name: tensor [N]}``.
@@ -60,13 +71,13 @@ class Batch:
         absent: the modalities that were given by a mask alone.
 
     Raises:
-        ValueError: if there is no data, sizes differ, a row is NaN in part, a value is infinite, or the mask does
-            not fit the data.
+        ValueError: if there is no data, sizes differ, a value is infinite, or the mask does not fit the data.
         TypeError: if something is no tensor or array.
     """
 
     __slots__ = (
         "absent",
+        "cells",
         "classes",
         "complete",
         "conforms_to",
@@ -77,7 +88,6 @@ class Batch:
         "labels",
         "observed",
         "size",
-        "steps",
     )
 
     def __init__(
@@ -106,13 +116,12 @@ class Batch:
         self.absent: tuple[str, ...] = tuple(name for name in observed or {} if name not in tensors)
         self.data: dict[str, Tensor] = {}
         self.observed: dict[str, Tensor] = {}
-        self.steps: dict[str, Tensor] = {}
+        self.cells: dict[str, Tensor] = {}
         for name, value in tensors.items():
-            mask = _and_there(name, masks[name], parts[name][1])
-            if mask is not None and mask.ndim == 2:
-                value = _without_padding(value, mask)
-                self.steps[name], mask = mask, mask.any(1)
-            self.data[name], self.observed[name] = _fill_holes(name, value, mask)
+            mask = _present(name, value, masks[name], parts[name][1])
+            self.data[name], self.observed[name] = _filled(value, mask), _rows(mask)
+            if mask.ndim > 1:
+                self.cells[name] = mask
         self.labels: Tensor | None = None
         self.classes: Classes | None = None
         if labels is not None:
@@ -135,7 +144,7 @@ class Batch:
         observed: dict[str, Tensor] | None = None,
         labels: Tensor | None = None,
         *,
-        steps: dict[str, Tensor] | None = None,
+        cells: dict[str, Tensor] | None = None,
         drawn: tuple[str, ...] = (),
         absent: tuple[str, ...] = (),
         classes: Classes | None = None,
@@ -156,7 +165,7 @@ class Batch:
             everything = torch.ones(batch.size, dtype=torch.bool, device=first.device)
             observed = dict.fromkeys(data, everything)
         batch.observed = observed
-        batch.steps = steps or {}
+        batch.cells = cells or {}
         batch.labels = labels
         batch.classes = classes
         batch.drawn = drawn
@@ -171,7 +180,7 @@ class Batch:
         data: dict[str, Tensor],
         observed: dict[str, Tensor] | None,
         *,
-        steps: dict[str, Tensor] | None = None,
+        cells: dict[str, Tensor] | None = None,
         conforms_to: object | None = None,
     ) -> Batch:
         """Other data of the same rows, known to be sound; labels and covariates stay.
@@ -179,14 +188,14 @@ class Batch:
         Args:
             data: ``{name: tensor [N, *shape]}``.
             observed: ``{name: bool [N]}``; ``None`` states that nothing is missing.
-            steps: ``{name: bool [N, T]}``.
+            cells: ``{name: bool [N, T] or [N, *shape]}``.
             conforms_to: the forms of the model that the data conforms to.
         """
         return Batch.trusted(
             data,
             observed,
             self.labels,
-            steps=steps,
+            cells=cells,
             drawn=self.drawn,
             absent=self.absent,
             classes=self.classes,
@@ -202,8 +211,30 @@ class Batch:
 
     @property
     def masks(self) -> dict[str, Tensor]:
-        """What is observed, as the constructor takes it: of steps where they are known, otherwise of rows."""
-        return {**self.observed, **self.steps}
+        """What is observed, as the constructor takes it: within rows where that is known, otherwise of rows."""
+        return {**self.observed, **self.cells}
+
+    @property
+    def steps(self) -> dict[str, Tensor]:
+        """Those of :attr:`cells` that mark whole steps of sequences, ``bool [N, T]``."""
+        return {name: mask for name, mask in self.cells.items() if mask.ndim == 2}
+
+    def present(self, name: str) -> Tensor | None:
+        """What is observed of a modality: bool ``[N]``, or with further dimensions; ``None`` if all of it is."""
+        if name in self.cells:
+            return self.cells[name]
+        return None if self.complete else self.observed[name]
+
+    def inputs(self, name: str) -> tuple[Tensor, ...]:
+        """What the encoder of a modality is called with: the data as the model's form of it shows it.
+
+        A batch that conforms to no model shows its data as it is.
+        """
+        forms = cast("Mapping[str, Form] | nn.ModuleDict | None", self.conforms_to)
+        form = None if forms is None else forms[name]
+        if isinstance(form, ShowsInputs):
+            return form.inputs(self.data[name], self.present(name))
+        return (self.data[name],)
 
     @property
     def device(self) -> torch.device:
@@ -239,7 +270,7 @@ class Batch:
             {name: change(value) for name, value in self.data.items()},
             None if self.complete else {name: change(mask) for name, mask in self.observed.items()},
             None if self.labels is None else change(self.labels),
-            steps={name: change(mask) for name, mask in self.steps.items()},
+            cells={name: change(mask) for name, mask in self.cells.items()},
             drawn=self.drawn,
             absent=self.absent,
             classes=self.classes,
@@ -263,9 +294,9 @@ class Batch:
             )
         members = canonical(names, self.names)
         observed = None if self.complete else {name: self.observed[name] for name in members}
-        steps = {name: mask for name, mask in self.steps.items() if name in members}
+        cells = {name: mask for name, mask in self.cells.items() if name in members}
         data = {name: self.data[name] for name in members}
-        batch = self.derive(data, observed, steps=steps, conforms_to=self.conforms_to)
+        batch = self.derive(data, observed, cells=cells, conforms_to=self.conforms_to)
         if observed is not None:
             batch.complete = bool((_counts(observed) == len(members)).all())
         return batch
@@ -318,7 +349,7 @@ class Batch:
         batch = self.derive(
             {name: self._conformed(name, known[name]) for name in held},
             None if self.complete else {name: self.observed[name] for name in held},
-            steps={name: self.steps[name] for name in held if name in self.steps},
+            cells={name: self.cells[name] for name in held if name in self.cells},
             conforms_to=forms,
         )
         batch.absent = ()
@@ -342,14 +373,14 @@ class Batch:
         Zero may have no density. The masked log-density would be dropped, but its gradient is NaN times zero.
         """
         value = as_models_read(self.data[name])
-        if self.complete or form.hole == 0:
+        if form.hole == 0 or (self.complete and name not in self.cells):
             return value
-        if form.hole is None:
-            first = self.observed[name].int().argmax()
-            hole = value.index_select(0, first[None])
-        else:
-            hole = torch.as_tensor(form.hole, dtype=value.dtype, device=value.device)
-        return torch.where(self.observed[name].reshape(-1, *(1,) * (value.ndim - 1)), value, hole)
+        present = spread(self.masks[name], value)
+        if form.hole is not None:
+            return torch.where(present, value, torch.as_tensor(form.hole, dtype=value.dtype, device=value.device))
+        first = present.int().argmax(0, keepdim=True)  # of each column a value that it has, if it has any
+        hole = torch.where(present.any(0), value.gather(0, first)[0], value[present][0])
+        return torch.where(present, value, hole)
 
     def _can_fill(self, name: str, form: Form) -> bool:
         """Whether there is a value for the rows that lack a modality; where no row has one it is left out."""
@@ -370,10 +401,12 @@ class Batch:
             both.classes = data.classes
             for name, mask in data.observed.items():
                 both.observed[name] = both.observed[name] & mask  # what was missing before holds zeros, and stays so
-            for name, mask in data.steps.items():
-                both.steps[name] = both.steps[name] & mask if name in both.steps else mask
-            both.steps = {name: mask & both.observed[name][:, None] for name, mask in both.steps.items()}
-            both.complete = both.complete and data.complete
+            for name, mask in data.cells.items():
+                both.cells[name] = _both(both.cells[name], mask, both.data[name]) if name in both.cells else mask
+            both.cells = {n: _both(both.observed[n], mask, both.data[n]) for n, mask in both.cells.items()}
+            both.observed.update({name: _rows(mask) for name, mask in both.cells.items()})
+            both.data.update({name: _filled(both.data[name], mask) for name, mask in both.cells.items()})
+            both.complete = all(bool(mask.all()) for mask in both.observed.values())
             both.absent = tuple(dict.fromkeys((*data.absent, *both.absent)))
             return both
         return Batch(data, observed, covariates=covariates)
@@ -403,7 +436,7 @@ class Batch:
             data,
             None if complete else observed,
             labels,
-            steps=_steps(parts, data),
+            cells=_cells(parts, data),
             absent=absent,
             classes=classes,
             covariates={name: torch.cat([part.covariates[name] for part in parts]) for name in first.covariates},
@@ -429,18 +462,16 @@ def _labels(parts: Sequence[Batch]) -> Tensor | None:
     )
 
 
-def _steps(parts: Sequence[Batch], data: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The masks of steps of several batches, one below the other; a batch without one has every step it observes."""
-    names = dict.fromkeys(name for part in parts for name in part.steps)
-
-    def of(part: Batch, name: str) -> Tensor:
-        if name in part.steps:
-            return part.steps[name]
-        length = data[name].shape[1]
-        observed = part.observed.get(name, torch.zeros(len(part), dtype=torch.bool, device=data[name].device))
-        return observed[:, None].expand(len(part), length)
-
-    return {name: torch.cat([of(part, name) for part in parts]) for name in names}
+def _cells(parts: Sequence[Batch], data: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The masks within rows of several batches, one below the other; a batch without one has all of its rows."""
+    joined = {}
+    for name in dict.fromkeys(name for part in parts for name in part.cells):
+        nothing = torch.zeros((), dtype=torch.bool, device=data[name].device)
+        masks = [part.masks.get(name, nothing.expand(len(part))) for part in parts]
+        widest = max(mask.ndim for mask in masks)
+        shape = data[name].shape[1:widest]
+        joined[name] = torch.cat([_wider(mask, widest).expand(len(mask), *shape) for mask in masks])
+    return joined
 
 
 def _tensor(name: str, value: Any) -> tuple[Tensor, Tensor | None]:
@@ -453,28 +484,64 @@ def _tensor(name: str, value: Any) -> tuple[Tensor, Tensor | None]:
     return tensor, there
 
 
-def _and_there(name: str, mask: Tensor | None, there: Tensor | None) -> Tensor | None:
-    """A mask of rows or of steps without the rows that the data's own mask hides.
+def _present(name: str, value: Tensor, mask: Tensor | None, there: Tensor | None) -> Tensor:
+    """Where a modality is there: bool ``[N]``, or with further dimensions where rows are there in part.
+
+    Args:
+        name: Name of the modality.
+        value: Its data, ``[N, *shape]``.
+        mask: What was said beside the data, bool ``[N]`` or with further dimensions.
+        there: What the data itself says, likewise.
 
     Raises:
-        ValueError: for an observed row that is hidden in part.
+        ValueError: For infinite values that are not masked.
     """
-    if there is None:
-        return mask
-    elements = there.reshape(len(there), -1)
-    rows = elements.any(1)
-    partly = rows & ~elements.all(1)
-    if mask is not None:
-        rows = rows.to(mask.device)
-        partly = partly.to(mask.device) & (mask.any(1) if mask.ndim == 2 else mask)
-    if bool(partly.any()):
+    present = torch.ones(len(value), dtype=torch.bool, device=value.device) if mask is None else mask
+    if there is not None:
+        present = _both(present, _narrowed(there.to(value.device)), value)
+    if not value.is_floating_point() or bool((finite := value.detach().isfinite()).all()):
+        return present
+    nan = value.detach().isnan()
+    infinite = spread(present, value) & ~finite & ~nan
+    if bool(infinite.any()):
+        rows = infinite.reshape(len(value), -1).any(1)
         raise ValueError(
-            f"{name}: row {int(partly.nonzero()[0])} is masked in part ({int(partly.sum())} such rows); a datum is "
-            f"present or missing as a whole. Fill in the values, or mask the whole row."
+            f"{name}: row {int(rows.nonzero()[0])} holds infinite values ({int(rows.sum())} such rows); clip or "
+            f"replace them."
         )
-    if mask is None:
-        return rows
-    return mask & (rows[:, None] if mask.ndim == 2 else rows)
+    if not bool((spread(present, value) & nan).any()):
+        return present
+    return _both(present, _narrowed(~nan | ~spread(present, value)), value)
+
+
+def _narrowed(mask: Tensor) -> Tensor:
+    """The mask without its last dimensions, as far as it is the same along them: of rows, of steps, or of numbers."""
+    while mask.ndim > 1 and bool((mask == mask[..., :1]).all()):
+        mask = mask[..., 0]
+    return mask
+
+
+def _both(one: Tensor, other: Tensor, value: Tensor) -> Tensor:
+    """Where two masks of the same data are both true, in the finer dimensions of the two."""
+    widest = max(one.ndim, other.ndim)
+    both = _wider(one, widest) & _wider(other, widest)
+    return both.expand(value.shape[:widest])
+
+
+def _wider(mask: Tensor, ndim: int) -> Tensor:
+    return mask.reshape(*mask.shape, *(1,) * (ndim - mask.ndim))
+
+
+def _rows(mask: Tensor) -> Tensor:
+    """The rows of which something is there."""
+    return mask if mask.ndim == 1 else mask.reshape(len(mask), -1).any(1)
+
+
+def _filled(value: Tensor, mask: Tensor) -> Tensor:
+    """The data with zeros where the mask is false."""
+    if bool(mask.all()):
+        return value
+    return torch.where(spread(mask, value), value, torch.zeros((), dtype=value.dtype, device=value.device))
 
 
 def _covariate(name: str, value: Any, size: int) -> Tensor:
@@ -512,48 +579,16 @@ def _masks(observed: Mapping[str, Any], tensors: Mapping[str, Tensor], size: int
             raise ValueError(f"observed: a mask for {name!r}, but the data holds {', '.join(map(repr, tensors))}.")
         if mask.dtype != torch.bool:
             raise TypeError(f"observed: the mask of {name!r} must be boolean, got {mask.dtype}; try mask.bool().")
-        steps = tuple(tensors[name].shape[:2])
-        if mask.shape != (size,) and (len(steps) < 2 or tuple(mask.shape) != steps):
-            or_steps = f", or {steps} for its steps" if len(steps) == 2 else ""
+        whole = tuple(tensors[name].shape)
+        if not mask.ndim or tuple(mask.shape) != whole[: mask.ndim]:
+            or_steps = f", or {whole[:2]} for its steps" if len(whole) > 1 else ""
+            or_numbers = f", or {whole} for single numbers" if len(whole) > 2 else ""
             raise ValueError(
-                f"observed: the mask of {name!r} must have shape ({size},){or_steps}, got {tuple(mask.shape)}."
+                f"observed: the mask of {name!r} must have shape ({size},){or_steps}{or_numbers}, got "
+                f"{tuple(mask.shape)}."
             )
         masks[name] = mask.to(tensors[name].device)
     return masks
-
-
-def _without_padding(value: Tensor, steps: Tensor) -> Tensor:
-    """Zeros at the steps that are not there."""
-    keep = steps.reshape(*steps.shape, *(1,) * (value.ndim - 2))
-    return torch.where(keep, value, torch.zeros((), dtype=value.dtype, device=value.device))
-
-
-def _fill_holes(name: str, value: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Zeros where the mask is false or a row is NaN throughout; an error for NaN in part and for infinite values."""
-    everything = torch.ones(len(value), dtype=torch.bool, device=value.device)
-    observed = everything if mask is None else mask
-    if value.is_floating_point():
-        rows = value.detach().reshape(len(value), -1)
-        finite = rows.isfinite()
-        if not bool(finite.all()):
-            nan = rows.isnan()
-            partly = observed & nan.any(1) & ~nan.all(1)
-            if bool(partly.any()):
-                raise ValueError(
-                    f"{name}: row {int(partly.nonzero()[0])} is NaN in part ({int(partly.sum())} such rows); a datum "
-                    f"is present or missing as a whole. Impute the values, or make the whole row NaN."
-                )
-            infinite = observed & rows.isinf().any(1)
-            if bool(infinite.any()):
-                raise ValueError(
-                    f"{name}: row {int(infinite.nonzero()[0])} holds infinite values ({int(infinite.sum())} such "
-                    f"rows); clip or replace them."
-                )
-            observed = observed & ~nan.all(1)
-    if not bool(observed.all()):
-        keep = observed.reshape(-1, *(1,) * (value.ndim - 1))
-        value = torch.where(keep, value, torch.zeros((), dtype=value.dtype, device=value.device))
-    return value, observed
 
 
 def _counts(observed: Mapping[str, Tensor]) -> Tensor:

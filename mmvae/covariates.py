@@ -7,17 +7,18 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from mmvae.choices import check_count
+from mmvae.transforms import Standardize
 
 
-class Covariates:
+class Covariates(nn.Module):
     """The covariates of a model, and how networks read them.
 
-    A category becomes one column per level, 1 at its own. A number is one column, as it is: standardise it, so that
-    networks can read it.
+    A category becomes one column per level, 1 at its own. A number is one column, standardised by the mean and standard
+    deviation of the training data (:meth:`fit`); until then it is read as it is.
 
     Args:
         levels: ``{name: number of levels}`` for a category, whose values are 0 to levels - 1; ``{name: None}`` for a
@@ -33,6 +34,7 @@ class Covariates:
     """
 
     def __init__(self, levels: Mapping[str, int | None] | None) -> None:
+        super().__init__()
         if levels is not None and not isinstance(levels, Mapping):
             raise TypeError(f"covariates: expected a dict from names to levels or None, got {levels!r}.")
         for name, count in (levels or {}).items():
@@ -41,6 +43,18 @@ class Covariates:
             if count is not None:
                 check_count(f"covariates: the levels of {name!r}", count, 2)
         self.levels: dict[str, int | None] = dict(levels or {})
+        self._numbers = [name for name, count in self.levels.items() if count is None]
+        if self._numbers:
+            self.standardize = Standardize().for_shape((len(self._numbers),))
+
+    def fit(self, conformed: Mapping[str, Tensor]) -> None:
+        """Find the mean and standard deviation of each number, unless that was done before.
+
+        Args:
+            conformed: Covariates of the training data, as :meth:`conform` gives them.
+        """
+        if self._numbers and not self.standardize.is_fitted:
+            self.standardize.fit(torch.stack([conformed[name] for name in self._numbers], -1))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -89,9 +103,16 @@ class Covariates:
         columns = []
         for name, count in self.levels.items():
             value = conformed[name]
-            number = value.unsqueeze(-1)
-            columns.append(number if count is None else functional.one_hot(value, count).to(torch.get_default_dtype()))
+            if count is None:
+                columns.append(self._standardised(name, value).unsqueeze(-1))
+            else:
+                columns.append(functional.one_hot(value, count).to(torch.get_default_dtype()))
         return torch.cat(columns, -1) if columns else None
+
+    def _standardised(self, name: str, value: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
+        place = self._numbers.index(name)
+        loc, scale = (each[place].to(value.device) for each in (self.standardize.loc, self.standardize.scale))
+        return (value - loc) / scale
 
     def of_rows(self, num_rows: int, known: Mapping[str, Any], changed: Mapping[str, Any] | None) -> dict[str, Tensor]:
         """Return the covariates of rows, some of them changed: one value for all rows, or one for each.

@@ -75,7 +75,7 @@ def export(
         _require_onnxscript(Path(path))
     batch = model.prepare(data)
     batch = batch.restrict(batch.names if subset is None else model._members(subset))
-    if not batch.complete or batch.steps:
+    if not batch.complete or batch.cells:
         raise ValueError("data: the example must be complete, without masks; a program takes complete data.")
     if isinstance(model, IterativeVAE) and model.num_steps and set(batch.names) == set(model.names):
         raise TypeError(
@@ -84,7 +84,7 @@ def export(
         )
     # Files, and other runtimes, hold weights as rows of numbers, whatever order is the fastest here.
     model = copy.deepcopy(model).to(memory_format=torch.contiguous_format).eval()
-    path_of_subset = _EncoderPath(model, batch)
+    path_of_subset = _EncoderPath(model)
     zeros = {name: value.new_zeros(_EXAMPLE_ROWS, *value.shape[1:]) for name, value in batch.data.items()}
     rows = Dim("rows", min=1)
     with torch.no_grad(), pyro.validation_enabled(False), sdpa_kernel(SDPBackend.MATH):
@@ -108,14 +108,14 @@ def export(
 class _EncoderPath(nn.Module):
     """From data by name to what inference gives, by name."""
 
-    def __init__(self, model: MultimodalModel, batch: Batch) -> None:
+    def __init__(self, model: MultimodalModel) -> None:
         super().__init__()
         self.model = model
-        self._form = batch.conforms_to
+        self._forms = model.forms  # those of the copy that is exported
 
     def forward(self, data: dict[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of the latents."""
-        latents = self.model.latents(Batch.trusted(dict(data), conforms_to=self._form))
+        latents = self.model.latents(Batch.trusted(dict(data), conforms_to=self._forms))
         found = {"mean": latents.mean}
         if latents.codes is not None:
             found["codes"] = latents.codes

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmvae.abilities import Infers
 from mmvae.batch import Batch
-from mmvae.choices import check_choice, check_count
+from mmvae.choices import check_choice, numbers_checked
 from mmvae.distributions import concatenate
 from mmvae.latents import Latents
 from mmvae.modes import mode
@@ -29,6 +29,7 @@ _LONG_WORK, _LONG_REFINEMENT = 50, 4
 """From this many batches on, progress is shown."""
 
 
+@numbers_checked
 def infer(
     model: Infers,
     data: Data,
@@ -87,7 +88,6 @@ def infer(
         each = functools.partial(_refined, model, chosen_refiner(refine, steps))
     if batch_size is None:
         batch_size = _BATCH if refine is None else _REFINED_BATCH
-    check_count("batch_size", batch_size, 1)
     check_choice("missing", missing, ("error", "nan"))
     gaps = _Gaps(model, subset) if missing == "nan" else None
     source = as_source(data, observed, covariates=covariates)
@@ -116,10 +116,7 @@ class _Gaps:
         self._covariates: list[Mapping[str, Tensor]] = []
 
     def without(self, batch: Batch) -> tuple[Batch, Subset] | None:
-        """The rows of a batch that have a member of the subset, and the members that the batch holds.
-
-        ``None`` if there is no such row.
-        """
+        """Return the rows that have a member of the subset, and the members they hold; ``None`` if there are none."""
         there = [name for name in self._members if name in batch.data]
         nothing = torch.zeros(batch.size, dtype=torch.bool, device=batch.device)
         rows = torch.stack([nothing, *(batch.observed[name] for name in there)]).any(0)
@@ -170,7 +167,8 @@ def _refined(model: Any, refiner: Refiner, batch: Batch, subset: Subset) -> Late
     members = None if subset is None else canonical(subset, model.names)
     given = model.prepare(batch).restrict(members)
     if given.drawn:  # what the program is to draw counts as missing here
-        given = given.derive(given.data, None if given.complete else given.observed, conforms_to=given.conforms_to)
+        observed = None if given.complete else given.observed
+        given = given.derive(given.data, observed, cells=given.cells, conforms_to=given.conforms_to)
         given.drawn = ()
     refined = refiner(model, given)
     return dataclasses.replace(refined, layout=model.layout, covariates=given.covariates)

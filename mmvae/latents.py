@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.distributions import Distribution
 
+from mmvae.choices import numbers_checked
 from mmvae.distributions import WithGaps, mean_of, select_columns, variance_of
 from mmvae.layout import Layout
 
@@ -108,6 +109,7 @@ class Latents:
     def _of_columns(self, columns: slice) -> Latents:
         return Latents(select_columns(self.distribution, columns), self.subset, covariates=self.covariates)
 
+    @numbers_checked
     def sample(self, num_samples: int | None = None) -> Float[Tensor, "*K N *T D"]:
         """Draws from the posterior: ``[num_samples, N, D]``, or one draw ``[N, D]`` without a number."""
         return self.distribution.sample(() if num_samples is None else (num_samples,))

@@ -27,10 +27,17 @@ from mmvae.distributions import (
     soft_clamp,
     without_autocast,
 )
+from mmvae.transforms import Log1p, Standardize, Transform
 
 _SCALE_FLOOR = 1e-3
 _LOG_BOUNDS = (-20.0, 20.0)
 """Within which logarithms of rates, dispersions and learned scales are taken as they are (see :func:`soft_clamp`)."""
+
+_LONGEST_STANDARDISED = 2
+"""Dimensions of a datum up to which real data is standardised by default: vectors and sequences, not images."""
+
+_LEAST_CENTRE = 1e-4
+"""Smallest mean count that a decoder's zero stands for, of columns that are (nearly) always zero."""
 
 
 class Likelihood(Remembers, nn.Module, ABC):
@@ -46,6 +53,10 @@ class Likelihood(Remembers, nn.Module, ABC):
     hole: float | None = 0.0
     """Placeholder for missing values, masked, with a finite density. A likelihood of positive data sets another one;
     ``None`` takes an observed value of the same modality."""
+
+    scores_transformed: bool = True
+    """Whether a transform of the modality changes what is scored, as it does real numbers. What is counted, and values
+    in a fixed interval, are scored as they are, and a transform is for networks alone."""
 
     def __call__(self, parameters: Tensor) -> Any:
         """:meth:`forward` of parameters in at least float32, outside of autocast."""
@@ -63,14 +74,17 @@ class Likelihood(Remembers, nn.Module, ABC):
             A distribution of batch shape ``[..., *shape]``, the last dimensions being those of the datum.
         """
 
-    def log_prob(self, parameters: Tensor, data: Tensor) -> Tensor:
+    def log_prob(self, parameters: Tensor, data: Tensor, observed: Tensor | None = None) -> Tensor:
         """The log-density or log-probability of each datum, ``[*P, N]``, in nats.
 
         Args:
             parameters: Output of the decoder, ``[*P, N, *parameter_shape]``.
             data: ``[N, *shape]``.
+            observed: Numbers that the sum over a datum takes, bool ``[N, *shape]``; by default all.
         """
         distribution = self(parameters)
+        if observed is not None:
+            distribution = distribution.mask(observed)
         return distribution.to_event(data.ndim - 1 - len(distribution.event_shape)).log_prob(data)
 
     def parameter_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -80,6 +94,21 @@ class Likelihood(Remembers, nn.Module, ABC):
     def point(self, distribution: Distribution) -> Tensor:
         """The single datum that stands for a distribution: its mean, or its most probable code."""
         return distribution.mean
+
+    def default_transform(self, shape: tuple[int, ...]) -> Transform | None:
+        """The transform of a modality of data ``[N, *shape]`` that names none; by default none."""
+        return None
+
+    def around(self, parameters: Tensor, centre: Tensor) -> Tensor:
+        """Parameters of data that lie around ``centre``, from those that a decoder gives relative to it.
+
+        Only for likelihoods that score data as it is (see :attr:`scores_transformed`); by default the parameters stay.
+
+        Args:
+            parameters: ``[..., *parameter_shape]``.
+            centre: Value that a decoder's zero stands for, by column of the data.
+        """
+        return parameters
 
     def check_support(self, name: str, data: Tensor) -> None:
         """Raises ``ValueError`` if the data of modality ``name`` holds a value that cannot be scored."""
@@ -129,19 +158,23 @@ class _LocationScale(Likelihood):
 
     @property
     def scale(self) -> Tensor:
-        """The scale, a number in the units of the data; a learned one stays above 0.001."""
+        """The scale, a number in the units of the transformed data; a learned one stays above 0.001."""
         if not self.learned:
             return self.log_scale.exp()
         return soft_clamp(self.log_scale, *_LOG_BOUNDS).exp() + _SCALE_FLOOR
+
+    def default_transform(self, shape: tuple[int, ...]) -> Transform | None:
+        """Vectors ``[P]`` and sequences ``[T, C]`` are standardised; images are taken as they are."""
+        return Standardize() if len(shape) <= _LONGEST_STANDARDISED else None
 
     def forward(self, parameters: Tensor) -> Distribution:
         """Noise around ``parameters [..., *shape]``."""
         return self.noise(parameters, self.scale)
 
-    def log_prob(self, parameters: Tensor, data: Tensor) -> Tensor:
+    def log_prob(self, parameters: Tensor, data: Tensor, observed: Tensor | None = None) -> Tensor:
         """The log-density of each datum, without a distribution in between unless it is to check its arguments."""
-        if Distribution._validate_args:
-            return super().log_prob(parameters, data)
+        if Distribution._validate_args or observed is not None:
+            return super().log_prob(parameters, data, observed)
         with without_autocast(parameters):
             return self.noise.score(data, at_least_float32(parameters), self.scale, data.ndim - 1)
 
@@ -150,7 +183,9 @@ class Normal(_LocationScale):
     """Gaussian noise of one standard deviation around the decoder's output.
 
     Args:
-        scale: the standard deviation, in units of the data, or ``"learned"``.
+        scale: the standard deviation, in units of the transformed data, or ``"learned"``. A modality of vectors is
+            standardised by default: the unit is then the standard deviation of each column. Pass
+            ``Modality(..., transform=None)`` for units of the data.
     """
 
     noise = SharedScaleNormal
@@ -160,7 +195,7 @@ class Laplace(_LocationScale):
     """Laplace noise of one scale around the decoder's output; the field's usual choice for images is 0.75.
 
     Args:
-        scale: the scale b of exp(-|x - loc| / b) / 2b, in units of the data, or ``"learned"``.
+        scale: the scale b of exp(-|x - loc| / b) / 2b, in the units of :class:`Normal`, or ``"learned"``.
     """
 
     noise = SharedScaleLaplace
@@ -173,6 +208,8 @@ class Bernoulli(Likelihood):
         relaxed: score values between 0 and 1 too, by the cross-entropy. That is no normalised density
             (:class:`ContinuousBernoulli` is), so likelihoods in nats then lose their meaning.
     """
+
+    scores_transformed = False
 
     def __init__(self, relaxed: bool = False) -> None:
         super().__init__()
@@ -202,6 +239,8 @@ class ContinuousBernoulli(Likelihood):
     Source: Loaiza-Ganem and Cunningham 2019, "The continuous Bernoulli".
     """
 
+    scores_transformed = False
+
     def forward(self, parameters: Tensor) -> Distribution:
         """A continuous Bernoulli of logits ``parameters [..., *shape]``."""
         return LogitContinuousBernoulli(logits=parameters)
@@ -215,12 +254,11 @@ class Categorical(Likelihood):
     """Integer codes from 0 to ``num_categories - 1``; the decoder gives logits ``[..., *shape, num_categories]``."""
 
     data_dtype = torch.int64
+    scores_transformed = False
 
     def __init__(self, num_categories: int) -> None:
         super().__init__()
-        if num_categories < 2:
-            raise ValueError(f"Categorical: num_categories must be at least 2, got {num_categories}.")
-        self.num_categories = num_categories
+        self.num_categories = int(num_categories)
 
     def forward(self, parameters: Tensor) -> Distribution:
         """A categorical distribution of logits ``parameters [..., *shape, num_categories]``."""
@@ -251,6 +289,16 @@ class Categorical(Likelihood):
 
 class _Counts(Likelihood):
     """Whole numbers from 0, given as integers or as real numbers without a fraction."""
+
+    scores_transformed = False
+
+    def default_transform(self, shape: tuple[int, ...]) -> Transform | None:
+        """Encoders read log(1 + x), and a decoder's zero stands for the usual count of each column."""
+        return Log1p()
+
+    def around(self, parameters: Tensor, centre: Tensor) -> Tensor:
+        """Log means relative to log(centre); what else there is of parameters stays."""
+        return parameters + centre.clamp(min=_LEAST_CENTRE).log()
 
     def conform(self, name: str, data: Tensor) -> Tensor:
         """Counts of any numeric type, as float32."""
@@ -285,6 +333,11 @@ class NegativeBinomial(_Counts):
     def parameter_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """``(*shape, 2)``."""
         return (*shape, 2)
+
+    def around(self, parameters: Tensor, centre: Tensor) -> Tensor:
+        """Log means relative to log(centre); log dispersions stay."""
+        log_mean, log_dispersion = parameters.unbind(-1)
+        return torch.stack([super().around(log_mean, centre), log_dispersion], -1)
 
 
 class Custom(Likelihood):

@@ -6,16 +6,18 @@ import numbers
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from mmvae.arguments import Remembers
+from mmvae.transforms import Transform
 
 EncoderSpec = nn.Module | Callable[[], nn.Module]
 DecoderSpec = Callable[[int], nn.Module]
 LikelihoodSpec = nn.Module | Callable[[Tensor], Distribution]
+TransformSpec = Transform | Literal["auto"] | None
 
 _SITES = ("z", "data")
 _COLUMNS = (
@@ -99,6 +101,15 @@ class Modality(Remembers):
         decoder: a callable from the latent size ``d`` to a module ``[N, d] -> [N, *parameter_shape]``, where the
             likelihood says what its ``parameter_shape`` is. By default a network that suits the shape.
         weight: multiplies this modality's log-likelihood in the training objective (and nowhere else).
+        transform: one of :mod:`mmvae.transforms`, the units in which networks see the data; ``None`` for the data as it
+            is. By default the likelihood says: vectors under a Normal or Laplace are standardised, encoders of counts
+            read log(1 + x), all else is taken as it is. The default is for networks of the library: an encoder of your
+            own reads the data as it is, and beside a decoder of your own nothing is transformed. A transform that you
+            name holds for your networks too.
+        missing: ``"rows"``: a row is there or missing as a whole. ``"cells"``: single numbers may be missing, by NaN or
+            by a mask ``bool [N, *shape]`` (of the steps of a sequence ``[N, T]``). The likelihood of a row is then the
+            sum over what is there, and encoders are called with two tensors: the data, zeros where a number is missing,
+            and the mask, ``bool [N, *shape]``. :class:`mmvae.nn.WithMask` makes such an encoder of a plain one.
 
     Raises:
         ValueError: for a name that is empty or reserved, a shape with a size below one, or a weight not above zero.
@@ -116,6 +127,10 @@ class Modality(Remembers):
     encoder: EncoderSpec | None = None
     decoder: DecoderSpec | None = None
     weight: float = 1.0
+    transform: TransformSpec = "auto"
+    missing: Literal["rows", "cells"] = "rows"
+
+    before: ClassVar[Mapping[str, Any]] = {"transform": None}
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -152,6 +167,14 @@ class Modality(Remembers):
             )
         if not 0 < float(self.weight) < float("inf"):
             raise ValueError(f"{self.name}: weight must be a finite number above 0, got {self.weight!r}.")
+        if not (self.transform is None or self.transform == "auto" or isinstance(self.transform, Transform)):
+            raise TypeError(
+                f'{self.name}: transform must be one of mmvae.transforms, such as transforms.Standardize(), "auto" or '
+                f"None, got {self.transform!r}."
+            )
+
+        if self.missing not in ("rows", "cells"):
+            raise ValueError(f'{self.name}: missing must be "rows" or "cells", got {self.missing!r}.')
 
     @property
     def size(self) -> int:

@@ -16,6 +16,7 @@ from mmvae.latents import Latents
 from mmvae.modes import in_evaluation_mode
 from mmvae.objectives import Loss, Stage
 from mmvae.subsets import Subset, canonical
+from mmvae.transforms import Transform
 
 
 class MultimodalModel(Remembers, nn.Module, ABC):
@@ -135,12 +136,43 @@ class MultimodalModel(Remembers, nn.Module, ABC):
         batch = Batch.of(data, observed, covariates).conform(self.shapes, self.forms).to(self.device)
         if not torch.is_inference_mode_enabled() and any(value.is_inference() for value in batch.data.values()):
             batch = batch.map(torch.clone)  # of what was made in inference mode no gradient can be taken
-        if batch.steps and not self.takes_steps:
-            raise ValueError(
-                f"observed: the mask of {next(iter(batch.steps))!r} is one of steps, but {type(self).__name__} takes "
-                f"each datum as a whole; give a mask of rows, bool [N]."
-            )
+        self.check_cells(batch)
         return self.encode_covariates(batch)
+
+    def check_cells(self, batch: Batch) -> None:
+        """Raise ``ValueError`` for rows that are there in part, where the model takes them as a whole."""
+        for name, mask in batch.cells.items():
+            if not self.takes_cells(name, batch):
+                whole = mask.reshape(len(mask), -1)
+                partly = whole.any(1) & ~whole.all(1)
+                first = int(partly.nonzero()[0]) if bool(partly.any()) else 0
+                raise ValueError(
+                    f"{name}: row {first} is NaN in part, or masked so ({int(partly.sum())} such rows), and "
+                    f"{type(self).__name__} takes each row of it as a whole. Fill the values in, make the whole row "
+                    f'NaN, or for a VAE make it Modality({name!r}, ..., missing="cells").'
+                )
+
+    def takes_cells(self, name: str, batch: Batch) -> bool:
+        """Whether the model takes rows of a modality that are there in part, as this batch masks them.
+
+        Models that look at steps take masks of the steps of sequences; by default nothing else is taken.
+        """
+        is_sequence = batch.data[name].ndim > 2 or not batch.data[name].is_floating_point()
+        return self.takes_steps and batch.cells[name].ndim == 2 and is_sequence
+
+    @property
+    def needs_fitting(self) -> bool:
+        """Whether transforms, or the scales of numeric covariates, are still to be fitted to training data."""
+        return not all(each.is_fitted for each in self.modules() if isinstance(each, Transform))
+
+    def fit_transforms(self, batch: Batch) -> None:
+        """Find the scales of numeric covariates, unless that was done before.
+
+        Args:
+            batch: Training data, or a sample of it.
+        """
+        if self.covariates.levels:
+            self.covariates.fit(self.covariates.conform(batch.covariates))
 
     def _require_float32(self) -> None:
         if self.epoch.dtype != torch.float32:

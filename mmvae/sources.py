@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from mmvae.batch import Batch
+from mmvae.choices import numbers_checked
 from mmvae.sparse import as_csr, dense_rows, is_sparse
 
 
@@ -25,6 +26,7 @@ class Source(Protocol):
         """The data points at ``rows``, int64 ``[B]``."""
 
 
+@numbers_checked
 @dataclass(frozen=True)
 class Blocks:
     """How rows are shuffled that lie on a disc, where neighbours are read together: in blocks, some at a time.
@@ -42,10 +44,6 @@ class Blocks:
 
     rows: int
     together: int = 256
-
-    def __post_init__(self) -> None:
-        if self.rows < 1 or self.together < 1:
-            raise ValueError(f"blocks: expected at least one row and one block, got {self}.")
 
 
 @runtime_checkable

@@ -71,7 +71,6 @@ def test_masks_beside_a_batch_hide_more_of_it() -> None:
         ({3: torch.zeros(2)}, None, TypeError, "strings"),
         ({"a": 1.0}, None, ValueError, "a: .*batch dimension"),
         ({"a": torch.zeros(2), "b": torch.zeros(3)}, None, ValueError, "unequal batch sizes.*'a': 2.*'b': 3"),
-        ({"a": torch.tensor([[1.0, NAN]])}, None, ValueError, "a: row 0 is NaN in part"),
         ({"a": torch.tensor([[1.0], [-INF]])}, None, ValueError, "a: row 1 holds infinite"),
         ({"a": torch.zeros(2)}, {"a": [1, 0]}, TypeError, "'a' must be boolean"),
         ({"a": torch.zeros(2)}, {"a": [True]}, ValueError, r"'a' must have shape \(2,\)"),
@@ -226,6 +225,65 @@ def test_masks_of_steps_meet_masks_of_rows() -> None:
     assert joined.steps["a"].tolist() == [*steps.tolist(), [True, True], [False, False]]
     with pytest.raises(ValueError, match=r"must have shape \(2,\), or \(2, 2\) for its steps, got \(2, 3\)"):
         Batch({"a": torch.ones(2, 2)}, {"a": torch.ones(2, 3, dtype=torch.bool)})
+
+
+def test_single_numbers_that_are_nan_are_missing() -> None:
+    a = torch.tensor([[1.0, NAN], [NAN, NAN], [3.0, 4.0]])
+    batch = Batch({"a": a, "b": torch.zeros(3, 1)})
+    assert batch.cells["a"].tolist() == [[True, False], [False, False], [True, True]]
+    assert batch.observed["a"].tolist() == [True, False, True]
+    assert batch.data["a"].tolist() == [[1, 0], [0, 0], [3, 4]]
+    assert set(batch.cells) == {"a"}
+    assert a.isnan().sum() == 3  # the caller's tensor is as it was
+    again = Batch(batch.data, batch.masks)
+    assert torch.equal(again.cells["a"], batch.cells["a"])
+    for rows in ([2, 0], torch.tensor([2, 0])):
+        assert batch[rows].cells["a"].tolist() == [[True, True], [True, False]]
+
+
+def test_masks_are_as_coarse_as_they_can_be() -> None:
+    """Rows that are NaN throughout are missing as rows, steps as steps."""
+    a = torch.ones(3, 4, 2)
+    a[0], a[1, 2:] = NAN, NAN
+    batch = Batch({"a": a})
+    assert batch.cells["a"].tolist() == [[False] * 4, [True, True, False, False], [True] * 4]
+    assert batch.steps.keys() == {"a"}
+    a[1, 2:] = 1.0
+    assert Batch({"a": a}).cells == {}
+    a[1, 2, 1] = NAN
+    assert Batch({"a": a}).cells["a"].shape == (3, 4, 2)
+    assert Batch({"a": a}).steps == {}
+
+
+def test_masks_of_numbers_meet_those_of_steps_and_rows() -> None:
+    a = torch.ones(3, 2, 2)
+    a[0, 0, 1] = NAN
+    batch = Batch({"a": a, "b": torch.ones(3)}, {"a": torch.tensor([[True, True], [True, False], [True, True]])})
+    assert batch.cells["a"].tolist() == [[[True, False], [True, True]], [[True] * 2, [False] * 2], [[True] * 2] * 2]
+    both = Batch.of(batch, {"a": [True, True, False]})
+    assert both.observed["a"].tolist() == [True, True, False]
+    assert not both.cells["a"][2].any()
+    assert not both.data["a"][2].any()
+    joined = Batch.cat([batch, Batch({"a": torch.ones(1, 2, 2)}), Batch({"b": torch.ones(1)})])
+    assert joined.cells["a"].shape == (5, 2, 2)
+    assert joined.cells["a"][3].all()
+    assert not joined.cells["a"][4].any()
+    with pytest.raises(ValueError, match=r"or \(3, 2\) for its steps, or \(3, 2, 2\) for single numbers, got \(3, 3\)"):
+        Batch({"a": a}, {"a": torch.ones(3, 3, dtype=torch.bool)})
+
+
+@pytest.mark.parametrize("hole", [0.5, None])
+def test_missing_numbers_hold_what_the_form_can_score(hole: float | None) -> None:
+    class Form:
+        def __init__(self) -> None:
+            self.hole = hole
+
+        def conform(self, name: str, data: torch.Tensor) -> torch.Tensor:
+            return data
+
+    a = torch.tensor([[NAN, 2.0, NAN], [1.0, NAN, NAN]])
+    filled = Batch({"a": a}).conform({"a": (3,)}, {"a": Form()}).data["a"]
+    assert filled.tolist() == ([[0.5, 2, 0.5], [1, 0.5, 0.5]] if hole else [[1, 2, 2], [1, 2, 2]])
 
 
 def test_what_is_absent_is_remembered_when_batches_are_joined() -> None:

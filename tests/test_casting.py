@@ -101,10 +101,11 @@ def test_a_numpy_mask_hides_rows(hidden: np.ndarray, kind: str, as_list: bool) -
     assert batch.data["x"].double().tolist() == expected.tolist()
 
 
-def test_a_row_masked_in_part_is_refused_unless_it_is_missing_anyway() -> None:
+def test_a_row_masked_in_part_is_there_in_part_unless_it_is_missing_anyway() -> None:
     masked = np.ma.masked_array(np.ones((3, 2)), [[False, False], [True, False], [True, True]])
-    with pytest.raises(ValueError, match=r"x: row 1 is masked in part \(1 such rows\).*mask the whole row"):
-        Batch({"x": masked})
+    batch = Batch({"x": masked})
+    assert batch.cells["x"].tolist() == [[True, True], [False, True], [False, False]]
+    assert batch.observed["x"].tolist() == [True, True, False]
     assert Batch({"x": masked}, {"x": [True, False, True]}).observed["x"].tolist() == [True, False, False]
 
 
@@ -126,8 +127,7 @@ def test_rows_that_are_none_are_missing(value: Any) -> None:
 
 def test_elements_that_are_none_are_nan() -> None:
     assert Batch({"x": np.array([[None, None], [1, 2.5]], object)}).observed["x"].tolist() == [False, True]
-    with pytest.raises(ValueError, match="x: row 0 is NaN in part"):
-        Batch({"x": [[None, 1.0], [1.0, 2.0]]})
+    assert Batch({"x": [[None, 1.0], [1.0, 2.0]]}).cells["x"].tolist() == [[False, True], [True, True]]
 
 
 def test_numbers_of_other_libraries() -> None:

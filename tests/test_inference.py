@@ -130,7 +130,7 @@ def test_a_refiner_of_ones_own(data: dict[str, torch.Tensor]) -> None:
 
     class Twice(Refiner):
         def __call__(self, model: Any, batch: Batch, start: Any = None) -> Latents:
-            seen.append((batch.names, batch.size, batch.conforms_to is model.likelihoods, torch.is_grad_enabled()))
+            seen.append((batch.names, batch.size, batch.conforms_to is model.forms, torch.is_grad_enabled()))
             mean = 2 * model.posterior(batch).mean
             return Latents(dist.Normal(mean, 1.0).to_event(1), batch.names)
 

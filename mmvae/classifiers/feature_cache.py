@@ -59,8 +59,8 @@ class Fingerprint:
         self._add("observed", batch.observed.get(self._name, nothing))
         if self._name in batch.data:
             self._add("data", batch.data[self._name])
-        if self._name in batch.steps:
-            self._add("steps", batch.steps[self._name])
+        if self._name in batch.cells:
+            self._add("cells", batch.cells[self._name])
 
     def hexdigest(self) -> str:
         """The hash of all rows so far."""

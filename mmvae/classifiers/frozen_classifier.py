@@ -225,7 +225,7 @@ def _as_batch(found: Mapping[str, Features | None], labels: list[Tensor | None])
         {name: each.states for name, each in features.items()},
         None if complete else observed,
         None if labels[0] is None else torch.cat(labels).cpu(),  # type: ignore[arg-type]
-        steps={
+        cells={
             name: each.valid for name, each in features.items() if not torch.equal(each.valid.all(1), observed[name])
         },
     )

@@ -22,6 +22,7 @@ from mmvae.seeds import derive_seed, stream
 from mmvae.sources import Blocks
 from mmvae.sparse import is_sparse
 from mmvae.subsets import canonical
+from mmvae.transforms import spread
 
 
 class MultimodalDataset(Dataset[Any]):
@@ -142,28 +143,35 @@ class MultimodalDataset(Dataset[Any]):
 
         Raises:
             IndexError: for a row outside 0..N-1 (on the CPU; elsewhere nothing is waited for).
-            ValueError: for a datum of :class:`~mmvae.data.MappedRows` that is infinite or NaN in part.
+            ValueError: for a datum of :class:`~mmvae.data.MappedRows` that is infinite.
         """
         chosen = torch.as_tensor(rows, dtype=torch.int64).to(self.device, non_blocking=True)
         labels = None if self.labels is None else self.labels.index_select(0, chosen)
         data: dict[str, Tensor] = {}
+        cells: dict[str, Tensor] = {}
         for name in self.names:
             if name in self._samplers:
                 assert labels is not None  # the constructor demands labels where there is a sampler
                 data[name] = self._samplers[name].draw(labels, self._generator(name))
             else:
-                table = self._index.get(name)
-                data[name] = self._rows[name].take(chosen if table is None else table.index_select(0, chosen))
-        observed = self._observed(chosen, data)
+                table, rows_of = self._index.get(name), self._rows[name]
+                base = chosen if table is None else table.index_select(0, chosen)
+                data[name] = rows_of.take(base)
+                if isinstance(rows_of, Stored) and rows_of.cells is not None:
+                    cells[name] = rows_of.cells.index_select(0, base)
+        observed = self._observed(chosen, data, cells)
         if observed is None:
-            return Batch.trusted(data, None, labels, classes=self.classes)
+            return Batch.trusted(data, None, labels, cells=cells, classes=self.classes)
         for name, mask in observed.items():
             hole = torch.zeros((), dtype=data[name].dtype, device=mask.device)
-            data[name] = torch.where(mask.reshape(-1, *(1,) * (data[name].ndim - 1)), data[name], hole)
-        return Batch.trusted(data, observed, labels, classes=self.classes)
+            data[name] = torch.where(spread(mask, data[name]), data[name], hole)
+        cells = {name: mask & spread(observed[name], mask) for name, mask in cells.items()}
+        return Batch.trusted(data, observed, labels, cells=cells, classes=self.classes)
 
     def __getitem__(self, row: int) -> dict[str, Tensor] | tuple[dict[str, Tensor], Tensor]:
         """One data point: ``{name: tensor}`` without what is missing, as a pair with its label if there are labels.
+
+        Single numbers that are missing are NaN.
 
         PyTorch's loaders collate such items with ``collate_fn=mmvae.sources.collate`` (or, as long as nothing is
         missing, with their own). Prefer :meth:`batch`.
@@ -172,6 +180,9 @@ class MultimodalDataset(Dataset[Any]):
             raise IndexError(f"row {row} is outside a dataset of {len(self)} data points.")
         batch = self.batch([row % len(self)])
         present = {name: value[0] for name, value in batch.data.items() if bool(batch.observed[name])}
+        for name, mask in batch.cells.items():
+            if name in present:
+                present[name] = torch.where(spread(mask, batch.data[name])[0], present[name], torch.nan)
         return present if batch.labels is None else (present, batch.labels[0])
 
     def everything(self, max_rows: int | None = None) -> Batch:
@@ -309,8 +320,8 @@ class MultimodalDataset(Dataset[Any]):
             self._generators = {name: stream(worker.seed, "sampler", name) for name in self._samplers}
         return self._generators[name]
 
-    def _observed(self, chosen: Tensor, data: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-        """The masks of these rows; of data that is read only now, the rows that are NaN are found here."""
+    def _observed(self, chosen: Tensor, data: dict[str, Tensor], cells: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        """The masks of these rows; of data that is read only now, what is NaN is found, and filled, here."""
         unread = [name for name, rows in self._rows.items() if isinstance(rows, MappedRows) and rows.is_floating]
         if self.observed is not None:
             masks = {name: mask.index_select(0, chosen) for name, mask in self.observed.items()}
@@ -319,7 +330,9 @@ class MultimodalDataset(Dataset[Any]):
         else:
             return None
         for name in unread:
-            masks[name] = present(name, data[name], masks[name], chosen)
+            found = checked(name, data[name], masks[name], chosen)
+            data[name], masks[name] = found.data[name], found.observed[name]
+            cells |= found.cells
         is_complete = self.observed is None and all(bool(masks[name].all()) for name in unread)
         return None if is_complete else masks
 
@@ -415,8 +428,8 @@ def common_size(rows: Mapping[str, Rows], index: Mapping[str, Tensor], labels: T
     return size
 
 
-def present(name: str, values: Tensor, observed: Tensor, points: Tensor) -> Tensor:
-    """Which rows of values that were just read are there, bool ``[B]``: those that are masked, or NaN, are not.
+def checked(name: str, values: Tensor, observed: Tensor, points: Tensor) -> Batch:
+    """Values that were just read as a batch, in which what is masked, or NaN, is missing.
 
     Args:
         name: of the modality.
@@ -425,14 +438,13 @@ def present(name: str, values: Tensor, observed: Tensor, points: Tensor) -> Tens
         points: int64 ``[B]``, the numbers of the data points, for errors.
 
     Raises:
-        ValueError: for a row that is infinite, or NaN in part.
+        ValueError: for a row that is infinite.
     """
     if not len(values):
-        return observed
+        return Batch.trusted({name: values}, {name: observed})
     try:
-        return Batch({name: values}, {name: observed}).observed[name]
+        return Batch({name: values}, {name: observed})
     except ValueError as error:
-        rows = values.reshape(len(values), -1)
-        fault = observed & ~rows.isfinite().all(1) & ~rows.isnan().all(1)
+        fault = observed & values.reshape(len(values), -1).isinf().any(1)
         number = int(points[fault.nonzero()[0]])
         raise ValueError(f"{error} The first of them is data point {number}.") from error

@@ -18,6 +18,7 @@ from mmvae.data.reading import map_npy
 from mmvae.files import write_folder_whole
 from mmvae.modality import check_name
 from mmvae.sources import Blocks, as_batch
+from mmvae.transforms import spread
 
 LABELS = "labels"
 """Name of the file of labels, which no modality may have."""
@@ -168,11 +169,12 @@ def _write(folder: Path, batches: Iterable[Any]) -> None:
 
 def _parts(number: int, batch: Batch) -> dict[str, Tensor]:
     """What is written of a batch, by the names of the files."""
-    if batch.steps:
-        raise ValueError(
-            f"batch {number}: {next(iter(batch.steps))!r} has a mask of its steps, which these files do not keep; pad "
-            f"with values that the model knows as padding."
-        )
+    for name in batch.cells:
+        if not batch.data[name].is_floating_point():
+            raise ValueError(
+                f"batch {number}: {name!r} has a mask of what there is of a row, which these files keep for real "
+                f"numbers alone, as NaN; pad with codes that the model knows as padding."
+            )
     empty = ~torch.stack(list(batch.observed.values())).any(0)
     if bool(empty.any()):
         raise ValueError(f"batch {number}: row {int(empty.nonzero()[0])} has no modality at all; leave it out.")
@@ -184,7 +186,10 @@ def _parts(number: int, batch: Batch) -> dict[str, Tensor]:
             f"batch {number}: {', '.join(map(repr, batch.data))} are one name on discs that do not tell capitals "
             f"apart; rename one of them."
         )
-    return batch.data if batch.labels is None else {**batch.data, LABELS: batch.labels}
+    data = dict(batch.data)
+    for name, mask in batch.cells.items():
+        data[name] = torch.where(spread(mask, data[name]), data[name], torch.nan)
+    return data if batch.labels is None else {**data, LABELS: batch.labels}
 
 
 class _Growing:

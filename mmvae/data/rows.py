@@ -83,19 +83,21 @@ class Stored:
 
     Args:
         name: of the modality, for errors.
-        values: tensor or array ``[n, ...]``. A floating-point row that is NaN throughout counts as missing.
+        values: tensor or array ``[n, ...]``. What is NaN is missing.
 
     Attributes:
         present: bool ``[n]``, false where a row is NaN throughout; ``None`` if every row is there.
+        cells: what there is of each row, as of :attr:`mmvae.Batch.cells`; ``None`` if no row is there in part.
 
     Raises:
-        ValueError: for values that are infinite, or NaN in part of a row.
+        ValueError: for values that are infinite.
     """
 
     def __init__(self, name: str, values: Any) -> None:
         checked = Batch({name: values})
         self.values: Tensor = checked.data[name]
         self.present: Tensor | None = None if checked.complete else checked.observed[name]
+        self.cells: Tensor | None = checked.cells.get(name)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -114,4 +116,5 @@ class Stored:
         moved = Stored.__new__(Stored)
         moved.values = self.values.to(device)
         moved.present = None if self.present is None else self.present.to(device)
+        moved.cells = None if self.cells is None else self.cells.to(device)
         return moved

@@ -10,10 +10,16 @@ from mmvae.distributions.counts import LogNegativeBinomial, LogPoisson
 from mmvae.distributions.divergence import closed_divergence, divergence
 from mmvae.distributions.flowed import Flowed
 from mmvae.distributions.full_precision import at_least_float32, without_autocast
+from mmvae.distributions.in_data_units import InDataUnits, seen_and_slopes
 from mmvae.distributions.mixture_of_experts import MixtureOfExperts, stratified_draws, stratified_parts
 from mmvae.distributions.moments import mean_of, variance_of
 from mmvae.distributions.point_mass import point_mass
-from mmvae.distributions.product_of_gaussians import corrected_product_of_gaussians, product_of_gaussians
+from mmvae.distributions.product_of_gaussians import (
+    corrected_product_of_gaussians,
+    pool_of_gaussians,
+    product_of_dependent_gaussians,
+    product_of_gaussians,
+)
 from mmvae.distributions.shared_scale import SharedScaleLaplace, SharedScaleNormal
 from mmvae.distributions.soft_clamp import soft_clamp
 
@@ -21,6 +27,7 @@ __all__ = [
     "Blocks",
     "Components",
     "Flowed",
+    "InDataUnits",
     "LogNegativeBinomial",
     "LogPoisson",
     "LogitContinuousBernoulli",
@@ -37,7 +44,10 @@ __all__ = [
     "divergence",
     "mean_of",
     "point_mass",
+    "pool_of_gaussians",
+    "product_of_dependent_gaussians",
     "product_of_gaussians",
+    "seen_and_slopes",
     "select_columns",
     "soft_clamp",
     "stratified_draws",

@@ -12,6 +12,7 @@ from torch import nn
 
 from mmvae.abilities import Describes, Evaluated
 from mmvae.batch import Batch
+from mmvae.choices import numbers_checked
 from mmvae.evaluation.context import Context, device_of, gather, observed_names, rows_with_any
 from mmvae.evaluation.judges import train_classifiers
 from mmvae.evaluation.registry import METRICS, Measure, costly_metrics
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _MOST_WITH_POWERSET = 4
 
 
+@numbers_checked
 def evaluate(
     model: Evaluated,
     dataset: Data,
@@ -103,7 +105,8 @@ def evaluate(
         if not names:
             raise ValueError(f"data: holds none of the model's modalities, {', '.join(map(repr, model.names))}.")
         if isinstance(model, MultimodalModel):  # at once, since a metric that fails later is but a note
-            data[rows_with_any(data, names)].restrict(names).conform(model.shapes, model.forms)
+            conforming = data[rows_with_any(data, names)].restrict(names).conform(model.shapes, model.forms)
+            model.check_cells(conforming)
         wanted, notes = _subsets(subsets, tuple(model.names), names)
         order = torch.randperm(data.size, generator=torch.Generator().manual_seed(seed))
         weighed = torch.zeros(data.size, dtype=torch.bool)

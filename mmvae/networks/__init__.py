@@ -24,6 +24,7 @@ from mmvae.networks.series import (
     SeriesTransformerEncoder,
 )
 from mmvae.networks.steps import CodeSteps, FeatureSteps, PatchSteps, Steps
+from mmvae.networks.with_mask import WithMask
 
 __all__ = [
     "MLP",
@@ -53,6 +54,7 @@ __all__ = [
     "Steps",
     "TextDecoder",
     "TextEncoder",
+    "WithMask",
     "canonical_correlations",
     "cca_loss",
     "default_decoder",

@@ -10,6 +10,7 @@ from mmvae.networks.codes import CodesDecoder, CodesEncoder
 from mmvae.networks.conv import ConvDecoder, ConvEncoder
 from mmvae.networks.mlp import MLPDecoder, MLPEncoder
 from mmvae.networks.series import SeriesConvDecoder, SeriesConvEncoder
+from mmvae.networks.with_mask import MissingCode, WithMask, shape_with_mask
 
 _SMALLEST_IMAGE = 8
 _SHORTEST_SEQUENCE = 4
@@ -27,7 +28,7 @@ class _OneHot(nn.Module):
         return nn.functional.one_hot(codes, self.num_categories).to(torch.get_default_dtype())
 
 
-def default_encoder(shape: tuple[int, ...], likelihood: Likelihood) -> nn.Module:
+def default_encoder(shape: tuple[int, ...], likelihood: Likelihood, has_cells: bool = False) -> nn.Module:
     """An encoder ``[N, *shape] -> [N, features]`` that suits the shape.
 
     Convolutional for images ``(C, H, W)`` and volumes ``(C, D, H, W)`` with sides of at least 8, for time series
@@ -36,7 +37,13 @@ def default_encoder(shape: tuple[int, ...], likelihood: Likelihood) -> nn.Module
     Args:
         shape: Shape of one row.
         likelihood: Likelihood of the modality; integer codes are embedded, or turned into indicators.
+        has_cells: Whether it is called with a mask of the data too.
     """
+    if has_cells:
+        if isinstance(likelihood, Categorical):
+            encoder = default_encoder(shape, Categorical(likelihood.num_categories + 1))
+            return MissingCode(encoder, likelihood.num_categories)
+        return WithMask(default_encoder(shape_with_mask(shape), likelihood))
     if isinstance(likelihood, Categorical):
         codes = likelihood.num_categories
         if _is_sequence(shape):

@@ -6,10 +6,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from mmvae.choices import numbers_checked
+
 POSITION_SCALE = 0.02
 """Standard deviation of learned positions when they are made."""
 
 
+@numbers_checked
 class SequenceEncoder(nn.Module):
     """A linear layer and a transformer over steps: ``[N, T, width] -> [N, T, dim]``.
 

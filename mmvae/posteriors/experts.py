@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 from weakref import WeakKeyDictionary
 
@@ -82,6 +82,15 @@ class Experts:
         """One where an expert saw its data and is a member of the subset, zero elsewhere."""
         return self.weights if members is None else members.to(self.loc.dtype).unsqueeze(-1) * self.weights
 
+    def of_shared(self) -> Experts:
+        """The experts in the shared columns alone."""
+        if self.layout.is_shared:
+            return self
+        columns = self.layout.columns()
+        return replace(
+            self, loc=self.loc[..., columns], scale=self.scale[..., columns], layout=Layout(self.layout.shared)
+        )
+
     def with_private_of_others(
         self, members: Bool[Tensor, "S M"] | None = None
     ) -> tuple[Float[Tensor, "M *S N D"], Float[Tensor, "M *S N D"]]:
@@ -142,6 +151,11 @@ class UnimodalExperts(nn.Module):
         )  # fmt: skip
         self.heads = nn.ModuleDict({name: head(features[name], self.layout.width(name)) for name in encoders})
 
+    @property
+    def widths(self) -> dict[str, int]:
+        """Number of features that each encoder gives."""
+        return dict(self._widths)
+
     def forward(self, batch: Batch) -> Experts:
         """The experts of the modalities that the batch holds; no other encoder runs."""
         return self.from_features(self.features(batch), batch)
@@ -190,22 +204,22 @@ def encode_observed(network: nn.Module, name: str, batch: Batch, width: int) -> 
     batch norm then takes those that it learned before.
 
     Args:
-        network: From data ``[n, *shape]`` to features ``[n, F]``.
+        network: From what the batch shows of the modality (:meth:`~mmvae.Batch.inputs`) to features ``[n, F]``.
         name: Name of its modality.
         batch: N rows.
         width: F.
     """
-    data = batch.data[name]
+    inputs = batch.inputs(name)
     if batch.complete or is_row_by_row(network):
-        return network(data)
+        return network(*inputs)
     rows = batch.observed[name].nonzero().flatten()
-    if len(rows) == len(data):
-        return network(data)
+    if len(rows) == batch.size:
+        return network(*inputs)
     if not len(rows):
-        return torch.zeros(len(data), width, device=data.device)
+        return torch.zeros(batch.size, width, device=batch.device)
     with _learned_statistics(network) if len(rows) == 1 else contextlib.nullcontext():
-        output = network(data[rows])
-    return output.new_zeros(len(data), width).index_copy(0, rows, output)
+        output = network(*(each[rows] for each in inputs))
+    return output.new_zeros(batch.size, width).index_copy(0, rows, output)
 
 
 def is_row_by_row(network: nn.Module) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mmvae.batch import Batch
 from mmvae.networks.heads import NormalHead
@@ -49,7 +49,7 @@ class JointEncoder(JointNetwork):
         super().__init__(Product(prior_expert=False) if between is None else between)
         self.trunks = nn.ModuleDict(
             {
-                name: nn.Sequential(encoder, nn.Linear(features[name], trunk_width), nn.ReLU())
+                name: _Trunk(encoder, nn.Linear(features[name], trunk_width), nn.ReLU())
                 for name, encoder in encoders.items()
             }
         )
@@ -77,3 +77,14 @@ class JointEncoder(JointNetwork):
             assert batch.context is not None  # the model has encoded the covariates
             inputs = torch.cat([features, batch.context], -1)
         return Reading(features, *self.head(self.hidden(inputs)))
+
+
+class _Trunk(nn.Sequential):
+    """Layers of which the first takes all that is shown of a modality."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        first, *rest = self
+        features = first(*inputs)
+        for layer in rest:
+            features = layer(features)
+        return features

@@ -128,8 +128,9 @@ class InferenceContract(ABC):
         model, data, observed = self.make(), self.make_data(), self.make_observed()
         latents = model.infer(data, observed=observed)
         for row in range(6):
-            subset = [name for name in model.names if observed[name][row]]
-            alone = model.infer({name: data[name][row : row + 1] for name in subset})
+            subset = [name for name in model.names if bool(observed[name][row].any())]
+            within = {name: observed[name][row : row + 1] for name in subset if observed[name].ndim > 1}
+            alone = model.infer({name: data[name][row : row + 1] for name in subset}, observed=within)
             torch.testing.assert_close(alone.mean, latents.mean[row : row + 1])
             torch.testing.assert_close(alone.scale, latents.scale[row : row + 1])
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
@@ -160,6 +160,7 @@ class LinearGaussian:
                 likelihood=likelihoods.Normal(self.scales[name]),
                 encoder=nn.Flatten(),
                 decoder=lambda latent_dim, name=name: self._decoder(name),  # type: ignore[misc]
+                transform=None,  # its decoders give data
             )
             for name in self.names
         ]
@@ -231,6 +232,49 @@ class LinearGaussian:
         base = self.mean_field(data, subset).base_dist
         diagonal = MultivariateNormal(base.loc, scale_tril=base.scale.diag_embed())
         return self.log_likelihood(data, subset) - kl_divergence(diagonal, self.posterior(data, subset))
+
+    # With holes: single numbers of a row are missing.
+
+    def posterior_of_cells(
+        self, data: Mapping[str, Tensor], present: Mapping[str, Bool[Tensor, "N P"]]
+    ) -> MultivariateNormal:
+        """p(z | the numbers of x that are present), of batch shape ``[N]``; without covariates."""
+        precision = torch.eye(self.latent_dim, dtype=torch.float64)
+        pull = torch.zeros(self.latent_dim, dtype=torch.float64)
+        for name, mask in present.items():
+            weights = mask.double() / self.scales[name] ** 2  # [N, P]
+            loading, apart = self.loadings[name], self._apart(name, data[name], mask)
+            precision = precision + torch.einsum("np,pd,pe->nde", weights, loading, loading)
+            pull = pull + (weights * apart) @ loading
+        return MultivariateNormal(torch.linalg.solve(precision, pull), precision_matrix=precision)
+
+    def log_likelihood_of_cells(
+        self, data: Mapping[str, Tensor], present: Mapping[str, Bool[Tensor, "N P"]]
+    ) -> Float[Tensor, "N"]:
+        """log p(the numbers of x that are present), in nats: log p(x, z) - log p(z | x) at z = 0."""
+        zero = torch.zeros(self.latent_dim, dtype=torch.float64)
+        prior = Normal(zero, torch.ones_like(zero)).log_prob(zero).sum()
+        total = prior - self.posterior_of_cells(data, present).log_prob(zero)
+        for name, mask in present.items():
+            noise = Normal(0.0, torch.tensor(self.scales[name], dtype=torch.float64))
+            total = total + (noise.log_prob(self._apart(name, data[name], mask)) * mask).sum(-1)
+        return total
+
+    def predictive_of_cells(
+        self, data: Mapping[str, Tensor], present: Mapping[str, Bool[Tensor, "N P"]]
+    ) -> dict[str, Normal]:
+        """p(x_mj | the numbers that are present) of every number by itself, noise included, ``{name: [N, P]}``."""
+        posterior = self.posterior_of_cells(data, present)
+        found = {}
+        for name, loading in self.loadings.items():
+            variance = torch.einsum("pd,nde,pe->np", loading, posterior.covariance_matrix, loading)
+            scale = (variance + self.scales[name] ** 2).sqrt()
+            found[name] = Normal(posterior.mean @ loading.T + self.offsets[name], scale)
+        return found
+
+    def _apart(self, name: str, x: Tensor, mask: Tensor) -> Float[Tensor, "N P"]:
+        """x - b where it is present, zero elsewhere."""
+        return torch.where(mask, x.double() - self.offsets[name], 0.0)
 
     def message(self, data: Mapping[str, Tensor], name: str) -> Independent:
         """p(x_m | z) as a function of z, normalised, where W_mᵀ W_m is diagonal and of full rank.

@@ -305,11 +305,11 @@ def _capturable(optimizers: Sequence[Optimizer]) -> Iterator[None]:
 def _kind(batch: Batch) -> Any:
     """What a capture depends on beside the values of the tensors."""
     tensors = [(tuple(each.shape), each.dtype, each.device) for each in _tensors(batch)]
-    return batch.names, batch.complete, tuple(batch.steps), batch.labels is None, batch.drawn, tuple(tensors)
+    return batch.names, batch.complete, tuple(batch.cells), batch.labels is None, batch.drawn, tuple(tensors)
 
 
 def _tensors(batch: Batch) -> list[Tensor]:
     """All that can differ between batches of a kind."""
     observed = [] if batch.complete else list(batch.observed.values())
     others = [each for each in (batch.labels, batch.context) if each is not None]
-    return [*batch.data.values(), *observed, *batch.steps.values(), *batch.covariates.values(), *others]
+    return [*batch.data.values(), *observed, *batch.cells.values(), *batch.covariates.values(), *others]

@@ -54,14 +54,14 @@ class CheckedOnce:
     def batch(self, rows: Int64[Tensor, "B"]) -> Batch:
         """The data points at these rows, in the order and types of the model."""
         batch = self._source.batch(rows)
-        if not batch.complete and self._filled.intersection(batch.names):
+        if not (batch.complete and not batch.cells) and self._filled.intersection(batch.names):
             return self._model.prepare(batch)
         names = [name for name in self._model.shapes if name in batch.data]
         return self._model.encode_covariates(
             batch.derive(
                 {name: batch.data[name].to(self._types[name]) for name in names},
                 None if batch.complete else {name: batch.observed[name] for name in names},
-                steps={name: batch.steps[name] for name in names if name in batch.steps},
+                cells={name: batch.cells[name] for name in names if name in batch.cells},
                 conforms_to=self._model.forms,
             )
         )

@@ -263,6 +263,8 @@ def _made(cls: type, name: str, arguments: dict[str, Any], complete: bool) -> An
     missing = [key for key in expected if key not in arguments]
     if missing and complete:
         raise ValueError(f"the argument {missing[0]!r} of {name} is missing")
+    if issubclass(cls, Remembers):
+        arguments = {**{key: value for key, value in cls.before.items() if key in missing}, **arguments}
     ordered = OrderedDict((key, arguments[key]) for key in signature.parameters if key in arguments)
     bound = BoundArguments(signature, ordered)
     return cls(*bound.args, **bound.kwargs)

@@ -15,17 +15,22 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mmvae.abilities import Trains
+from mmvae.batch import Batch
+from mmvae.choices import numbers_checked
 from mmvae.modes import mode
+from mmvae.multimodal import MultimodalModel
 from mmvae.objectives import Judge
 from mmvae.seeds import derive_seed
 from mmvae.sources import Data, InBlocks, InMemory, Placeable, Source, as_source
 from mmvae.streams import Streamed, as_stream
 from mmvae.training.checked import CheckedOnce, sound
 from mmvae.training.checkpoint import Checkpoints
+from mmvae.training.data_look import warn_of_odd_data
 from mmvae.training.display import Display
 from mmvae.training.engine import Engine, MakeOptimizer
 from mmvae.training.feed import Feed, RowFeed, split
 from mmvae.training.fingerprint import data_in_words, schedule_in_words
+from mmvae.training.first_look import is_at_hand, sample_of_rows, sample_of_stream, settle_transforms, take_transforms
 from mmvae.training.folder import existing_run, start_run
 from mmvae.training.journal import MetricsFile, TensorBoard
 from mmvae.training.learning_rate import Schedule
@@ -45,6 +50,7 @@ _SHARE_OF_GPU_MEMORY = 0.5
 """Data that takes no more than this share of the free memory of a GPU is kept there."""
 
 
+@numbers_checked
 def fit(
     model: Trains,
     data: Data | Streamed | DataLoader[Any],
@@ -224,6 +230,14 @@ def fit(
                 start_run(folder, model, training)
             engine.barrier()
         model.to(engine.device)
+        if state is None:
+            sample = functools.cache(lambda: _sample(parts[0], settings))
+            settle_transforms(model, sample, engine.agreed)
+            if engine.is_main and (sample.cache_info().currsize or _is_at_hand(parts[0])):
+                warn_of_odd_data(model, sample())
+        else:
+            take_transforms(model, state["model"])
+        _encode_anew(parts, model)
         checkpoints = Checkpoints(folder)
         feeds = _feeds(*parts, engine, settings, model)
         all_epochs = sum(stage.epochs for stage in stages)
@@ -295,6 +309,27 @@ def _parts(
 
 def _all_of(source: Source, model: Trains) -> _Chosen:
     return _Chosen(_prepared(source, model), torch.arange(len(source)))
+
+
+def _sample(part: _Part, settings: Settings) -> Batch:
+    """Some of the training data, on which transforms are fitted."""
+    if isinstance(part, Streamed):
+        return sample_of_stream(part, settings.batch_size, settings.seed)
+    return sample_of_rows(part.source, part.rows)
+
+
+def _is_at_hand(part: _Part) -> bool:
+    """Whether data lies in memory, so that looking at some of it costs little."""
+    return isinstance(part, _Chosen) and is_at_hand(part.source)
+
+
+def _encode_anew(parts: tuple[_Part, _Part | None], model: Trains) -> None:
+    """Encodes the covariates of data in memory, which was prepared before their scales were known."""
+    for part in parts:
+        if isinstance(part, _Chosen) and isinstance(part.source, InMemory) and part.source.whole.context is not None:
+            anew = part.source.whole.map(lambda value: value)  # the batch may be the caller's
+            anew.context = None
+            part.source.whole = cast("MultimodalModel", model).encode_covariates(anew)  # which has made the context
 
 
 def _sizes(part: _Part, validation: _Part | None) -> dict[str, Any]:

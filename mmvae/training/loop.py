@@ -15,6 +15,7 @@ from mmvae.modes import mode
 from mmvae.seeds import derive_seed
 from mmvae.training.alike import alike
 from mmvae.training.checkpoint import Checkpoints, Position, State
+from mmvae.training.diverging import Divergence, advice
 from mmvae.training.engine import Engine
 from mmvae.training.feed import Feed
 from mmvae.training.journal import Row, metrics_row
@@ -89,6 +90,7 @@ class Loop:
         self._seconds = 0.0  # spent on them
         self._means = Means()
         self._seen = Seen(model)
+        self._divergence = Divergence(model.names)
         self._best: _Best | None = None
         self._epochs_before = float(model.epoch)  # when the stage began
         self._settled = True  # whether everything is as it is between two steps
@@ -191,6 +193,7 @@ class Loop:
         """Lets the parts of a stage learn, and no others, for its objective and with a fresh optimiser."""
         self._in_stage.close()
         self._at = stage
+        self._divergence = Divergence(self.model.names)
         self._in_stage.enter_context(in_stage(self.model, self._stage))
         self._set_up()
 
@@ -297,6 +300,8 @@ class Loop:
         self._seen.warn()
         means = mean_of(self._engine.gather(self._means.totals()))
         rows = [metrics_row(number, "train", self._stage.name, means, self._seconds)]
+        if self._engine.is_main:
+            self._divergence.look(rows[0])
         if self._validation is not None:
             rows.append(self._validate(self._validation, number, interrupts))
         self._settled = False
@@ -441,8 +446,7 @@ class Loop:
             step, names = fault
             raise FloatingPointError(
                 f"{self._where()}, {what} {step + 1}: the loss is not finite; the term at fault: "
-                f"{', '.join(names)}. Try a lower lr, max_grad_norm, or data of a smaller scale. The last good "
-                f"checkpoint: {self._checkpoints}."
+                f"{', '.join(names)}. {advice(names, self.model.names)} The last good checkpoint: {self._checkpoints}."
             )
 
     def _require_finite_weights(self) -> None:

@@ -199,7 +199,9 @@ def _other_shapes(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str
     """Where the names or shapes of saved weights and those of a model differ first, as a clause."""
     for name in dict.fromkeys([*own, *saved]):
         if name not in saved and name not in _LATER:
-            return f"{name} is missing there"
+            is_of_transform = name.startswith("transforms.")
+            hint = "; its modality had none: make it with transform=None" if is_of_transform else ""
+            return f"{name} is missing there{hint}"
         if name not in own:
             return f"{name} is missing here"
         if name in saved and saved[name].shape != own[name].shape:

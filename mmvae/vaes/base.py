@@ -16,8 +16,16 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from mmvae.batch import Batch
+from mmvae.choices import numbers_checked
 from mmvae.covariates import Covariates
-from mmvae.distributions import MixtureOfExperts, divergence, stratified_draws, stratified_parts
+from mmvae.distributions import (
+    InDataUnits,
+    MixtureOfExperts,
+    divergence,
+    seen_and_slopes,
+    stratified_draws,
+    stratified_parts,
+)
 from mmvae.distributions.mixture_of_experts import Family
 from mmvae.free_memory import latents_at_a_time
 from mmvae.latents import Latents, check_latents
@@ -29,10 +37,20 @@ from mmvae.multimodal import MultimodalModel
 from mmvae.objectives import Loss, Objective
 from mmvae.objectives.base import check_pair
 from mmvae.posteriors import JointPosterior, UnimodalExperts
-from mmvae.priors import Prior, prior_of_layout
+from mmvae.priors import Prior, WithPrivate, prior_of_layout
 from mmvae.subsets import Subset, canonical
+from mmvae.transforms import Transform, spread
+from mmvae.vaes.forms import ModalityForm, make_forms
 from mmvae.vaes.parameters import expose_parameters
-from mmvae.vaes.parts import checked_names, make_decoders, make_encoders, make_likelihoods, resolve_weights
+from mmvae.vaes.parts import (
+    checked_names,
+    make_decoders,
+    make_encoders,
+    make_likelihoods,
+    make_transforms,
+    resolve_weights,
+)
+from mmvae.vaes.pseudo_inputs import PseudoEncoder
 
 Weights = Literal["balanced"] | Mapping[str, float] | None
 """Likelihood weights of a model: the modalities' own, balanced by size, or by name."""
@@ -82,6 +100,7 @@ class MultimodalVAE(MultimodalModel):
         layout: Which of them are shared, and which private.
         covariates: The covariates, see :class:`~mmvae.covariates.Covariates`.
         weights: ``{name: weight}``.
+        transforms: ``{name: transform}`` of the modalities that have one (see :mod:`mmvae.transforms`).
         epoch: Number of epochs the model was trained for (a scalar buffer); schedules of weights read it.
         arguments: Arguments of the recipe's constructor by name, as saved in the configuration.
 
@@ -120,11 +139,30 @@ class MultimodalVAE(MultimodalModel):
         self.experts = UnimodalExperts(encoders, features, self.layout, family, context)
         self.joint_posterior = joint_posterior
         inputs = {name: self.layout.width(name) + context for name in names}
-        self.decoders = nn.ModuleDict(make_decoders(self.modalities, likelihoods, inputs))
-        self.prior = prior_of_layout(prior, self.layout, family, context)
+        decoders = make_decoders(self.modalities, likelihoods, inputs)
+        self.decoders = nn.ModuleDict(decoders)
+        transforms, read = make_transforms(self.modalities, likelihoods, encoders, decoders)
+        self.transforms = nn.ModuleDict(transforms)
+        self._forms = make_forms(self.modalities, likelihoods, transforms, read)
+        self.prior = self.prior_for(prior)
         for parameter in self.parameters():
             if parameter.ndim == 4:  # convolutions of images are faster on it, on the CPU as on the GPU
                 parameter.data = parameter.data.to(memory_format=torch.channels_last)
+
+    def prior_for(self, prior: Prior | None) -> Prior | WithPrivate:
+        """A prior made for the latent of this model; the model itself keeps the one it has.
+
+        Args:
+            prior: One of :mod:`mmvae.priors`, over the shared columns; by default the standard one of the family.
+
+        Raises:
+            TypeError: For something that is not a prior.
+            ValueError: For a prior that cannot serve this model.
+        """
+        whole = prior_of_layout(prior, self.layout, self.experts.family, self.covariates.size)
+        shared = whole.shared if isinstance(whole, WithPrivate) else whole
+        shared.attach(PseudoEncoder(self.shapes, self._forms, self.experts, self.joint_posterior))
+        return whole
 
     # The Pyro programs.
 
@@ -172,7 +210,7 @@ class MultimodalVAE(MultimodalModel):
             z = pyro.sample("z", self.prior(batch.context))
             for name in batch.names:
                 with poutine.mask(mask=True if batch.complete else batch.observed[name]):
-                    pyro.sample(name, self._observation(name, z, batch.context), obs=batch.data[name])
+                    pyro.sample(name, self._observation(name, z, batch.context, batch), obs=batch.data[name])
             for name in batch.drawn:
                 pyro.sample(name, self._observation(name, z, batch.context))
         return z
@@ -251,6 +289,7 @@ class MultimodalVAE(MultimodalModel):
 
     @torch.no_grad()
     @in_evaluation_mode
+    @numbers_checked
     def generate(
         self, latents: Latents, num_samples: int | None = None, covariates: Mapping[str, Any] | None = None
     ) -> dict[str, Tensor]:
@@ -281,6 +320,7 @@ class MultimodalVAE(MultimodalModel):
 
     @torch.no_grad()
     @in_evaluation_mode
+    @numbers_checked
     def sample(self, num_samples: int, covariates: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
         """Data generated from ``num_samples`` draws of the prior, ``{name: [num_samples, *shape]}``.
 
@@ -289,10 +329,18 @@ class MultimodalVAE(MultimodalModel):
             covariates: ``{name: value or values [num_samples]}``, for a model that has some.
         """
         known = self.covariates.of_rows(num_samples, {}, covariates)
-        context = self._encoded(known)
+        return self._points(self.sample_latents(num_samples, known), known)
+
+    def sample_latents(self, num_samples: int, covariates: Mapping[str, Any] | None = None) -> Float[Tensor, "N D"]:
+        """Draws of the prior, without their data.
+
+        Args:
+            num_samples: N.
+            covariates: ``{name: value or values [N]}``, for a model that has some.
+        """
+        context = self._encoded(self.covariates.of_rows(num_samples, {}, covariates))
         prior = self.prior(context)
-        z = prior.sample(torch.Size((num_samples,)) if context is None or not prior.batch_shape else torch.Size())
-        return self._points(z, known)
+        return prior.sample(torch.Size((num_samples,)) if context is None or not prior.batch_shape else torch.Size())
 
     def decode(
         self, z: Float[Tensor, "*P D"], subset: Subset = None, covariates: Mapping[str, Any] | None = None
@@ -312,6 +360,7 @@ class MultimodalVAE(MultimodalModel):
     # Bounds and likelihoods, in honest nats.
 
     @in_evaluation_mode
+    @numbers_checked
     def elbo(
         self,
         batch: Batch | Mapping[str, Any],
@@ -337,6 +386,7 @@ class MultimodalVAE(MultimodalModel):
 
     @torch.no_grad()
     @in_evaluation_mode
+    @numbers_checked
     def log_weights(
         self,
         batch: Batch | Mapping[str, Any],
@@ -370,6 +420,7 @@ class MultimodalVAE(MultimodalModel):
 
     @torch.no_grad()
     @in_evaluation_mode
+    @numbers_checked
     def log_likelihood(
         self,
         batch: Batch | Mapping[str, Any],
@@ -411,20 +462,66 @@ class MultimodalVAE(MultimodalModel):
         return {modality.name: tuple(modality.shape) for modality in self.modalities}
 
     @property
-    def forms(self) -> nn.ModuleDict:
-        """The likelihoods check and cast what they are to score."""
-        return self.likelihoods
+    def forms(self) -> Mapping[str, ModalityForm]:
+        """Likelihoods check and cast what they are to score, transforms say what encoders read."""
+        return self._forms
 
-    def _observation(self, name: str, z: Tensor, context: Tensor | None) -> Distribution:
-        """p(x_m | z, c), of batch shape ``[*P]`` for latents ``[*P, D]``."""
-        parameters = _in_cache(lambda part: self._decode(name, part, context), z)
-        distribution = self._likelihood(name)(parameters)
-        return distribution.to_event(len(self.shapes[name]) - len(distribution.event_shape))
+    def takes_cells(self, name: str, batch: Batch) -> bool:
+        """Whether the modality was made with ``missing="cells"``."""
+        return self._forms[name].has_cells
+
+    def fit_transforms(self, batch: Batch) -> None:
+        """Fit the transforms of the modalities, and the scales of numeric covariates, that are not fitted yet.
+
+        :func:`mmvae.fit` does so before training. Call it before a training loop of your own.
+
+        Args:
+            batch: Training data, or a sample of it.
+        """
+        super().fit_transforms(batch)
+        data = batch.conform(self.shapes, self.forms)
+        for name in data.names:
+            transform = self._transform(name)
+            if transform is not None and not transform.is_fitted:
+                present = data.present(name)
+                transform.fit(data.data[name].to(self.device), None if present is None else present.to(self.device))
+
+    def _observation(self, name: str, z: Tensor, context: Tensor | None, batch: Batch | None = None) -> Distribution:
+        """p(x_m | z, c), of batch shape ``[*P]`` for latents ``[*P, D]``.
+
+        Args:
+            name: Modality m.
+            z: Latents.
+            context: Encoded covariates.
+            batch: Rows that are to be scored, if any.
+        """
+        likelihood, transform = self._likelihood(name), self._transform(name)
+        distribution = likelihood(_in_cache(lambda part: self._parameters_of(name, part, context), z))
+        if batch is not None and name in batch.cells:  # of which the likelihood of a row leaves the others out
+            distribution = distribution.mask(spread(batch.cells[name], batch.data[name]))
+        distribution = distribution.to_event(len(self.shapes[name]) - len(distribution.event_shape))
+        if transform is None or not likelihood.scores_transformed:
+            return distribution
+        return InDataUnits(distribution, transform, None if batch is None else batch.present(name), likelihood.hole)
 
     def _log_prob(self, name: str, z: Float[Tensor, "*P N D"], batch: Batch) -> Float[Tensor, "*P N"]:
-        """log p(x_m | z, c) of the rows of a batch, in nats, whether they were observed or not."""
-        likelihood, data = self._likelihood(name), batch.data[name]
-        return _in_cache(lambda part: likelihood.log_prob(self._decode(name, part, batch.context), data), z)
+        """log p(x_m | z, c) of the rows of a batch, in nats: the sum over its numbers, or over its cells."""
+        likelihood, transform, data = self._likelihood(name), self._transform(name), batch.data[name]
+        cells = (spread(batch.cells[name], data),) if name in batch.cells else ()
+        jacobian: Tensor | float = 0.0
+        if transform is not None and likelihood.scores_transformed:
+            data, jacobian = seen_and_slopes(transform, data, batch.present(name), likelihood.hole, data.ndim - 1)
+        scored = _in_cache(
+            lambda part: likelihood.log_prob(self._parameters_of(name, part, batch.context), data, *cells), z
+        )
+        return scored + jacobian
+
+    def _parameters_of(self, name: str, z: Float[Tensor, "*P D"], context: Tensor | None) -> Tensor:
+        """Parameters of the likelihood, ``[*P, *parameter_shape]``; of counts relative to the usual one."""
+        decoded, likelihood, transform = self._decode(name, z, context), self._likelihood(name), self._transform(name)
+        if transform is None or likelihood.scores_transformed:
+            return decoded
+        return likelihood.around(decoded, torch.where(transform.fitted, transform.centre, 1.0))
 
     def _decode(self, name: str, z: Float[Tensor, "*P D"], context: Tensor | None) -> Tensor:
         """The decoder's output, ``[*P, *parameter_shape]``; leading dimensions are flattened for it and restored."""
@@ -437,8 +534,14 @@ class MultimodalVAE(MultimodalModel):
         return decoded.reshape(*z.shape[:-1], *decoded.shape[1:])
 
     def _points(self, z: Tensor, covariates: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        decoded = self.decode(z, covariates=covariates)
-        return {name: self._likelihood(name).point(each) for name, each in decoded.items()}
+        return {name: self._point(name, each) for name, each in self.decode(z, covariates=covariates).items()}
+
+    def _point(self, name: str, distribution: Distribution) -> Tensor:
+        """The datum that stands for a likelihood; of a transformed one what its point stands for."""
+        likelihood = self._likelihood(name)
+        if isinstance(distribution, InDataUnits):
+            return distribution.transform.inverse(likelihood.point(distribution.base))
+        return likelihood.point(distribution)
 
     def _encoded(self, covariates: Mapping[str, Tensor]) -> Tensor | None:
         """Covariates as networks read them, on the model's device."""
@@ -474,6 +577,9 @@ class MultimodalVAE(MultimodalModel):
 
     def _likelihood(self, name: str) -> Likelihood:
         return cast("Likelihood", self.likelihoods[name])
+
+    def _transform(self, name: str) -> Transform | None:
+        return cast("Transform", self.transforms[name]) if name in self.transforms else None
 
 
 def _in_cache(compute: Callable[[Tensor], Tensor], z: Float[Tensor, "*P N D"]) -> Tensor:

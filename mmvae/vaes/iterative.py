@@ -261,7 +261,9 @@ class IterativeVAE(MultimodalVAE):
             )
             for each in self.modalities
         }
-        return batch.derive({**zeros, **batch.data}, None, conforms_to=batch.conforms_to)
+        nothing = torch.zeros(batch.size, dtype=torch.bool, device=batch.device)
+        observed = {**dict.fromkeys(zeros, nothing), **batch.observed}
+        return batch.derive({**zeros, **batch.data}, observed, cells=batch.cells, conforms_to=batch.conforms_to)
 
     def _freeze(self, parts: Sequence[str]) -> None:
         for part in parts:

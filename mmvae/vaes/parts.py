@@ -11,9 +11,10 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import nn
 
 from mmvae import networks
-from mmvae.likelihoods import Likelihood, as_likelihood
+from mmvae.likelihoods import Categorical, Likelihood, as_likelihood
 from mmvae.modality import Modality
 from mmvae.modes import mode
+from mmvae.transforms import Transform
 
 
 def checked_names(modalities: Sequence[Modality]) -> tuple[str, ...]:
@@ -51,6 +52,57 @@ def make_encoders(
     return encoders, features
 
 
+def make_transforms(
+    modalities: Sequence[Modality],
+    likelihoods: Mapping[str, Likelihood],
+    encoders: Mapping[str, nn.Module],
+    decoders: Mapping[str, nn.Module],
+) -> tuple[dict[str, Transform], frozenset[str]]:
+    """The transforms of those modalities that have one, and the names of those whose encoder reads through it.
+
+    Args:
+        modalities: Modalities of the model.
+        likelihoods: Their likelihoods, by name.
+        encoders: Their encoders: the default holds for those of the library.
+        decoders: Their decoders, likewise.
+
+    Raises:
+        ValueError: For a transform that does not suit the likelihood.
+    """
+    made, read = {}, set()
+    for each in modalities:
+        name, likelihood, shape = each.name, likelihoods[each.name], tuple(each.shape)
+        is_default = each.transform == "auto"
+        chosen = likelihood.default_transform(shape) if is_default else each.transform
+        is_written = not is_default or _is_of_the_library(decoders[name])
+        if not isinstance(chosen, Transform) or (likelihood.scores_transformed and not is_written):
+            continue
+        _check_transform(name, chosen, likelihood)
+        made[name] = copy.deepcopy(chosen)
+        if not made[name].is_fitted:
+            made[name].for_shape(shape)
+        if not is_default or _is_of_the_library(encoders[name]):
+            read.add(name)
+    return made, frozenset(read)
+
+
+def _is_of_the_library(network: nn.Module) -> bool:
+    if isinstance(network, networks.WithMask):
+        return _is_of_the_library(network.encoder)
+    return type(network).__module__.split(".")[0] == __name__.split(".")[0]
+
+
+def _check_transform(name: str, transform: Transform, likelihood: Likelihood) -> None:
+    kind, scores = type(transform).__name__, type(likelihood).__name__
+    if isinstance(likelihood, Categorical):
+        raise ValueError(f"{name}: transform {kind} is for numbers, and {scores} scores codes; pass transform=None.")
+    if likelihood.scores_transformed and not transform.has_density:
+        raise ValueError(
+            f"{name}: transform {kind} has no inverse, so {scores} would have no density of the data. Take a "
+            f"likelihood of counts, or transforms.Log1p()."
+        )
+
+
 def make_decoders(
     modalities: Sequence[Modality], likelihoods: Mapping[str, Likelihood], inputs: Mapping[str, int]
 ) -> dict[str, nn.Module]:
@@ -71,7 +123,7 @@ def _make_encoder(modality: Modality, likelihood: Likelihood) -> nn.Module:
         TypeError: if the callable does not make a module.
     """
     if modality.encoder is None:
-        return networks.default_encoder(tuple(modality.shape), likelihood)
+        return networks.default_encoder(tuple(modality.shape), likelihood, modality.missing == "cells")
     if isinstance(modality.encoder, nn.Module):
         return copy.deepcopy(modality.encoder)
     encoder = modality.encoder()
@@ -90,13 +142,13 @@ def _make_decoder(modality: Modality, likelihood: Likelihood, latent_dim: int) -
     decoder = _new_decoder(modality, likelihood, latent_dim)
     shape = tuple(modality.shape)
     expected = likelihood.parameter_shape(shape)
-    output = _probe(decoder, torch.zeros(2, latent_dim), f"{modality.name}: decoder", f"latents [2, {latent_dim}]")
+    output = _probe(decoder, (torch.zeros(2, latent_dim),), f"{modality.name}: decoder", f"latents [2, {latent_dim}]")
     if tuple(output.shape[1:]) != expected:
         raise ValueError(
             f"{modality.name}: the decoder must give [N, {', '.join(map(str, expected))}], the parameters of "
             f"{type(likelihood).__name__} for data of shape {shape}; it gave {tuple(output.shape)}."
         )
-    made = _probe(likelihood, output, f"{modality.name}: likelihood", f"the decoder's output {tuple(output.shape)}")
+    made = _probe(likelihood, (output,), f"{modality.name}: likelihood", f"the decoder's output {tuple(output.shape)}")
     _check_distribution(modality, made)
     return decoder
 
@@ -117,6 +169,11 @@ def _check_distribution(modality: Modality, made: Any) -> None:
             f"{modality.name}: the likelihood must give a distribution of Pyro, it gave {type(made).__module__}."
             f"{type(made).__name__}; take one of pyro.distributions, or a likelihood of mmvae.likelihoods."
         )
+    if modality.missing == "cells" and made.event_shape:
+        raise ValueError(
+            f"{modality.name}: of a likelihood with the event shape {tuple(made.event_shape)} no single number can be "
+            f'left out; make its numbers independent, or take missing="rows".'
+        )
     shape = (2, *modality.shape)
     if made.shape() != shape or len(made.event_shape) > len(modality.shape):
         raise ValueError(
@@ -126,13 +183,17 @@ def _check_distribution(modality: Modality, made: Any) -> None:
 
 
 def _count_features(modality: Modality, likelihood: Likelihood, encoder: nn.Module) -> int:
-    """How many features an encoder gives, found by passing two data of zeros through it.
+    """How many features an encoder gives, found by passing two data of zeros through it, with cells and a mask.
 
     Raises:
         ValueError: if the encoder cannot take data of the modality's shape, or does not give ``[N, features]``.
     """
     data = torch.zeros(2, *modality.shape, dtype=likelihood.data_dtype)
-    features = _probe(encoder, data, f"{modality.name}: encoder", f"data of shape {tuple(data.shape)}")
+    given = f"data of shape {tuple(data.shape)}"
+    inputs: tuple[torch.Tensor, ...] = (data,)
+    if modality.missing == "cells":
+        inputs, given = (data, torch.ones_like(data, dtype=torch.bool)), f"{given} and a mask of that shape,"
+    features = _probe(encoder, inputs, f"{modality.name}: encoder", given)
     if features.ndim != 2:
         raise ValueError(
             f"{modality.name}: the encoder must give features [N, features], got {tuple(features.shape)}; flatten them."
@@ -167,10 +228,10 @@ def resolve_weights(modalities: Sequence[Modality], weights: object) -> dict[str
     return {**own, **{name: float(weight) for name, weight in weights.items()}}
 
 
-def _probe(module: nn.Module, inputs: torch.Tensor, what: str, given: str) -> Any:
+def _probe(module: nn.Module, inputs: tuple[torch.Tensor, ...], what: str, given: str) -> Any:
     """What a module makes of trial inputs, in evaluation mode, leaving its mode as it was."""
     try:
         with torch.no_grad(), mode(module, training=False):
-            return module(inputs)
+            return module(*inputs)
     except (RuntimeError, TypeError, IndexError, ValueError) as error:
-        raise ValueError(f"{what} cannot take {given} of {inputs.dtype}: {error}") from error
+        raise ValueError(f"{what} cannot take {given} of {inputs[0].dtype}: {error}") from error

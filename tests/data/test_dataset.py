@@ -213,9 +213,22 @@ def test_base_rows_that_are_nan_throughout_count_as_missing():
     batch = dataset.everything()
     assert torch.equal(batch.observed["vector"], tables()["vector"] != 4)
     assert bool(batch.data["vector"].isfinite().all())
-    data["vector"][5, 0] = torch.nan
-    with pytest.raises(ValueError, match="vector: row 5 is NaN in part"):
-        MultimodalDataset(data, tables(), labels())
+
+
+def test_single_numbers_of_base_rows_may_be_missing():
+    data = base()
+    data["vector"][5, 0], data["vector"][6] = torch.nan, torch.nan
+    dataset = MultimodalDataset(data, tables(), labels())
+    for copy in (dataset, dataset.to("cpu"), dataset.subset(torch.arange(N))):
+        batch = copy.everything()
+        hit = tables()["vector"] == 5
+        assert torch.equal(~batch.cells["vector"][:, 0], hit | (tables()["vector"] == 6))
+        assert torch.equal(batch.observed["vector"], tables()["vector"] != 6)
+        assert bool(batch.data["vector"].isfinite().all())
+    row = int(hit.nonzero()[0])
+    item, _ = dataset[row]
+    assert item["vector"].isnan().tolist() == [True] + [False] * (len(item["vector"]) - 1)
+    assert torch.equal(collate([dataset[row]]).cells["vector"], dataset.batch([row]).cells["vector"])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import importlib
 import inspect
@@ -335,9 +336,14 @@ def test_a_composed_model_of_format_1_takes_the_one_that_is_given() -> None:
             likelihoods.Normal(),
             functools.partial(nn.MLPEncoder, (2,), hidden=(3,)),
             functools.partial(nn.MLPDecoder, shape=(2,), hidden=(3,)),
+            transform=None,
         )
         for name in "ab"
     ]
+    parts: Any = {"joint_posterior": Product(False), "objective": TotalCorrelation()}
+    other = MultimodalVAE([dataclasses.replace(each, transform="auto") for each in both], 2, **parts)
+    with pytest.raises(ValueError, match=r"transforms.a.loc is missing there; .* transform=None"):
+        mmvae.load(FORMAT_1 / "composed", model=other)
     vae = MultimodalVAE(both, 2, joint_posterior=Product(False), objective=TotalCorrelation())
     assert mmvae.load(FORMAT_1 / "composed", model=vae) is vae
 

@@ -37,6 +37,7 @@ def test_training_lowers_the_loss(model, data):
 def test_training_is_a_plain_loop(new_model, data):
     """All that is learned, on the same batches with the same draws: nothing is done besides, and nothing left out."""
     model, plain = new_model(), new_model()
+    plain.fit_transforms(Batch(data))
     quiet(model, data, epochs=3, lr=0.01, seed=5)
     feed = RowFeed(as_source(data), torch.arange(40), batch_size=16, seed=5)
     optimizer = torch.optim.Adam(plain.parameters(), lr=0.01)
