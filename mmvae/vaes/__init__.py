@@ -3,6 +3,7 @@
 from mmvae.vaes.base import MultimodalVAE
 from mmvae.vaes.codevae import CoDEVAE
 from mmvae.vaes.crmvae import CRMVAE
+from mmvae.vaes.cvae import CVAE
 from mmvae.vaes.dmvae import DMVAE
 from mmvae.vaes.hoelder import HELVAE, HoelderVAE
 from mmvae.vaes.iterative import IterativeVAE
@@ -15,20 +16,24 @@ from mmvae.vaes.mmvm import MMVM
 from mmvae.vaes.mopoe import MoPoE
 from mmvae.vaes.mvae import MVAE
 from mmvae.vaes.mvtcae import MVTCAE
+from mmvae.vaes.two_stage import JNF, TELBO
 from mmvae.vaes.weighted_mvae import WeightedMVAE
 
 __all__ = [
     "CMVAE",
     "CRMVAE",
+    "CVAE",
     "DMVAE",
     "HELVAE",
     "JMVAE",
+    "JNF",
     "MCVAE",
     "MMJSD",
     "MMVAE",
     "MMVM",
     "MVAE",
     "MVTCAE",
+    "TELBO",
     "CoDEVAE",
     "HoelderVAE",
     "IterativeVAE",
