@@ -15,7 +15,7 @@ from mmvae.layout import Layout
 from mmvae.modality import Modality
 
 if TYPE_CHECKING:
-    from mmvae import data, evaluation, plot, testing, training
+    from mmvae import data, evaluation, plot, sklearn, testing, training
     from mmvae.evaluation import cross_validate, deviation, evaluate
     from mmvae.plotting import report
     from mmvae.training import fit, fit_prior, load, save
@@ -48,6 +48,7 @@ __all__ = [
     "refinement",
     "report",
     "save",
+    "sklearn",
     "testing",
     "toc",
     "training",
@@ -67,6 +68,7 @@ _LATE = {
     "plot": "mmvae.plot",
     "report": "mmvae.plotting:report",
     "save": "mmvae.training:save",
+    "sklearn": "mmvae.sklearn",
     "testing": "mmvae.testing",
     "training": "mmvae.training",
 }

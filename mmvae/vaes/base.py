@@ -69,7 +69,7 @@ draws."""
 _DRAWN = 2**22
 """Numbers, over all components, of the draws that are held at a time; fixed for the same reason."""
 
-_CACHED_ROWS = 256
+_CACHED_ROWS = 1024
 """Latents that a CPU decodes at a time, so that the activations of small networks stay in its cache."""
 
 
