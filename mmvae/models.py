@@ -35,6 +35,7 @@ from mmvae.vaes import (
     MMVAEPlus,
     MoPoE,
     MultimodalVAE,
+    SetVAE,
     WeightedMVAE,
 )
 
@@ -70,5 +71,6 @@ __all__ = [
     "MultimodalClassifier",
     "MultimodalModel",
     "MultimodalVAE",
+    "SetVAE",
     "WeightedMVAE",
 ]

@@ -16,6 +16,7 @@ from mmvae.vaes.mmvm import MMVM
 from mmvae.vaes.mopoe import MoPoE
 from mmvae.vaes.mvae import MVAE
 from mmvae.vaes.mvtcae import MVTCAE
+from mmvae.vaes.setvae import SetVAE
 from mmvae.vaes.two_stage import JNF, TELBO
 from mmvae.vaes.weighted_mvae import WeightedMVAE
 
@@ -41,5 +42,6 @@ __all__ = [
     "MMVAEPlus",
     "MoPoE",
     "MultimodalVAE",
+    "SetVAE",
     "WeightedMVAE",
 ]
