@@ -5,6 +5,7 @@ from mmvae.vaes.codevae import CoDEVAE
 from mmvae.vaes.crmvae import CRMVAE
 from mmvae.vaes.cvae import CVAE
 from mmvae.vaes.dmvae import DMVAE
+from mmvae.vaes.dvcca import DVCCA
 from mmvae.vaes.hoelder import HELVAE, HoelderVAE
 from mmvae.vaes.iterative import IterativeVAE
 from mmvae.vaes.jmvae import JMVAE
@@ -25,6 +26,7 @@ __all__ = [
     "CRMVAE",
     "CVAE",
     "DMVAE",
+    "DVCCA",
     "HELVAE",
     "IDMVAE",
     "JMVAE",

@@ -156,6 +156,8 @@ def cases() -> Iterator[tuple[str, Callable[[], Any], Any]]:
     yield "IDMVAE-holes", partial(vae, models.IDMVAE, private_dim=1, augmentation=0.0), holes(vectors())
     yield "SetVAE", partial(vae, models.SetVAE, hidden=8, pooled=8), Batch(vectors())
     yield "SetVAE-holes", partial(vae, models.SetVAE, hidden=8, pooled=8), holes(vectors())
+    yield "DVCCA", partial(vae, models.DVCCA), Batch(vectors())
+    yield "DVCCA-holes", partial(vae, models.DVCCA), holes(vectors())
     yield "MMVAE-DReG", partial(vae, models.MMVAE, num_samples=3), Batch(vectors())
     yield "JMVAE", partial(vae, models.JMVAE, alpha=0.5), Batch(vectors())
     yield "IterativeVAE", partial(vae, models.IterativeVAE, num_steps=2, refinement_hidden=6), Batch(vectors())
