@@ -22,15 +22,16 @@ class ModalityForm:
         transform: Transform of the modality, or ``None`` for the data as it is.
         is_read: Whether encoders read the data through it.
         has_cells: Whether rows may be there in part, so that encoders read the mask too.
-
-    Attributes:
-        hole: Placeholder of the likelihood for missing values.
     """
 
     def __init__(self, likelihood: Likelihood, transform: Transform | None, is_read: bool, has_cells: bool) -> None:
         self._likelihood, self._transform, self._is_read = likelihood, transform, is_read
         self.has_cells = has_cells
-        self.hole = likelihood.hole
+
+    @property
+    def hole(self) -> float | Tensor | None:
+        """Placeholder of the likelihood for missing values, or one for each column."""
+        return self._likelihood.hole
 
     def conform(self, name: str, data: Tensor) -> Tensor:
         """The data, checked by likelihood and transform, in the likelihood's type."""
