@@ -122,6 +122,20 @@ class Likelihood(Remembers, nn.Module, ABC):
         """The single datum that stands for a distribution: its mean, or its most probable code."""
         return distribution.mean
 
+    def agreed(self, points: Tensor, distribution: Distribution) -> Tensor:
+        """The datum that stands for a mixture of K distributions: the mean of their points, or the most probable code.
+
+        Args:
+            points: Their points, ``[K, N, *shape]``, in units of the data.
+            distribution: The distributions, of batch shape ``[K, N]``, in units of the transformed data.
+        """
+        return points.mean(0)
+
+    @property
+    def is_ordered(self) -> bool | Tensor:
+        """Whether values have an order, which codes lack; one for all, or bool ``[P]``."""
+        return True
+
     def default_transform(self, shape: tuple[int, ...]) -> Transform | None:
         """The transform of a modality of data ``[N, *shape]`` that names none; by default none."""
         return None
@@ -312,6 +326,17 @@ class Categorical(Likelihood):
     def point(self, distribution: Distribution) -> Tensor:
         """The most probable code at each place, int64."""
         return distribution.mode
+
+    def agreed(self, points: Tensor, distribution: Distribution) -> Tensor:
+        """The code that is the most probable in the mixture, int64."""
+        while not isinstance(distribution, dist.Categorical):
+            distribution = cast("Any", distribution).base_dist
+        return distribution.probs.mean(0).argmax(-1)
+
+    @property
+    def is_ordered(self) -> bool:
+        """They have not."""
+        return False
 
     def conform(self, name: str, data: Tensor) -> Tensor:
         """Integer codes as int64; one-hot or real-valued data is refused."""
@@ -561,10 +586,22 @@ class Columns(Likelihood):
 
     def point(self, distribution: Distribution) -> Tensor:
         """The point of each column, ``[..., P]``."""
-        while not isinstance(distribution, ByColumn):
-            distribution = cast("Any", distribution).base_dist
-        points = iter([each.point(part) for each, part in zip(self._groups, distribution.parts, strict=True)])
-        return distribution.collected(lambda _: next(points))
+        table = _by_column(distribution)
+        points = iter([each.point(part) for each, part in zip(self._groups, table.parts, strict=True)])
+        return table.collected(lambda _: next(points))
+
+    def agreed(self, points: Tensor, distribution: Distribution) -> Tensor:
+        """Of each column, as its likelihood says."""
+        table, found = _by_column(distribution), points.mean(0)
+        for likelihood, part, columns in zip(self._groups, table.parts, table.columns, strict=True):
+            own = likelihood.agreed(points.index_select(-1, columns), part)
+            found = found.index_copy(-1, columns, own.to(found.dtype))
+        return found
+
+    @property
+    def is_ordered(self) -> Tensor:
+        """By column: categories are not."""
+        return torch.tensor([count is None for count in self.categories], device=self._scored.device)
 
     def default_transform(self, shape: tuple[int, ...]) -> Transform | None:
         """Each column as its likelihood says."""
@@ -613,6 +650,12 @@ class Columns(Likelihood):
         """The parameters of a group of n columns, ``[..., *parameter_shape of (n,)]``."""
         own = parameters.index_select(-1, getattr(self, f"_read_{number}"))
         return own.reshape(*parameters.shape[:-1], *self._groups[number].parameter_shape((len(self._places(number)),)))
+
+
+def _by_column(distribution: Distribution) -> ByColumn:
+    while not isinstance(distribution, ByColumn):
+        distribution = cast("Any", distribution).base_dist
+    return distribution
 
 
 def _check_columns(columns: object) -> None:

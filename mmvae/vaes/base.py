@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import pyro
 import pyro.distributions as dist
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from pyro import poutine
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -330,6 +330,37 @@ class MultimodalVAE(MultimodalModel):
         context = self._encoded(known)
         return {name: self._observation(name, z, context, known) for name in canonical(subset, self.names)}
 
+    # What imputation asks.
+
+    def predictive(self, batch: Batch, z: Float[Tensor, "*P N D"]) -> dict[str, Distribution]:
+        """p(x_m | z, c) of every modality for the rows of a batch, which must conform, each of batch shape ``[*P, N]``.
+
+        Beside :meth:`decode`: covariates and size factors are those of the rows.
+
+        Args:
+            batch: N rows.
+            z: Latents.
+        """
+        made = {}
+        for name in self.names:
+            sizes = self._size_factors(name, batch, batch.covariates)
+            made[name] = self._observation(name, z, batch.context, batch.covariates, sizes=sizes)
+        return made
+
+    def agreed(self, name: str, distribution: Distribution) -> Float[Tensor, "N *shape"] | Int64[Tensor, "N *shape"]:
+        """The datum that stands for a mixture over the first dimension: the mean, or the most probable code.
+
+        Args:
+            name: Modality.
+            distribution: As of :meth:`predictive`, of batch shape ``[K, N]``.
+        """
+        base = distribution.base if isinstance(distribution, InDataUnits) else distribution
+        return self._likelihood(name).agreed(self._point(name, distribution), base)
+
+    def is_ordered(self, name: str) -> bool | Tensor:
+        """Whether the values of a modality have an order, which codes lack; one for all, or by column, bool ``[P]``."""
+        return self._likelihood(name).is_ordered
+
     # Bounds and likelihoods, in honest nats.
 
     @in_evaluation_mode
@@ -479,6 +510,7 @@ class MultimodalVAE(MultimodalModel):
         context: Tensor | None,
         covariates: Mapping[str, Tensor],
         batch: Batch | None = None,
+        sizes: Float[Tensor, "N"] | None = None,
     ) -> Distribution:
         """p(x_m | z, c), of batch shape ``[*P]`` for latents ``[*P, D]``.
 
@@ -488,9 +520,10 @@ class MultimodalVAE(MultimodalModel):
             context: Encoded covariates.
             covariates: The same as they are.
             batch: Rows that are to be scored, if any.
+            sizes: Size factors of the rows, by default those of ``batch`` or of the covariates.
         """
         likelihood, scored = self._likelihood(name), self._scored_units(name)
-        sizes = self._size_factors(name, batch, covariates)
+        sizes = self._size_factors(name, batch, covariates) if sizes is None else sizes
         distribution = likelihood(_in_cache(lambda part: self._parameters_of(name, part, context, sizes), z))
         if batch is not None and name in batch.cells:  # of which the likelihood of a row leaves the others out
             distribution = distribution.mask(spread(batch.cells[name], batch.data[name]))
