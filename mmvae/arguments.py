@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from inspect import Parameter, Signature
 from typing import Any, ClassVar
 
+from mmvae.choices import check_numbers
+
 
 class Remembers:
     """A part that remembers the arguments of its constructor, so that a description can rebuild it.
@@ -26,12 +28,21 @@ class Remembers:
     before: ClassVar[Mapping[str, Any]] = {}
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Make the part, and bind what the constructor is about to receive."""
+        """Make the part, and bind what the constructor is about to receive; the library's own parts check its numbers.
+
+        Raises:
+            TypeError: For something in the place of a number.
+            ValueError: For a number that is not finite, or out of its range.
+        """
         part = super().__new__(cls)
         arguments: dict[str, Any] = {}
+        signature = constructor(cls)
         with contextlib.suppress(TypeError):  # wrong arguments: the constructor says so in its own words
-            bound = constructor(cls).bind_partial(*args, **kwargs)
+            bound = signature.bind_partial(*args, **kwargs)
             arguments = {name: _kept(value) for name, value in bound.arguments.items()}
+        if inspect.unwrap(cls.__init__).__module__.startswith("mmvae."):  # parts of others have ranges of their own
+            name = arguments.get("name")
+            check_numbers(name if isinstance(name, str) else cls.__name__, signature, arguments)
         object.__setattr__(part, "arguments", arguments)
         return part
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from mmvae.casting import as_tensor
+from mmvae.casting import are_grey_levels, as_models_read, as_tensor
 from mmvae.labels import Classes, as_labels, joined_classes, renumbered
 from mmvae.subsets import Subset, canonical
 from mmvae.transforms import spread
@@ -43,9 +43,10 @@ class Batch:
     Whatever stands under a false mask is replaced by zeros here, once, so that it can reach no number later.
 
     Args:
-        data: ``{name: tensor or array [N, *shape]}``, in any form that :func:`mmvae.casting.as_tensor` takes. A number
-            that is NaN, or that a numpy mask hides, is missing; a row without any number is missing as a whole.
-            ``None`` in the place of data asks the Pyro program ``model(batch)`` to draw that modality;
+        data: ``{name: tensor or array [N, *shape]}``, in any form that :func:`mmvae.casting.as_tensor` takes. Models
+            read bytes ``[N, C, H, W]`` as grey levels in [0, 1], and other bytes as whole numbers. A number that is
+            NaN, or that a numpy mask hides, is missing; a row without any number is missing as a whole. ``None`` in the
+            place of data asks the Pyro program ``model(batch)`` to draw that modality;
             everything else treats it as missing.
         observed: ``{name: bool [N]}``, true where the datum is present. Names left out are observed throughout. A mask
             without data, for a modality that is missing in every row, must be false throughout. A mask with further
@@ -303,6 +304,14 @@ class Batch:
             batch.complete = bool((_counts(observed) == len(members)).all())
         return batch
 
+    def as_models_read(self) -> Batch:
+        """The batch with images in bytes as float32 in [0, 1] (see :func:`mmvae.casting.are_grey_levels`)."""
+        if not any(map(are_grey_levels, self.data.values())):
+            return self
+        batch = self.map(lambda value: value)
+        batch.data = {name: as_models_read(value) for name, value in self.data.items()}
+        return batch
+
     def in_classes(self, classes: Classes | None) -> Batch:
         """The batch with its named classes in another numbering; those that it lacks are not known."""
         if classes is None or self.classes in (None, classes) or self.labels is None:
@@ -341,7 +350,7 @@ class Batch:
         known = cast("Mapping[str, Form]", dict(forms.items()))
         held = [name for name in shapes if name in self.data and self._can_fill(name, known[name])]
         batch = self.derive(
-            {name: known[name].conform(name, self._with_holes_of(name, known[name])) for name in held},
+            {name: self._conformed(name, known[name]) for name in held},
             None if self.complete else {name: self.observed[name] for name in held},
             cells={name: self.cells[name] for name in held if name in self.cells},
             conforms_to=forms,
@@ -349,12 +358,24 @@ class Batch:
         batch.absent = ()
         return batch
 
+    def _conformed(self, name: str, form: Form) -> Tensor:
+        """The data of a modality, checked and cast by its form."""
+        value = self._with_holes_of(name, form)
+        if not are_grey_levels(self.data[name]):
+            return form.conform(name, value)
+        try:
+            return form.conform(name, value)
+        except (TypeError, ValueError) as error:
+            raise type(error)(
+                f"{error} Bytes [N, C, H, W] are read as grey levels in [0, 1]; convert counts and codes with x.long()."
+            ) from error
+
     def _with_holes_of(self, name: str, form: Form) -> Tensor:
         """The data of a modality, with a value that its form takes where a datum is missing.
 
         Zero may have no density. The masked log-density would be dropped, but its gradient is NaN times zero.
         """
-        value = self.data[name]
+        value = as_models_read(self.data[name])
         if is_zero(form.hole) or (self.complete and name not in self.cells):
             return value
         present = spread(self.masks[name], value)
@@ -585,7 +606,7 @@ def _counts(observed: Mapping[str, Tensor]) -> Tensor:
         rows = (counts == 0).nonzero().flatten().tolist()
         raise ValueError(
             f"{len(rows)} rows (the first is {rows[0]}) have none of {', '.join(map(repr, observed))} observed; leave "
-            f"those rows out, or ask for a larger subset."
+            f'those rows out, ask for a larger subset, or call mmvae.infer(missing="nan").'
         )
     return counts
 

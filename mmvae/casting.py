@@ -13,6 +13,9 @@ _WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: to
 
 _LARGEST = 2**63 - 1
 
+_IMAGE_BATCH_DIMENSIONS = 4
+"""Rows, channels, height and width."""
+
 
 def as_tensor(name: str, value: Any) -> tuple[Tensor, Tensor | None]:
     """Return the numbers of ``value`` as a dense tensor, and where they are present.
@@ -71,6 +74,19 @@ def narrowed(name: str, data: Tensor, dtype: torch.dtype) -> Tensor:
             f"the data."
         )
     return cast
+
+
+def are_grey_levels(values: Tensor) -> bool:
+    """Whether numbers are images or volumes in bytes: rows ``[C, H, W]`` of three dimensions, or of more.
+
+    The one rule for bytes, wherever data comes from. All other bytes are whole numbers: counts and codes.
+    """
+    return values.dtype == torch.uint8 and values.ndim >= _IMAGE_BATCH_DIMENSIONS
+
+
+def as_models_read(values: Tensor) -> Tensor:
+    """Return grey levels 0..255 as float32 in [0, 1], by the division of image libraries; all else as it is."""
+    return values.to(torch.float32).div_(255) if are_grey_levels(values) else values
 
 
 def _comes_from(value: Any, package: str) -> bool:

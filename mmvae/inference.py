@@ -6,14 +6,14 @@ import dataclasses
 import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mmvae.abilities import Infers
 from mmvae.batch import Batch
-from mmvae.choices import check_count
+from mmvae.choices import check_choice, numbers_checked
 from mmvae.distributions import concatenate
 from mmvae.latents import Latents
 from mmvae.modes import mode
@@ -29,6 +29,7 @@ _LONG_WORK, _LONG_REFINEMENT = 50, 4
 """From this many batches on, progress is shown."""
 
 
+@numbers_checked
 def infer(
     model: Infers,
     data: Data,
@@ -38,6 +39,7 @@ def infer(
     steps: int | None = None,
     observed: Mapping[str, Any] | None = None,
     covariates: Mapping[str, Any] | None = None,
+    missing: Literal["error", "nan"] = "error",
     batch_size: int | None = None,
     progress: bool | None = None,
 ) -> Latents:
@@ -58,6 +60,8 @@ def infer(
         steps: of refinement; by default 100, as many as in training, or 200 draws.
         observed: ``{name: bool [N]}``, beside the data or in the batch.
         covariates: ``{name: numbers [N]}``, beside the data or in the batch.
+        missing: What becomes of rows that have no member of the subset: ``"error"`` refuses them, ``"nan"`` gives NaN
+            for them, so that rows stay beside those of the data; ``latents.known`` says which are there.
         batch_size: rows at a time, by default 1024, or 256 where they are refined; does not change the answer.
         progress: show a bar; by default only for long work.
 
@@ -65,7 +69,8 @@ def infer(
         The latents of all N data points; after refinement with ``elbo_trace``, ``[steps + 1, N]``.
 
     Raises:
-        ValueError: if the data does not fit the model or does not hold the subset, or for an unknown refiner.
+        ValueError: if the data does not fit the model, if rows do not have the subset and ``missing`` is ``"error"`` or
+            none has it, or for an unknown refiner.
         TypeError: if the model cannot be refined.
 
     Example:
@@ -78,17 +83,70 @@ def infer(
     if refine is None:
         if steps is not None:
             raise ValueError('steps: there is nothing to do in steps; say how: refine="gradient", for one.')
-        each: Callable[[Batch], Latents] = functools.partial(model.infer, subset=subset)
+        each: Callable[[Batch, Subset], Latents] = model.infer
     else:
-        each = functools.partial(_refined, model, subset, chosen_refiner(refine, steps))
+        each = functools.partial(_refined, model, chosen_refiner(refine, steps))
     if batch_size is None:
         batch_size = _BATCH if refine is None else _REFINED_BATCH
-    check_count("batch_size", batch_size, 1)
+    check_choice("missing", missing, ("error", "nan"))
+    gaps = _Gaps(model, subset) if missing == "nan" else None
     source = as_source(data, observed, covariates=covariates)
     with torch.no_grad(), mode(cast(nn.Module, model), training=False):
-        parts = [each(batch) for batch in _batches(source, batch_size, progress, refine is not None)]
+        batches = _batches(source, batch_size, progress, refine is not None)
+        if gaps is None:
+            parts = [each(batch, subset) for batch in batches]
+        else:
+            parts = [each(*known) for batch in batches if (known := gaps.without(batch)) is not None]
     _warn_of_unseen(model, parts)
-    return _joined(parts)
+    return _joined(parts) if gaps is None else gaps.around(parts)
+
+
+class _Gaps:
+    """Rows that have no member of a subset: left out of inference, and put in again as NaN.
+
+    Args:
+        model: Model that infers.
+        subset: Subset that it looks at.
+    """
+
+    def __init__(self, model: Any, subset: Subset) -> None:
+        self._names, self._subset = tuple(model.names), subset
+        self._members = canonical(subset, self._names)
+        self._rows: list[Tensor] = []
+        self._covariates: list[Mapping[str, Tensor]] = []
+
+    def without(self, batch: Batch) -> tuple[Batch, Subset] | None:
+        """Return the rows that have a member of the subset, and the members they hold; ``None`` if there are none."""
+        there = [name for name in self._members if name in batch.data]
+        nothing = torch.zeros(batch.size, dtype=torch.bool, device=batch.device)
+        rows = torch.stack([nothing, *(batch.observed[name] for name in there)]).any(0)
+        self._rows.append(rows)
+        self._covariates.append(batch.covariates)
+        if not bool(rows.any()):
+            return None
+        known = batch if bool(rows.all()) else batch[rows.nonzero().flatten()]
+        return known, None if self._subset is None else there
+
+    def around(self, parts: Sequence[Latents]) -> Latents:
+        """The latents of all rows, from those of the rows that were left.
+
+        Raises:
+            ValueError: If no row was left.
+        """
+        if not parts:
+            names = ", ".join(map(repr, self._members))
+            raise ValueError(f"subset: no row has any of {names}, so there is nothing to infer from; ask for another.")
+        known = dataclasses.replace(
+            _joined(parts), subset=tuple(n for n in self._members if any(n in p.subset for p in parts))
+        )
+        rows = torch.cat(self._rows).to(known.mean.device)
+        if bool(rows.all()):
+            return known
+        covariates = {
+            name: torch.cat([each[name] for each in self._covariates]).to(value)
+            for name, value in known.covariates.items()
+        }
+        return known.with_gaps(rows, covariates)
 
 
 def _warn_of_unseen(model: Any, parts: Sequence[Latents]) -> None:
@@ -103,7 +161,7 @@ def _warn_of_unseen(model: Any, parts: Sequence[Latents]) -> None:
         )
 
 
-def _refined(model: Any, subset: Subset, refiner: Refiner, batch: Batch) -> Latents:
+def _refined(model: Any, refiner: Refiner, batch: Batch, subset: Subset) -> Latents:
     if not isinstance(model, Refinable):
         raise TypeError(f"{type(model).__name__} has no generative program, by which a posterior could be refined.")
     members = None if subset is None else canonical(subset, model.names)

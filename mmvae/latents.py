@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from jaxtyping import Float, Int64
+import torch
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.distributions import Distribution
 
-from mmvae.distributions import mean_of, select_columns, variance_of
+from mmvae.choices import numbers_checked
+from mmvae.distributions import WithGaps, mean_of, select_columns, variance_of
 from mmvae.layout import Layout
 
 
@@ -51,6 +53,48 @@ class Latents:
         return variance_of(self.distribution).sqrt()
 
     @property
+    def known(self) -> Bool[Tensor, "N"]:
+        """Rows that had a member of the subset: all but those that ``infer(missing="nan")`` gave as NaN."""
+        if isinstance(self.distribution, WithGaps):
+            return self.distribution.rows
+        return torch.ones(len(self), dtype=torch.bool, device=self.mean.device)
+
+    def with_gaps(self, rows: Bool[Tensor, "N"], covariates: Mapping[str, Tensor]) -> Latents:
+        """These latents of n rows as latents of N, of which the others are NaN, and -1 where they are codes.
+
+        Args:
+            rows: True at the n rows.
+            covariates: ``{name: tensor [N]}``, of all rows.
+        """
+        whole = WithGaps(self.distribution, rows)
+        return replace(
+            self,
+            distribution=whole,
+            elbo_trace=None if self.elbo_trace is None else whole.spread(self.elbo_trace, 1),
+            diagnostics={name: whole.spread(value) for name, value in self.diagnostics.items()},
+            codes=None if self.codes is None else whole.spread(self.codes),
+            covariates=covariates,
+        )
+
+    def without_gaps(self) -> Latents:
+        """The latents of the rows that are known; itself, if all are."""
+        if not isinstance(self.distribution, WithGaps):
+            return self
+        places = self.distribution.places
+        return replace(
+            self,
+            distribution=self.distribution.known,
+            elbo_trace=None if self.elbo_trace is None else self.elbo_trace[:, places],
+            diagnostics={name: value[places] for name, value in self.diagnostics.items()},
+            codes=None if self.codes is None else self.codes[places],
+            covariates={name: value[places.to(value.device)] for name, value in self.covariates.items()},
+        )
+
+    def spread(self, values: Tensor, axis: int = 0) -> Tensor:
+        """What was made of :meth:`without_gaps`, as of all rows: NaN, or -1, where a row is not known."""
+        return self.distribution.spread(values, axis) if isinstance(self.distribution, WithGaps) else values
+
+    @property
     def shared(self) -> Latents:
         """The latents that all modalities share; the whole, of a model without private latents."""
         return self if self.layout is None or self.layout.is_shared else self._of_columns(self.layout.columns())
@@ -65,6 +109,7 @@ class Latents:
     def _of_columns(self, columns: slice) -> Latents:
         return Latents(select_columns(self.distribution, columns), self.subset, covariates=self.covariates)
 
+    @numbers_checked
     def sample(self, num_samples: int | None = None) -> Float[Tensor, "*K N *T D"]:
         """Draws from the posterior: ``[num_samples, N, D]``, or one draw ``[N, D]`` without a number."""
         return self.distribution.sample(() if num_samples is None else (num_samples,))

@@ -34,6 +34,21 @@ from mmvae.distributions import (
 from mmvae.transforms import ByColumn as ByColumnTransform
 from mmvae.transforms import Log1p, LogNormalize, Standardize, Transform, Units, columns_of
 
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "Columns",
+    "ContinuousBernoulli",
+    "Custom",
+    "Laplace",
+    "Likelihood",
+    "NegativeBinomial",
+    "Normal",
+    "Poisson",
+    "ZeroInflated",
+    "as_likelihood",
+]
+
 _SCALE_FLOOR = 1e-3
 _LOG_BOUNDS = (-20.0, 20.0)
 """Within which logarithms of rates, dispersions and learned scales are taken as they are (see :func:`soft_clamp`)."""
@@ -311,9 +326,7 @@ class Categorical(Likelihood):
 
     def __init__(self, num_categories: int) -> None:
         super().__init__()
-        if num_categories < 2:
-            raise ValueError(f"Categorical: num_categories must be at least 2, got {num_categories}.")
-        self.num_categories = num_categories
+        self.num_categories = int(num_categories)
 
     def forward(self, parameters: Tensor) -> Distribution:
         """A categorical distribution of logits ``parameters [..., *shape, num_categories]``."""

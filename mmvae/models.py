@@ -13,19 +13,38 @@ from mmvae.classifiers import (
 )
 from mmvae.codebooks import DCID, FCID, CodebookModel
 from mmvae.multimodal import MultimodalModel
-from mmvae.vaes import CMVAE, JMVAE, MMVAE, MVAE, MVTCAE, IterativeVAE, MMVAEPlus, MoPoE, MultimodalVAE
+from mmvae.vaes import (
+    CMVAE,
+    DMVAE,
+    HELVAE,
+    JMVAE,
+    MMVAE,
+    MVAE,
+    MVTCAE,
+    CoDEVAE,
+    HoelderVAE,
+    IterativeVAE,
+    MMVAEPlus,
+    MoPoE,
+    MultimodalVAE,
+    WeightedMVAE,
+)
 
 __all__ = [
     "CMPT",
     "CMVAE",
     "DCID",
+    "DMVAE",
     "FCID",
+    "HELVAE",
     "JMVAE",
     "MMVAE",
     "MVAE",
     "MVTCAE",
+    "CoDEVAE",
     "CodebookModel",
     "FrozenEncoderClassifier",
+    "HoelderVAE",
     "IterativeVAE",
     "LateFusion",
     "MMVAEPlus",
@@ -35,4 +54,5 @@ __all__ = [
     "MultimodalClassifier",
     "MultimodalModel",
     "MultimodalVAE",
+    "WeightedMVAE",
 ]

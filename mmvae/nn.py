@@ -30,7 +30,7 @@ from mmvae.classifiers import (
     paired_layers,
     wrap_encoder,
 )
-from mmvae.codebooks import CLUB, CrossCPC, Kept, Quantised, Quantiser, SequenceEncoder, code_matching, info_nce
+from mmvae.codebooks import CLUB, CrossCPC, Kept, Quantised, Quantiser, code_matching, info_nce
 from mmvae.collectives import together
 from mmvae.networks import (
     MLP,
@@ -49,6 +49,13 @@ from mmvae.networks import (
     MNISTEncoder,
     NormalHead,
     PatchSteps,
+    SequenceEncoder,
+    SeriesConvDecoder,
+    SeriesConvEncoder,
+    SeriesGRUDecoder,
+    SeriesGRUEncoder,
+    SeriesTransformerDecoder,
+    SeriesTransformerEncoder,
     Steps,
     SVHNDecoder,
     SVHNEncoder,
@@ -98,6 +105,12 @@ __all__ = [
     "SVHNDecoder",
     "SVHNEncoder",
     "SequenceEncoder",
+    "SeriesConvDecoder",
+    "SeriesConvEncoder",
+    "SeriesGRUDecoder",
+    "SeriesGRUEncoder",
+    "SeriesTransformerDecoder",
+    "SeriesTransformerEncoder",
     "Steps",
     "TextDecoder",
     "TextEncoder",

@@ -27,6 +27,11 @@ VAES: dict[str, dict[str, Any]] = {
     "MVTCAE": {},
     "MMVAEPlus": {"private_dim": 1},
     "CMVAE": {"private_dim": 1, "num_clusters": 3},
+    "DMVAE": {"private_dim": 1},
+    "WeightedMVAE": {},
+    "CoDEVAE": {},
+    "HoelderVAE": {},
+    "HELVAE": {},
     "IterativeVAE": {"trunk_width": 4, "hidden": 8, "num_steps": 2},
 }
 CLASSIFIERS: dict[str, dict[str, Any]] = {

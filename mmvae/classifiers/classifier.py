@@ -96,7 +96,7 @@ class MultimodalClassifier(MultimodalModel):
 
     @in_evaluation_mode
     def predict(self, latents: Latents) -> Float[Tensor, "N C"]:
-        """The logits of the classes, or of each label.
+        """The logits of the classes, or of each label; NaN where the latents of a row are.
 
         Args:
             latents: of N data points, as :meth:`infer` gives them.
@@ -105,7 +105,7 @@ class MultimodalClassifier(MultimodalModel):
             TypeError: for something that is no latents, such as a tensor.
         """
         check_latents(latents)
-        return self.head(latents.mean)
+        return latents.spread(self.head(latents.without_gaps().mean))
 
     def loss(self, batch: Batch | Mapping[str, Any], observed: Mapping[str, Any] | None = None) -> Loss:
         """The training loss of a batch with labels.

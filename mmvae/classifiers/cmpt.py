@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mmvae.batch import Batch
+from mmvae.choices import check_count, numbers_checked
 from mmvae.classifiers.classifier import MultimodalClassifier, Shown
 from mmvae.classifiers.fusion.slots import make_fusion, of_width
 from mmvae.classifiers.lora import add_lora, merge_lora
@@ -22,6 +23,7 @@ from mmvae.collectives import gathered, mean_over, total
 from mmvae.words import Words, declare_terms
 
 
+@numbers_checked
 class ProxyHead(nn.Module):
     """Learned tokens that read the tokens of an encoder, from outside: ``[N, n, d] -> [N, k, d]``.
 
@@ -132,12 +134,8 @@ class CMPT(MultimodalClassifier):
         super().__init__(encoders, num_classes, task=task, modality_dropout=modality_dropout)
         if num_proxies < 1:
             raise ValueError(f"num_proxies: expected at least 1, got {num_proxies}.")
-        if common_dim is not None and common_dim < 1:
-            raise ValueError(f"common_dim: expected at least 1, got {common_dim}.")
-        if alignment < 0:
-            raise ValueError(f"alignment: expected a weight of at least 0, got {alignment}.")
         self.num_proxies, self.alignment = num_proxies, alignment
-        self.ranks = _by_modality(rank, self.names, "rank")
+        self.ranks = {n: check_count("rank", each, 0) for n, each in _by_modality(rank, self.names, "rank").items()}
         self.adapted = {name: self._adapt(name, targets) for name in self.names}
         self._add_proxies()
         self._add_maps(common_dim or max(self.encoder(name).dim for name in self.names))

@@ -103,10 +103,6 @@ class MoLT(FrozenEncoderClassifier):
                 f"MoLT pairs the layers of exactly two encoders, got {len(self.names)}: "
                 f"{', '.join(map(repr, self.names))}; for another number take CMPT or LateFusion."
             )
-        if cca < 0:
-            raise ValueError(f"cca: expected a weight of at least 0, got {cca}.")
-        if common_dim < 1:
-            raise ValueError(f"common_dim: expected at least 1, got {common_dim}.")
         self.max_layers, self.cca = max_layers, cca
         first, second = (self.encoder(name).dim for name in self.names)
         layers = len(self.read_layers[self.names[0]])

@@ -9,7 +9,6 @@ from mmvae.codebooks.dcid import DCID
 from mmvae.codebooks.dimensions import Kept, toc
 from mmvae.codebooks.fcid import FCID
 from mmvae.codebooks.quantiser import Quantised, Quantiser
-from mmvae.codebooks.sequences import SequenceEncoder
 from mmvae.families import register
 
 __all__ = [
@@ -21,7 +20,6 @@ __all__ = [
     "Kept",
     "Quantised",
     "Quantiser",
-    "SequenceEncoder",
     "code_histogram",
     "code_matching",
     "info_nce",

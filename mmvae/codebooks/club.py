@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from mmvae.choices import numbers_checked
 from mmvae.collectives import gathered, mean_over, of_first
 from mmvae.distributions import at_least_float32
 from mmvae.networks.masked import in_random_order, in_turn
@@ -22,6 +23,7 @@ Negatives = Literal["shuffled", "all", "paper"]
 """What a row is compared with, and under which variance: see :meth:`CLUB.bound`."""
 
 
+@numbers_checked
 class CLUB(nn.Module):
     """How much a condition x tells about a target y, by a Normal q(y | x) with diagonal covariance.
 

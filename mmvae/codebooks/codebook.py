@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mmvae.batch import Batch
+from mmvae.choices import numbers_checked
 from mmvae.codebooks.club import CLUB
 from mmvae.codebooks.code_statistics import code_histogram, perplexity, sharing, usage
 from mmvae.codebooks.quantiser import Quantised, Quantiser
@@ -85,8 +86,6 @@ class CodebookModel(MultimodalModel):
     ) -> None:
         super().__init__(checked_modality_names(modalities, "modalities"))
         check_weights(weights)
-        if inner_steps < 0:
-            raise ValueError(f"inner_steps: expected at least 0, got {inner_steps}.")
         self.quantiser, self.latent_dim = quantiser, quantiser.dim
         self.weights = dict(weights)
         self.inner_steps, self.inner_lr = inner_steps, inner_lr
@@ -166,6 +165,7 @@ class CodebookModel(MultimodalModel):
 
     @torch.no_grad()
     @in_evaluation_mode
+    @numbers_checked
     def generate(self, latents: Latents, num_samples: int | None = None) -> dict[str, Tensor]:
         """Data of every modality, made of the codes alone; without gradients.
 
@@ -182,6 +182,9 @@ class CodebookModel(MultimodalModel):
                 networks for it.
         """
         check_latents(latents)
+        if not bool(latents.known.all()):
+            data = self.generate(latents.without_gaps(), num_samples)
+            return {name: latents.spread(value, 0 if num_samples is None else 1) for name, value in data.items()}
         vectors = latents.mean
         if vectors.shape[-1] != self.latent_dim:
             raise ValueError(f"latents: expected codes of width {self.latent_dim}, got {vectors.shape[-1]}.")

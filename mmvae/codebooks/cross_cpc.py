@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from mmvae.choices import numbers_checked
 from mmvae.codebooks.contrast import inner_products, matching_loss
 from mmvae.codebooks.vectors import masked
 from mmvae.collectives import gathered, of_first
@@ -17,6 +18,7 @@ _LEAST_CONTEXT = 1
 """The context is steps 0 to t, with t at least this."""
 
 
+@numbers_checked
 class CrossCPC(nn.Module):
     """The loss of predicting, from each modality's past, the next steps of every modality among those of other rows.
 
@@ -54,8 +56,6 @@ class CrossCPC(nn.Module):
         super().__init__()
         if softmax not in ("over_predictions", "over_targets"):
             raise ValueError(f"softmax: expected 'over_predictions' or 'over_targets', got {softmax!r}.")
-        if horizon < 1:
-            raise ValueError(f"horizon: expected at least 1 step, got {horizon}.")
         hidden = dim if hidden is None else hidden
         self.names, self.horizon, self.softmax, self.own_weight = tuple(names), horizon, softmax, own_weight
         self.readers = nn.ModuleList(nn.LSTM(dim, hidden, layers, batch_first=True) for _ in self.names)

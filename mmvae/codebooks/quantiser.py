@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from mmvae.choices import numbers_checked
 from mmvae.codebooks.vectors import masked, nearest
 from mmvae.collectives import gathered, is_spared, mean_over, of_first, summed
 from mmvae.networks.masked import in_random_order, in_turn
@@ -46,6 +47,7 @@ class Quantised:
     codebook: Float[Tensor, "L D"]
 
 
+@numbers_checked
 class Quantiser(nn.Module):
     """One codebook for all modalities: vectors to their nearest codes, and codes to the vectors that chose them.
 
@@ -126,8 +128,6 @@ class Quantiser(nn.Module):
             raise ValueError(f"codebook: expected at least 2 codes of width 1, got {num_codes} of width {dim}.")
         if not 0 <= decay < 1:
             raise ValueError(f"decay: expected at least 0 and below 1, got {decay}.")
-        if reset_after is not None and reset_after < 1:
-            raise ValueError(f"reset_after: expected at least 1 batch, or None for never, got {reset_after}.")
         self.num_codes, self.dim = num_codes, dim
         self.update, self.decay = update, decay
         self.commitment, self.commitment_form = commitment, commitment_form

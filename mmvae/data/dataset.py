@@ -16,10 +16,11 @@ from torch.utils.data import Dataset, get_worker_info
 from mmvae.batch import Batch
 from mmvae.casting import as_tensor
 from mmvae.data.mapped_rows import MappedRows
-from mmvae.data.rows import Rows, Sampler, Stored
+from mmvae.data.rows import Rows, Sampler, SparseRows, Stored
 from mmvae.labels import Classes, as_labels
 from mmvae.seeds import derive_seed, stream
 from mmvae.sources import Blocks
+from mmvae.sparse import is_sparse
 from mmvae.subsets import canonical
 from mmvae.transforms import spread
 
@@ -31,9 +32,10 @@ class MultimodalDataset(Dataset[Any]):
     (:meth:`batch`), which is much faster than collating single items.
 
     Args:
-        sources: by modality, a tensor or array ``[n, ...]`` of base data (bytes are images in 0..255 and become float32
-            in [0, 1] when read), :class:`~mmvae.data.Rows` of another kind, or a :class:`~mmvae.data.Sampler`, which
-            draws from the labels anew at each access.
+        sources: by modality, a tensor or array ``[n, ...]`` of base data (bytes ``[n, C, H, W]`` are images in 0..255
+            and become float32 in [0, 1] when read, other bytes are whole numbers), a sparse matrix ``[n, P]``, which
+            stays sparse until its rows are read, :class:`~mmvae.data.Rows` of another kind, or a
+            :class:`~mmvae.data.Sampler`, which draws from the labels anew at each access.
         index: by modality, int64 ``[N]``, the base row of each data point, which is its own number where the table is
             left out.
         labels: ``[N, ...]``, of the data points, in any form that :class:`~mmvae.Batch` takes; samplers need them, as
@@ -83,6 +85,8 @@ class MultimodalDataset(Dataset[Any]):
                 self._rows[modality] = source
             elif isinstance(source, Sampler):
                 self._samplers[modality] = source
+            elif is_sparse(source):
+                self._rows[modality] = SparseRows(modality, source)
             else:
                 self._rows[modality] = Stored(modality, source)
         self.names: tuple[str, ...] = tuple(sources)

@@ -11,13 +11,12 @@ import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-from mmvae.casting import as_tensor
+from mmvae.casting import as_models_read, as_tensor
 from mmvae.data.reading import map_npy
-from mmvae.data.rows import as_floats
 
 
 class MappedRows:
-    """Rows of a memory map: read when they are taken, bytes as float32 in [0, 1], anything else as it is.
+    """Rows of a memory map: read when they are taken, bytes of images as float32 in [0, 1], all else as it is.
 
     Values are looked at when they are read: a floating-point row that is NaN throughout counts as missing, one that is
     NaN in part, or infinite, is an error of the batch that holds it.
@@ -69,7 +68,7 @@ class MappedRows:
         if len(rows) and int(rows.min()) < 0:  # which numpy would count from the end
             raise IndexError(f"{self.name}: row {int(rows.min())} is outside 0..{len(self) - 1}.")
         values = self._values[rows.cpu().numpy()]
-        return as_floats(as_tensor(self.name, np.asarray(values))[0].to(self._device))
+        return as_models_read(as_tensor(self.name, np.asarray(values))[0].to(self._device))
 
     def to(self, device: torch.device) -> MappedRows:
         """The same file, its rows handed out on another device."""

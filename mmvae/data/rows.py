@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from mmvae.batch import Batch
+from mmvae.casting import as_models_read
+from mmvae.sparse import as_csr, dense_rows
 
 
 @runtime_checkable
@@ -38,8 +41,45 @@ class Sampler(Protocol):
         """One datum for each label, on the device of ``labels``, from this generator (on the CPU) alone."""
 
 
+class SparseRows:
+    """Rows of a sparse matrix ``[n, P]``, dense only once they are read.
+
+    Args:
+        name: Name of the modality, for errors.
+        matrix: Sparse matrix of SciPy or sparse tensor of PyTorch.
+
+    Raises:
+        ValueError: For values that are not finite: a sparse matrix has no row that is NaN throughout.
+    """
+
+    def __init__(self, name: str, matrix: Any) -> None:
+        self.name = name
+        self._matrix = as_csr(name, matrix)
+        self._device = torch.device("cpu")
+        if not np.isfinite(self._matrix.data).all():
+            raise ValueError(f"{name}: the sparse matrix holds values that are not finite; replace or remove them.")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one datum."""
+        return (self._matrix.shape[1],)
+
+    def __len__(self) -> int:
+        return self._matrix.shape[0]
+
+    def take(self, rows: Int64[Tensor, "B"]) -> Shaped[Tensor, "B P"]:
+        """The data of these rows, dense."""
+        return dense_rows(self.name, self._matrix, rows).to(self._device)
+
+    def to(self, device: torch.device) -> SparseRows:
+        """The same rows, handed out on another device; the matrix stays on the CPU."""
+        moved = SparseRows(self.name, self._matrix)
+        moved._device = device
+        return moved
+
+
 class Stored:
-    """Rows that are a tensor: bytes become float32 in [0, 1], anything else is handed out as it is.
+    """Rows that are a tensor: bytes of images become float32 in [0, 1], anything else is handed out as it is.
 
     Args:
         name: of the modality, for errors.
@@ -69,7 +109,7 @@ class Stored:
 
     def take(self, rows: Int64[Tensor, "B"]) -> Shaped[Tensor, "B ..."]:
         """The data of these rows."""
-        return as_floats(self.values.index_select(0, rows))
+        return as_models_read(self.values.index_select(0, rows))
 
     def to(self, device: torch.device) -> Stored:
         """The same rows on another device."""
@@ -78,8 +118,3 @@ class Stored:
         moved.present = None if self.present is None else self.present.to(device)
         moved.cells = None if self.cells is None else self.cells.to(device)
         return moved
-
-
-def as_floats(values: Tensor) -> Tensor:
-    """Bytes 0..255 as float32 in [0, 1], by the division that image libraries use; other types unchanged."""
-    return values.to(torch.float32).div_(255) if values.dtype == torch.uint8 else values

@@ -91,6 +91,8 @@ def select_columns(distribution: Distribution, columns: slice) -> Distribution:
         if _is_family(distribution, family):
             base = cast(Any, distribution).base_dist
             return family(base.loc[..., columns], base.scale[..., columns]).to_event(1)
+    if isinstance(distribution, WithGaps):
+        return WithGaps(select_columns(distribution.known, columns), distribution.rows)
     if isinstance(distribution, Blocks):
         for block, part in zip(distribution.columns, distribution.parts, strict=True):
             if block == columns:
@@ -152,6 +154,52 @@ class Joined(_Composite):
 
     def _moment(self, moment: Callable[[Distribution], Tensor]) -> Tensor:
         return torch.cat([moment(part) for part in self.parts])
+
+
+class WithGaps(_Composite):
+    """The rows of a distribution among other rows, of which nothing is known: there all is NaN.
+
+    Args:
+        known: Distribution of the n rows that are known.
+        rows: Bool ``[N]``, true at n places.
+
+    Attributes:
+        places: int64 ``[n]``, numbers of the known rows.
+    """
+
+    def __init__(self, known: Distribution, rows: Bool[Tensor, "N"]) -> None:
+        self.known, self.rows = known, rows
+        self.has_rsample = known.has_rsample
+        self.places = rows.nonzero().flatten()
+        super().__init__(torch.Size([len(rows)]), known.event_shape, validate_args=False)
+
+    def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+        """Reparameterised draws ``[*sample_shape, N, *event]``."""
+        return self.spread(self.known.rsample(torch.Size(sample_shape)), len(sample_shape))
+
+    def sample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
+        """Draws ``[*sample_shape, N, *event]``."""
+        return self.spread(self.known.sample(torch.Size(sample_shape)), len(sample_shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density in nats."""
+        axis = value.ndim - 1 - len(self.event_shape)
+        return self.spread(self.known.log_prob(value.index_select(axis, self.places)), -1)
+
+    def spread(self, values: Tensor, axis: int = 0) -> Tensor:
+        """Values of the rows that are known, with NaN, of whole numbers -1, in the rows between them.
+
+        Args:
+            values: ``[..., n, ...]``.
+            axis: Axis of the rows.
+        """
+        axis %= values.ndim
+        gap = torch.nan if values.is_floating_point() else -1
+        full = values.new_full((*values.shape[:axis], len(self.rows), *values.shape[axis + 1 :]), gap)
+        return full.index_copy(axis, self.places, values)
+
+    def _moment(self, moment: Callable[[Distribution], Tensor]) -> Tensor:
+        return self.spread(moment(self.known))
 
 
 class Chosen(_Composite):

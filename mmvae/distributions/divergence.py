@@ -44,6 +44,8 @@ def closed_divergence(q: Distribution, p: Distribution) -> Float[Tensor, "*batch
         ]
         known = [part for part in parts if part is not None]
         return sum(known[1:], start=known[0]) if len(known) == len(parts) else None
+    if isinstance(q, Blocks):
+        return closed_divergence(q, Blocks([select_columns(p, block) for block in q.columns]))
     if isinstance(q, MixtureOfExperts) or isinstance(p, MixtureOfExperts):
         return None
     if _is_normal(q) and _is_normal(p):

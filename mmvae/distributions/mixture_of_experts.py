@@ -18,8 +18,8 @@ Family = type[dist.Normal] | type[dist.Laplace]
 class MixtureOfExperts(TorchDistribution):
     """q(z) = Σ_c weight_c q_c(z), with diagonal Normal or Laplace components.
 
-    Weights are constants of the mixture (no gradient flows into them), so draws are differentiable in the components'
-    parameters: a component is chosen, then reparameterised.
+    Draws are differentiable in the components' parameters: a component is chosen, then reparameterised. No gradient
+    flows from draws into weights; densities are differentiable in them.
 
     Args:
         loc: ``[C, *batch, D]``.
@@ -52,6 +52,12 @@ class MixtureOfExperts(TorchDistribution):
         return self.loc.shape[0]
 
     @property
+    def _log_weights(self) -> Float[Tensor, "C *batch"]:
+        """-inf where a component is absent, without a gradient there."""
+        has = self.weights > 0
+        return torch.where(has, torch.where(has, self.weights, 1.0).log(), -torch.inf)
+
+    @property
     def _component_dim(self) -> int:
         """Where the components stand among the dimensions ``[*sample, C, *batch]``."""
         return -1 - len(self.batch_shape)
@@ -75,7 +81,7 @@ class MixtureOfExperts(TorchDistribution):
 
     def log_prob(self, value: Float[Tensor, "*value D"]) -> Float[Tensor, "*sample"]:
         """log q(value), in nats; the value and the batch are broadcast."""
-        return (self.component_log_prob(value) + self.weights.log()).logsumexp(self._component_dim)
+        return (self.component_log_prob(value) + self._log_weights).logsumexp(self._component_dim)
 
     def component_log_prob(self, value: Float[Tensor, "*value D"]) -> Float[Tensor, "*sample"]:
         """log q_c(value) of each component, ``[*sample, C, *batch]``."""
@@ -84,7 +90,7 @@ class MixtureOfExperts(TorchDistribution):
 
     def responsibilities(self, value: Float[Tensor, "*value D"]) -> Float[Tensor, "*sample"]:
         """The probability that each component gave the value, ``[*sample, C, *batch]``."""
-        return (self.component_log_prob(value) + self.weights.log()).softmax(self._component_dim)
+        return (self.component_log_prob(value) + self._log_weights).softmax(self._component_dim)
 
     def rsample(self, sample_shape: torch.Size | tuple[int, ...] = ()) -> Tensor:
         """Independent draws ``[*sample_shape, *batch, D]``."""

@@ -16,7 +16,7 @@ def product_of_gaussians(
     observed: Bool[Tensor, "M N"] | None = None,
     members: Bool[Tensor, "S M"] | None = None,
     speaks: Bool[Tensor, "M D"] | None = None,
-    prior_precision: float | Float[Tensor, "S"] = 0.0,
+    prior_precision: float | Float[Tensor, "S"] | Float[Tensor, "#S 1 D"] = 0.0,
 ) -> tuple[Float[Tensor, "*S N D"], Float[Tensor, "*S N D"]]:
     """Location and scale of the normalised product of experts.
 
@@ -30,8 +30,8 @@ def product_of_gaussians(
         observed: experts of rows where it is false have no part in any product.
         members: one row per subset. Without it there is one product, over all experts.
         speaks: columns of which each expert speaks; in others it has no part. By default it speaks of all.
-        prior_precision: of a further expert at zero, 1 for a standard normal prior; one number for all subsets, or
-            one for each.
+        prior_precision: of a further expert at zero, 1 for a standard normal prior; one number for all subsets, one for
+            each, or one for each and each column.
 
     Returns:
         ``loc`` and ``scale``, each ``[S, N, D]``, or ``[N, D]`` without ``members``.
@@ -41,7 +41,11 @@ def product_of_gaussians(
     precision, weighted = _natural(loc, scale, observed, speaks)
     total, weighted = _over_members(precision, members), _over_members(weighted, members)
     if isinstance(prior_precision, Tensor):
-        prior_precision = prior_precision.to(total).reshape(-1, 1, 1)
+        prior_precision = prior_precision.to(total)
+        if prior_precision.ndim == 1:
+            prior_precision = prior_precision.reshape(-1, 1, 1)
+        if members is None:
+            prior_precision = prior_precision.squeeze(0)
     total = total + prior_precision
     if not (observed is None and members is None and speaks is None):  # otherwise no product is over nothing
         total = torch.where(total > 0, total, torch.ones_like(total))
@@ -90,6 +94,87 @@ def corrected_product_of_gaussians(
         least = torch.minimum(least, torch.where(taken, each, torch.inf))
     corrected = torch.where(count > 0, torch.maximum(corrected, least), torch.ones_like(corrected))
     return _over_members(weighted, members) / corrected, corrected.rsqrt()
+
+
+def pool_of_gaussians(
+    loc: Float[Tensor, "M N D"],
+    scale: Float[Tensor, "M N D"],
+    weights: Float[Tensor, "M D"],
+    *,
+    observed: Bool[Tensor, "M N"] | None = None,
+    members: Bool[Tensor, "S M"] | None = None,
+) -> tuple[Float[Tensor, "*S N D"], Float[Tensor, "*S N D"]]:
+    """Location and scale of the geometric mean of experts, ``Π_m q_m^α_m`` with ``Σ_m α_m = 1`` in each column.
+
+    α is normalised over the experts that are there, so the precision is the weighted mean of theirs.
+
+    Args:
+        loc: of each expert.
+        scale: standard deviation of each expert.
+        weights: α before it is normalised, above zero.
+        observed: experts of rows where it is false have no part.
+        members: one row per subset. Without it there is one pool, of all experts.
+
+    Returns:
+        ``loc`` and ``scale``, each ``[S, N, D]``, or ``[N, D]`` without ``members``; the standard normal for a row that
+        has no member of the subset.
+
+    Source: Cao and Fleet 2014, "Generalized product of experts for automatic and principled fusion of Gaussian process
+    predictions".
+    """
+    precision, weighted = _natural(loc, scale, observed, None)
+    amounts = at_least_float32(weights).unsqueeze(1).expand_as(precision)
+    if observed is not None:
+        amounts = amounts * observed.unsqueeze(-1)
+    total, precision = _over_members(amounts, members), _over_members(amounts * precision, members)
+    has = total > 0
+    mean = _over_members(amounts * weighted, members) / torch.where(has, precision, 1.0)
+    return mean, torch.where(has, torch.where(has, total, 1.0) / torch.where(has, precision, 1.0), 1.0).sqrt()
+
+
+def product_of_dependent_gaussians(
+    loc: Float[Tensor, "M N D"],
+    scale: Float[Tensor, "M N D"],
+    correlation: float,
+    *,
+    observed: Bool[Tensor, "M N"] | None = None,
+    members: Bool[Tensor, "S M"] | None = None,
+) -> tuple[Float[Tensor, "*S N D"], Float[Tensor, "*S N D"]]:
+    """Location and scale of the consensus of experts whose errors are correlated.
+
+    The errors of n experts are jointly Gaussian with covariance Σ, σ_i² on its diagonal and ρ σ_i σ_j elsewhere. Under
+    a flat prior the precision is A = 1'Σ⁻¹1 and the location 1'Σ⁻¹μ / A. With a_i = 1/σ_i this needs no inverse:
+
+    A = (Σ a_i² - ρ/(1 + (n-1)ρ) (Σ a_i)²) / (1 - ρ), and 1'Σ⁻¹μ likewise with a_i² μ_i and (Σ a_i)(Σ a_i μ_i).
+
+    An expert may have a negative weight: a vague one that is correlated with a sharp one is subtracted, and the
+    location may lie outside the range of theirs.
+
+    Args:
+        loc: of each expert.
+        scale: standard deviation of each expert.
+        correlation: ρ, from 0 to below 1.
+        observed: experts of rows where it is false have no part.
+        members: one row per subset. Without it there is one consensus, of all experts.
+
+    Returns:
+        ``loc`` and ``scale``, each ``[S, N, D]``, or ``[N, D]`` without ``members``; the standard normal for a row that
+        has no member of the subset.
+
+    Source: Mancisidor et al. 2025, "Aggregation of dependent expert distributions in multimodal variational
+    autoencoders", lemma 2; the closed form is this library's.
+    """
+    sharpness = at_least_float32(scale).reciprocal()
+    loc = at_least_float32(loc)
+    seen = torch.ones_like(sharpness[..., :1]) if observed is None else observed.to(loc.dtype).unsqueeze(-1)
+    sharpness = sharpness * seen
+    count = _over_members(seen, members)
+    share = correlation / (1 + (count - 1) * correlation)
+    total = _over_members(sharpness, members)
+    precision = _over_members(sharpness.square(), members) - share * total.square()
+    pull = _over_members(sharpness.square() * loc, members) - share * total * _over_members(sharpness * loc, members)
+    precision = torch.where(count > 0, precision / (1 - correlation), 1.0)
+    return pull / (1 - correlation) / precision, precision.rsqrt()
 
 
 def _natural(loc: Tensor, scale: Tensor, observed: Tensor | None, speaks: Tensor | None) -> tuple[Tensor, Tensor]:

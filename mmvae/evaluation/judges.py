@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mmvae.batch import Batch
+from mmvae.choices import numbers_checked
 from mmvae.evaluation.context import no_classes
 from mmvae.labels import Classes, class_numbers
 from mmvae.likelihoods import Categorical, Normal, as_likelihood
@@ -107,6 +108,7 @@ class _Training:
     seed: int
 
 
+@numbers_checked
 def train_classifiers(
     data: Data,
     modalities: Sequence[Modality],

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
+from mmvae.choices import numbers_checked
 from mmvae.evaluation.context import Context, Inferred
 from mmvae.evaluation.registry import metric
 from mmvae.evaluation.results import Row, Unavailable, make_row, mean_and_error
@@ -118,6 +119,7 @@ def retrieve(
     return {name: torch.cat(values)[places] for name, values in found.items()}
 
 
+@numbers_checked
 def retrieve_in_episodes(
     queries: Float[Tensor, "Q D"],
     query_classes: Int64[Tensor, "Q"],

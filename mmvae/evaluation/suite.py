@@ -12,6 +12,7 @@ from torch import nn
 
 from mmvae.abilities import Describes, Evaluated
 from mmvae.batch import Batch
+from mmvae.choices import numbers_checked
 from mmvae.evaluation.context import Context, device_of, gather, observed_names, rows_with_any
 from mmvae.evaluation.judges import train_classifiers
 from mmvae.evaluation.registry import METRICS, Measure, costly_metrics
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _MOST_WITH_POWERSET = 4
 
 
+@numbers_checked
 def evaluate(
     model: Evaluated,
     dataset: Data,

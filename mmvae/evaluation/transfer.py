@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from mmvae.choices import numbers_checked
 from mmvae.evaluation.context import Context, Inferred, mean_over_steps
 from mmvae.evaluation.linear_probe import fit_logistic, labels_for_probe
 from mmvae.evaluation.registry import metric
@@ -126,6 +127,7 @@ def transfer(context: Context) -> Iterator[Row]:
     yield from transfer_matrix(train, validation, test, seed=context.seed).rows()
 
 
+@numbers_checked
 def transfer_matrix(
     train: Mapping[str, Labelled],
     validation: Mapping[str, Labelled],
@@ -281,6 +283,7 @@ class LogisticHead:
         return max(fitted, key=lambda head: head.validation)
 
 
+@numbers_checked
 @dataclass(frozen=True)
 class StepHead:
     """A linear map of each step, the maximum over the steps, a linear map to the classes; trained by Adam.

@@ -15,6 +15,15 @@ from mmvae.networks.mnist_svhn_text import (
     TextDecoder,
     TextEncoder,
 )
+from mmvae.networks.sequence_encoder import SequenceEncoder
+from mmvae.networks.series import (
+    SeriesConvDecoder,
+    SeriesConvEncoder,
+    SeriesGRUDecoder,
+    SeriesGRUEncoder,
+    SeriesTransformerDecoder,
+    SeriesTransformerEncoder,
+)
 from mmvae.networks.steps import CodeSteps, FeatureSteps, PatchSteps, Steps
 from mmvae.networks.with_mask import WithMask
 
@@ -37,6 +46,13 @@ __all__ = [
     "PatchSteps",
     "SVHNDecoder",
     "SVHNEncoder",
+    "SequenceEncoder",
+    "SeriesConvDecoder",
+    "SeriesConvEncoder",
+    "SeriesGRUDecoder",
+    "SeriesGRUEncoder",
+    "SeriesTransformerDecoder",
+    "SeriesTransformerEncoder",
     "Steps",
     "TextDecoder",
     "TextEncoder",

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mmvae.choices import numbers_checked
+
 _LEAST = 1e-6
 """Singular values from here to 1 count in full in the gradient; those below count less, and zeros do not count."""
 
@@ -138,6 +140,7 @@ def cca_loss(
     return -total.mean()
 
 
+@numbers_checked
 class CCALoss(nn.Module):
     """:func:`cca_loss` of batches, which knows when a batch is too small for it.
 
@@ -157,8 +160,6 @@ class CCALoss(nn.Module):
         super().__init__()
         if not ridge > 0:
             raise ValueError(f"ridge: expected a number above 0, got {ridge}.")
-        if top_k is not None and top_k < 1:
-            raise ValueError(f"top_k: expected at least 1, or None for all, got {top_k}.")
         _check_norm(norm)
         self.ridge = ridge
         self.norm: CCANorm = norm

@@ -10,10 +10,12 @@ from mmvae.networks.codes import CodesDecoder, CodesEncoder
 from mmvae.networks.columns import ColumnsEncoder
 from mmvae.networks.conv import ConvDecoder, ConvEncoder
 from mmvae.networks.mlp import MLPDecoder, MLPEncoder
+from mmvae.networks.series import SeriesConvDecoder, SeriesConvEncoder
 from mmvae.networks.with_mask import MissingCode, WithMask, shape_with_mask
 
 _SMALLEST_IMAGE = 8
 _SHORTEST_SEQUENCE = 4
+_SHORTEST_SERIES = 8
 
 
 class _OneHot(nn.Module):
@@ -28,11 +30,14 @@ class _OneHot(nn.Module):
 
 
 def default_encoder(shape: tuple[int, ...], likelihood: Likelihood, has_cells: bool = False) -> nn.Module:
-    """An encoder ``[N, *shape] -> [N, features]``: convolutional for images and for codes, otherwise an MLP.
+    """An encoder ``[N, *shape] -> [N, features]`` that suits the shape.
+
+    Convolutional for images ``(C, H, W)`` and volumes ``(C, D, H, W)`` with sides of at least 8, for time series
+    ``(T, C)`` of at least 8 steps and for sequences of codes ``(L,)``; otherwise an MLP.
 
     Args:
-        shape: of one datum.
-        likelihood: of the modality; integer codes are embedded.
+        shape: Shape of one row.
+        likelihood: Likelihood of the modality; integer codes are embedded, or turned into indicators.
         has_cells: Whether it is called with a mask of the data too.
     """
     if isinstance(likelihood, Columns):
@@ -43,11 +48,15 @@ def default_encoder(shape: tuple[int, ...], likelihood: Likelihood, has_cells: b
             return MissingCode(encoder, likelihood.num_categories)
         return WithMask(default_encoder(shape_with_mask(shape), likelihood))
     if isinstance(likelihood, Categorical):
+        codes = likelihood.num_categories
         if _is_sequence(shape):
-            return CodesEncoder(shape, likelihood.num_categories)
-        encoder = MLPEncoder((*shape, likelihood.num_categories))
-        return nn.Sequential(_OneHot(likelihood.num_categories), encoder)
-    return ConvEncoder(shape) if _is_image(shape) else MLPEncoder(shape)
+            return CodesEncoder(shape, codes)
+        if _is_series(shape):
+            return nn.Sequential(_OneHot(codes), nn.Flatten(2), SeriesConvEncoder((shape[0], shape[1] * codes)))
+        return nn.Sequential(_OneHot(codes), MLPEncoder((*shape, codes)))
+    if _is_series(shape):
+        return SeriesConvEncoder(shape)
+    return ConvEncoder(shape) if _is_image_or_volume(shape) else MLPEncoder(shape)
 
 
 def default_decoder(shape: tuple[int, ...], likelihood: Likelihood, latent_dim: int) -> nn.Module:
@@ -55,13 +64,20 @@ def default_decoder(shape: tuple[int, ...], likelihood: Likelihood, latent_dim: 
     parameter_shape = likelihood.parameter_shape(shape)
     if isinstance(likelihood, Categorical) and _is_sequence(shape):
         return CodesDecoder(latent_dim, parameter_shape)
-    if _is_image(shape) and parameter_shape[: len(shape)] == shape:
-        return ConvDecoder(latent_dim, parameter_shape)
+    if parameter_shape[: len(shape)] == shape:
+        if _is_series(shape):
+            return SeriesConvDecoder(latent_dim, parameter_shape)
+        if _is_image_or_volume(shape):
+            return ConvDecoder(latent_dim, parameter_shape, sides=len(shape) - 1)
     return MLPDecoder(latent_dim, parameter_shape)
 
 
-def _is_image(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 3 and min(shape[1:]) >= _SMALLEST_IMAGE
+def _is_image_or_volume(shape: tuple[int, ...]) -> bool:
+    return len(shape) in (3, 4) and min(shape[1:]) >= _SMALLEST_IMAGE
+
+
+def _is_series(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 2 and shape[0] >= _SHORTEST_SERIES
 
 
 def _is_sequence(shape: tuple[int, ...]) -> bool:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mmvae.choices import numbers_checked
 from mmvae.distributions.full_precision import at_least_float32, without_autocast
 from mmvae.distributions.soft_clamp import soft_clamp
 
@@ -39,6 +40,7 @@ class Head(nn.Module, ABC):
         """Location and scale from outputs, those of several heads too if they are stacked."""
 
 
+@numbers_checked
 class NormalHead(Head):
     """Features to the location and standard deviation of a Normal; the network speaks in log-variances.
 
@@ -53,6 +55,7 @@ class NormalHead(Head):
         return loc, (0.5 * soft_clamp(log_variance, *_LOG_VARIANCE_BOUNDS)).exp()
 
 
+@numbers_checked
 class LaplaceHead(Head):
     """Features to the location and scale of a Laplace; the D scales of a row share a budget of D.
 

@@ -64,8 +64,7 @@ class FeatureSteps(Steps):
 
     def __init__(self, width: int, length: int | None = None) -> None:
         super().__init__()
-        self.width = _positive("FeatureSteps", "width", width)
-        self.length = None if length is None else _positive("FeatureSteps", "length", length)
+        self.width, self.length = int(width), None if length is None else int(length)
         self.shape = None if self.length is None else (self.length, self.width)
 
     def forward(self, data: Tensor) -> Float[Tensor, "N T W"]:
@@ -169,10 +168,7 @@ class CodeSteps(Steps):
 
     def __init__(self, num_categories: int, length: int | None = None) -> None:
         super().__init__()
-        if num_categories < 2:
-            raise ValueError(f"CodeSteps: num_categories must be at least 2, got {num_categories}.")
-        self.width = int(num_categories)
-        self.length = None if length is None else _positive("CodeSteps", "length", length)
+        self.width, self.length = int(num_categories), None if length is None else int(length)
         self.shape = None if self.length is None else (self.length,)
 
     def forward(self, data: Tensor) -> Float[Tensor, "N T W"]:
@@ -224,12 +220,6 @@ def as_steps(name: str, steps: int | Steps) -> Steps:
         f"{name}: expected the width of feature vectors [N, T, width], or the steps of the data, such as "
         f"nn.PatchSteps(shape, patch) or nn.CodeSteps(num_categories), got {steps!r}."
     )
-
-
-def _positive(kind: str, argument: str, value: int) -> int:
-    if not isinstance(value, numbers.Integral) or value < 1:
-        raise ValueError(f"{kind}: {argument} must be a whole number of at least 1, got {value!r}.")
-    return int(value)
 
 
 def _real(name: str, kind: str, data: Tensor) -> Tensor:

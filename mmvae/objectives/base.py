@@ -121,6 +121,11 @@ class Objective(Remembers, ABC):
 
         The reason is a whole sentence that follows the names of both.
         """
+        if posterior.learns_weights:
+            return (
+                "The weights of this mixture depend on the data, and single draws give them no gradient. Pair it with "
+                "StratifiedELBO or StratifiedIWAE."
+            )
         return None
 
 

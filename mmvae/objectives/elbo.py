@@ -37,7 +37,7 @@ class ELBO(Objective):
 
     def refusal(self, posterior: JointPosterior) -> str | None:
         """Networks that see all modalities would be all that is trained."""
-        return untrained_experts(posterior)
+        return untrained_experts(posterior) or super().refusal(posterior)
 
     def __call__(self, model: Generative, batch: Batch) -> Loss:
         """The loss of a batch; rows are scored by the modalities they have."""

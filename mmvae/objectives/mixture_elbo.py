@@ -31,8 +31,8 @@ class MixtureELBO(Objective):
         if isinstance(posterior, Mixture | MixtureOfProducts):
             return None
         return (
-            "It averages over the components of a mixture, and this posterior has none. Pair the objective with "
-            "Mixture or MixtureOfProducts, or the posterior with ELBO."
+            "It averages over the components of a mixture of fixed weights, which this posterior is not. Pair the "
+            "objective with Mixture or MixtureOfProducts, or the posterior with ELBO."
         )
 
     def __call__(self, model: Generative, batch: Batch) -> Loss:

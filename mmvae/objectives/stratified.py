@@ -157,6 +157,11 @@ class StratifiedDReG(StratifiedIWAE):
 
     def refusal(self, posterior: JointPosterior) -> str | None:
         """The parameters of a flow's density cannot be held fixed along its draws."""
+        if posterior.learns_weights:
+            return (
+                "Its gradient holds the weights of a mixture fixed, and here they depend on the data. Pair the "
+                "posterior with StratifiedELBO or StratifiedIWAE."
+            )
         if isinstance(posterior, Flow):
             return (
                 "Its gradient needs a density whose parameters are held fixed, and a flow has none. Pair the posterior "

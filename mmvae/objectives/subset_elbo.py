@@ -36,14 +36,12 @@ class SubsetELBO(ChunkedObjective):
     def __init__(self, beta: Weight = 1.0, num_random_subsets: int = 0, chunk_size: ChunkSize = None) -> None:
         super().__init__(chunk_size)
         self.beta = checked("beta", beta)
-        if num_random_subsets < 0:
-            raise ValueError(f"num_random_subsets: expected at least 0, got {num_random_subsets}.")
         self.num_random_subsets = num_random_subsets
 
     def refusal(self, posterior: JointPosterior) -> str | None:
         """The posterior must give several subsets at once."""
         if posterior.gives_subsets:
-            return None
+            return super().refusal(posterior)
         return (
             "It needs several subsets at once, and this posterior gives one. Derive the posterior from Fusion, or pair "
             "it with ELBO."

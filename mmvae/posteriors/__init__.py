@@ -1,9 +1,12 @@
 """Joint posteriors: from the unimodal experts of a batch to q(z | x_S)."""
 
-from mmvae.posteriors.base import Fusion, JointPosterior
+from mmvae.posteriors.base import Fusion, JointPosterior, SharedFusion
 from mmvae.posteriors.corrected_product import CorrectedProduct
+from mmvae.posteriors.dependent_product import DependentProduct
 from mmvae.posteriors.experts import Experts, UnimodalExperts
 from mmvae.posteriors.flow_posterior import Flow
+from mmvae.posteriors.geometric_pool import GeometricPool
+from mmvae.posteriors.hoelder_pool import HoelderGaussian, HoelderPool
 from mmvae.posteriors.joint_encoder import JointEncoder
 from mmvae.posteriors.joint_network import JointNetwork, Reading
 from mmvae.posteriors.joint_product import JointProduct
@@ -13,9 +16,13 @@ from mmvae.posteriors.product import Product
 
 __all__ = [
     "CorrectedProduct",
+    "DependentProduct",
     "Experts",
     "Flow",
     "Fusion",
+    "GeometricPool",
+    "HoelderGaussian",
+    "HoelderPool",
     "JointEncoder",
     "JointNetwork",
     "JointPosterior",
@@ -24,5 +31,6 @@ __all__ = [
     "MixtureOfProducts",
     "Product",
     "Reading",
+    "SharedFusion",
     "UnimodalExperts",
 ]

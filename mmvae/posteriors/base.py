@@ -6,13 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import pyro.distributions as dist
+import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from mmvae.arguments import Remembers
 from mmvae.batch import Batch
-from mmvae.distributions.mixture_of_experts import Family
+from mmvae.distributions.mixture_of_experts import Family, MixtureOfExperts
 from mmvae.posteriors.experts import Experts
 
 
@@ -22,10 +23,12 @@ class JointPosterior(Remembers, nn.Module, ABC):
     Attributes:
         families: Families of experts that it can fuse.
         needs_complete_data: Whether training needs every modality in every row.
+        learns_weights: Whether it is a mixture whose weights depend on the data, which draws give no gradient.
     """
 
     families: tuple[Family, ...] = (dist.Normal, dist.Laplace)
     needs_complete_data: bool = False
+    learns_weights: bool = False
 
     @abstractmethod
     def forward(self, batch: Batch, experts: Callable[[Batch], Experts]) -> Distribution:
@@ -84,4 +87,40 @@ class Fusion(JointPosterior):
         Returns:
             A reparameterised distribution of batch shape ``[N]``, or ``[S, N]`` with ``members``, and event shape
             ``[D]``.
+        """
+
+
+class SharedFusion(Fusion):
+    """A fusion of the shared columns into a Gaussian or a mixture; private columns follow their owner's expert alone.
+
+    Where the owner of a private column saw no data, or is not a member of the subset, the column is standard.
+    """
+
+    families = (dist.Normal,)
+
+    def fuse(self, experts: Experts, members: Bool[Tensor, "S M"] | None = None) -> Distribution:
+        """The fusion of experts, of batch shape ``[N]``, or ``[S, N]`` with ``members``."""
+        shared = self.fuse_shared(experts.of_shared(), members)
+        if experts.layout.is_shared:
+            return shared
+        private = slice(experts.layout.shared, None)
+        loc, scale = (each[0, ..., private] for each in experts.with_private_of_others(members))
+        if isinstance(shared, MixtureOfExperts):
+            count = shared.num_components
+            return MixtureOfExperts(
+                torch.cat([shared.loc, loc.expand(count, *loc.shape)], -1),
+                torch.cat([shared.scale, scale.expand(count, *scale.shape)], -1),
+                shared.weights,
+                shared.family,
+            )
+        base = shared.base_dist  # type: ignore[attr-defined]
+        return dist.Normal(torch.cat([base.loc, loc], -1), torch.cat([base.scale, scale], -1)).to_event(1)
+
+    @abstractmethod
+    def fuse_shared(self, experts: Experts, members: Bool[Tensor, "S M"] | None) -> Distribution:
+        """The fusion of experts that speak of all columns: a normal with independent columns, or a mixture of such.
+
+        Args:
+            experts: M unimodal posteriors of N rows, in the shared columns.
+            members: As of :meth:`fuse`.
         """

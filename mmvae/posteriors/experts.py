@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 from weakref import WeakKeyDictionary
 
@@ -82,6 +82,15 @@ class Experts:
         """One where an expert saw its data and is a member of the subset, zero elsewhere."""
         return self.weights if members is None else members.to(self.loc.dtype).unsqueeze(-1) * self.weights
 
+    def of_shared(self) -> Experts:
+        """The experts in the shared columns alone."""
+        if self.layout.is_shared:
+            return self
+        columns = self.layout.columns()
+        return replace(
+            self, loc=self.loc[..., columns], scale=self.scale[..., columns], layout=Layout(self.layout.shared)
+        )
+
     def with_private_of_others(
         self, members: Bool[Tensor, "S M"] | None = None
     ) -> tuple[Float[Tensor, "M *S N D"], Float[Tensor, "M *S N D"]]:
@@ -141,6 +150,11 @@ class UnimodalExperts(nn.Module):
              for name in encoders if context_dim}
         )  # fmt: skip
         self.heads = nn.ModuleDict({name: head(features[name], self.layout.width(name)) for name in encoders})
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Number of features that each encoder gives."""
+        return dict(self._widths)
 
     def forward(self, batch: Batch) -> Experts:
         """The experts of the modalities that the batch holds; no other encoder runs."""

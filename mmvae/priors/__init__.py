@@ -5,6 +5,7 @@ from mmvae.priors.conditional import ConditionalNormal
 from mmvae.priors.flow_prior import Flow
 from mmvae.priors.gaussian_mixture import GaussianMixture
 from mmvae.priors.location_scale import Laplace, Normal, StandardNormal, prior_of_layout
+from mmvae.priors.vamp import Vamp
 
 __all__ = [
     "ConditionalNormal",
@@ -14,6 +15,7 @@ __all__ = [
     "Normal",
     "Prior",
     "StandardNormal",
+    "Vamp",
     "WithPrivate",
     "prior_of_layout",
 ]

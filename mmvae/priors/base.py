@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from mmvae.arguments import Remembers
+from mmvae.batch import Batch
 from mmvae.distributions import Blocks
 
 
@@ -52,8 +54,23 @@ class Prior(Remembers, nn.Module, ABC):
             context: Encoded covariates of each row; ``None`` for a model without covariates.
         """
 
+    def attach(self, model: Any) -> None:
+        """Learn of the model that it serves, once that has encoders; by default there is nothing to learn.
+
+        Args:
+            model: From inputs to posteriors, see :class:`mmvae.priors.vamp.Encodes`.
+        """
+
     def start_from(self, z: Float[Tensor, "n D"], generator: torch.Generator) -> None:
         """Set the parameters to a good start for fitting them to draws ``z``; by default they stay as they are."""
+
+    @property
+    def num_start_rows(self) -> int:
+        """Number of rows of the data that :meth:`start_from_rows` asks for; by default 0."""
+        return 0
+
+    def start_from_rows(self, batch: Batch) -> None:
+        """Set the parameters to a good start for fitting them, given rows of the data that conform."""
 
 
 class WithPrivate(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from mmvae.batch import Batch
+from mmvae.choices import numbers_checked
 from mmvae.latents import Latents
 from mmvae.refinement.balanced_noise import balanced_noise
 from mmvae.refinement.base import Refinable, Refiner
@@ -86,6 +87,7 @@ class RefinesItself(Protocol):
         """The bound that the model's network climbs for a batch, and what it goes through in so many steps."""
 
 
+@numbers_checked
 class Amortized(Refiner):
     """Refinement by the network that a model was trained with.
 
@@ -105,8 +107,6 @@ class Amortized(Refiner):
     """
 
     def __init__(self, steps: int | None = None) -> None:
-        if steps is not None and steps < 0:
-            raise ValueError(f"steps: expected at least 0, got {steps}.")
         self.steps = steps
 
     def __call__(self, model: Refinable, batch: Batch, start: Distribution | None = None) -> Latents:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from mmvae.batch import Batch
+from mmvae.choices import numbers_checked
 from mmvae.latents import Latents
 from mmvae.refinement.balanced_noise import balanced_noise
 from mmvae.refinement.base import Refinable, Refiner
@@ -21,6 +22,7 @@ _GROWTH, _SHRINKAGE = 1.2, 0.3
 _LEAST_SAMPLES = 32
 
 
+@numbers_checked
 class Gradient(Refiner):
     """Gradient ascent on the location and log-variance of each datum, with a step size of its own; needs no training.
 
@@ -55,10 +57,6 @@ class Gradient(Refiner):
         beta: float = 1.0,
         seed: int = 0,
     ) -> None:
-        if steps < 0:
-            raise ValueError(f"steps: expected at least 0, got {steps}.")
-        if num_samples is not None and num_samples < 1:
-            raise ValueError(f"num_samples: expected at least 1, got {num_samples}.")
         self.steps, self.lr, self.num_samples = steps, lr, num_samples
         self.weights, self.beta, self.seed = weights, beta, seed
 

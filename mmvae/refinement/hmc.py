@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from mmvae.batch import Batch
+from mmvae.choices import numbers_checked
 from mmvae.distributions import MixtureOfExperts
 from mmvae.latents import Latents
 from mmvae.refinement.base import Refinable, Refiner
@@ -20,6 +21,7 @@ from mmvae.refinement.chains import effective_draws, rank_r_hat
 from mmvae.refinement.gaussian import Gaussian
 
 
+@numbers_checked
 class HMC(Refiner):
     """Draws from p(z | x_S) by the No-U-Turn sampler of Pyro, each row by itself; for a few rows.
 

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mmvae.choices import numbers_checked
 from mmvae.refinement.bound import Slope
 from mmvae.refinement.gaussian import Gaussian
 
@@ -13,6 +14,7 @@ _GATE_BIAS = 2.0
 """Of the gates at the start: they stay near 0.88, so that first updates are small."""
 
 
+@numbers_checked
 class RefinementNetwork(nn.Module):
     """One step of refinement: λ' = g ⊙ λ + (1 - g) ⊙ λ̂, gates g and proposals λ̂ read off highway layers.
 

@@ -97,10 +97,6 @@ class RefinedELBO(Objective):
         check_choice("align_to", align_to, ("refined", "initial"))
         check_choice("kl_direction", kl_direction, ("teacher_first", "student_first"))
         check_choice("step_weights", step_weights, ("even", "late"))
-        if num_steps < 0:
-            raise ValueError(f"num_steps: expected at least 0, got {num_steps}.")
-        if num_samples < 1:
-            raise ValueError(f"num_samples: expected at least 1, got {num_samples}.")
         self.num_steps, self.num_samples = num_steps, num_samples
         self.alpha, self.beta = checked("alpha", alpha), checked("beta", beta)
         self.align_to, self.kl_direction, self.stop_grad_teacher = align_to, kl_direction, stop_grad_teacher

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from mmvae.networks.heads import NormalHead
 from mmvae.posteriors import JointEncoder
 from mmvae.testing.linear_gaussian import LinearGaussian
-from mmvae.vaes import JMVAE, MMVAE, MVAE, MVTCAE, MoPoE, MultimodalVAE
+from mmvae.vaes import DMVAE, JMVAE, MMVAE, MVAE, MVTCAE, MoPoE, MultimodalVAE
 
-Kind = Literal["MVAE", "MMVAE", "MoPoE", "JMVAE", "MVTCAE"]
+Kind = Literal["MVAE", "MMVAE", "MoPoE", "JMVAE", "MVTCAE", "DMVAE"]
 
 
 def exact_model(yardstick: LinearGaussian, kind: Kind) -> MultimodalVAE:
@@ -28,6 +28,9 @@ def exact_model(yardstick: LinearGaussian, kind: Kind) -> MultimodalVAE:
       those of its members; exact for single modalities.
     - ``"JMVAE"``: the joint network gives p_X and the unimodal ones p_{m}; exact for these.
     - ``"MVTCAE"``: experts are messages times the M-th root of the prior: their product is exact for the whole.
+
+    - ``"DMVAE"``: shared experts are messages and private ones p_{m}: the posterior of every subset is exact. Needs
+      private latents.
 
     With private latents all of this holds column by column: a private column has one expert, its owner's. Models with
     covariates are not made: their encoders are not linear.
@@ -50,6 +53,9 @@ def exact_model(yardstick: LinearGaussian, kind: Kind) -> MultimodalVAE:
     elif kind == "MMVAE":
         model = MMVAE(modalities, layout.shared, family="normal", learned_prior_scale=False, **private)
         prior_share = 1.0
+    elif kind == "DMVAE":
+        model = DMVAE(modalities, layout.shared, dict(layout.private))
+        prior_share = 0.0
     elif kind == "JMVAE":
         widest = max(len(offset) for offset in yardstick.offsets.values())
         model = JMVAE(modalities, layout.shared, trunk_width=2 * widest, hidden=2 * layout.size, **private)
@@ -61,7 +67,7 @@ def exact_model(yardstick: LinearGaussian, kind: Kind) -> MultimodalVAE:
         prior_share = 1 / len(modalities)
     for name in yardstick.names:
         shares = torch.full((layout.size,), prior_share)
-        if kind == "MVTCAE":  # of a private column there is one expert, which has the whole prior
+        if kind in ("MVTCAE", "DMVAE"):  # of a private column there is one expert, which has the whole prior
             shares[layout.columns(name)] = 1.0
         own = layout.own(name)
         precision = _diagonal_precision(yardstick, (name,), shares)

@@ -43,11 +43,18 @@ class _InnerModule(nn.Module):
 
 
 class _LossModule(nn.Module):
-    """The loss of a model as a forward pass, which is what distributed engines wrap."""
+    """The loss of a model as a forward pass, which is what distributed engines wrap.
 
-    def __init__(self, model: Any) -> None:
+    Args:
+        model: Model that is trained.
+        shared: Whether several processes train it.
+    """
+
+    def __init__(self, model: Any, shared: bool) -> None:
         super().__init__()
         self.model = model
+        if shared:  # torch looks for unused parameters, as batches may lack a modality, and warns if it finds none
+            self.unused = nn.Parameter(torch.zeros(()))
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         try:
@@ -134,7 +141,7 @@ class Engine:
         model.to(self.device)
         optimizer = self.fresh_optimizer(model, make_optimizer)
         inner = _inner_parameters(model)
-        self._plain = _LossModule(model)
+        self._plain = _LossModule(model, shared=self.world > 1)
         loss = torch.compile(self._plain) if self._settings.acceleration == "compile" else self._plain
         self._module, self._optimizer = self._fabric.setup(loss, optimizer)
         # Fabric's wrapper joins processes and casts; with nothing to join and to cast it only takes time.

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from mmvae.abilities import Trains
 from mmvae.batch import Batch
+from mmvae.choices import numbers_checked
 from mmvae.modes import mode
 from mmvae.multimodal import MultimodalModel
 from mmvae.objectives import Judge
@@ -49,6 +50,7 @@ _SHARE_OF_GPU_MEMORY = 0.5
 """Data that takes no more than this share of the free memory of a GPU is kept there."""
 
 
+@numbers_checked
 def fit(
     model: Trains,
     data: Data | Streamed | DataLoader[Any],

@@ -9,14 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mmvae.choices import check_count
+from mmvae.choices import check_count, numbers_checked
 from mmvae.inference import infer
-from mmvae.priors import Prior, prior_of_layout
-from mmvae.sources import Data
+from mmvae.modes import mode
+from mmvae.priors import Prior, WithPrivate
+from mmvae.sources import Data, as_source
 from mmvae.training.randomness import randomness_kept
 from mmvae.vaes.base import MultimodalVAE
 
 
+@numbers_checked
 def fit_prior(
     vae: MultimodalVAE,
     data: Data,
@@ -72,8 +74,8 @@ def fit_prior(
     check_count("batch_size", batch_size, 1)
     with randomness_kept():
         torch.manual_seed(seed)
-        whole = prior_of_layout(prior, vae.layout, vae.experts.family, vae.covariates.size).to(vae.device)
-        fitted = whole if isinstance(whole, Prior) else whole.shared
+        whole = vae.prior_for(prior).to(vae.device)
+        fitted = whole.shared if isinstance(whole, WithPrivate) else whole
         parameters = [each for each in fitted.parameters() if each.requires_grad]
         if not parameters:
             raise ValueError(
@@ -84,7 +86,12 @@ def fit_prior(
         columns = vae.layout.columns()
         generator = torch.Generator().manual_seed(seed)
         fitted.start_from(latents.sample()[:, columns], generator)
-        densities = _maximise(fitted, parameters, latents, context, columns, steps, batch_size, lr)
+        with mode(vae, training=False):  # a prior may be made of the model's posteriors
+            if fitted.num_start_rows:
+                source = as_source(data, observed, covariates=covariates)
+                rows = torch.randperm(len(source), generator=generator)[: fitted.num_start_rows]
+                fitted.start_from_rows(vae.prepare(source.batch(rows)))
+            densities = _maximise(fitted, parameters, latents, context, columns, steps, batch_size, lr)
     vae.prior = whole.eval()
     vae.arguments["prior"] = prior
     return densities
@@ -110,8 +117,8 @@ def _maximise(
             order = list(torch.randperm(len(z), device=z.device).split(batch_size))
         rows = order.pop()
         log_p = prior(None if context is None else context[rows]).log_prob(z[rows]).mean()
-        optimizer.zero_grad()
-        (-log_p).backward()
+        for parameter, slope in zip(parameters, torch.autograd.grad(-log_p, parameters), strict=True):
+            parameter.grad = slope  # and none for encoders, which a prior may read
         optimizer.step()
         schedule.step()
         found.append(log_p.detach())

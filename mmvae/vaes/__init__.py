@@ -1,6 +1,9 @@
 """Variational autoencoders: short recipes of modalities x joint posterior x objective."""
 
 from mmvae.vaes.base import MultimodalVAE
+from mmvae.vaes.codevae import CoDEVAE
+from mmvae.vaes.dmvae import DMVAE
+from mmvae.vaes.hoelder import HELVAE, HoelderVAE
 from mmvae.vaes.iterative import IterativeVAE
 from mmvae.vaes.jmvae import JMVAE
 from mmvae.vaes.mmvae import MMVAE
@@ -8,5 +11,21 @@ from mmvae.vaes.mmvae_plus import CMVAE, MMVAEPlus
 from mmvae.vaes.mopoe import MoPoE
 from mmvae.vaes.mvae import MVAE
 from mmvae.vaes.mvtcae import MVTCAE
+from mmvae.vaes.weighted_mvae import WeightedMVAE
 
-__all__ = ["CMVAE", "JMVAE", "MMVAE", "MVAE", "MVTCAE", "IterativeVAE", "MMVAEPlus", "MoPoE", "MultimodalVAE"]
+__all__ = [
+    "CMVAE",
+    "DMVAE",
+    "HELVAE",
+    "JMVAE",
+    "MMVAE",
+    "MVAE",
+    "MVTCAE",
+    "CoDEVAE",
+    "HoelderVAE",
+    "IterativeVAE",
+    "MMVAEPlus",
+    "MoPoE",
+    "MultimodalVAE",
+    "WeightedMVAE",
+]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from mmvae.batch import Batch
+from mmvae.choices import numbers_checked
 from mmvae.covariates import Covariates
 from mmvae.distributions import (
     InDataUnits,
@@ -36,7 +37,7 @@ from mmvae.multimodal import MultimodalModel
 from mmvae.objectives import Loss, Objective
 from mmvae.objectives.base import check_pair
 from mmvae.posteriors import JointPosterior, UnimodalExperts
-from mmvae.priors import Prior, prior_of_layout
+from mmvae.priors import Prior, WithPrivate, prior_of_layout
 from mmvae.subsets import Subset, canonical
 from mmvae.transforms import Transform, Units, spread
 from mmvae.vaes.forms import ModalityForm, make_forms
@@ -50,6 +51,7 @@ from mmvae.vaes.parts import (
     make_transforms,
     resolve_weights,
 )
+from mmvae.vaes.pseudo_inputs import PseudoEncoder
 
 Weights = Literal["balanced"] | Mapping[str, float] | None
 """Likelihood weights of a model: the modalities' own, balanced by size, or by name."""
@@ -147,8 +149,25 @@ class MultimodalVAE(MultimodalModel):
         self.transforms = nn.ModuleDict(transforms)
         self._forms = make_forms(self.modalities, likelihoods, transforms, read)
         check_libraries(likelihoods, self.covariates)
-        self.prior = prior_of_layout(prior, self.layout, family, context)
-        self.to(memory_format=torch.channels_last)  # convolutions are faster on it, on the CPU as on the GPU
+        self.prior = self.prior_for(prior)
+        for parameter in self.parameters():
+            if parameter.ndim == 4:  # convolutions of images are faster on it, on the CPU as on the GPU
+                parameter.data = parameter.data.to(memory_format=torch.channels_last)
+
+    def prior_for(self, prior: Prior | None) -> Prior | WithPrivate:
+        """A prior made for the latent of this model; the model itself keeps the one it has.
+
+        Args:
+            prior: One of :mod:`mmvae.priors`, over the shared columns; by default the standard one of the family.
+
+        Raises:
+            TypeError: For something that is not a prior.
+            ValueError: For a prior that cannot serve this model.
+        """
+        whole = prior_of_layout(prior, self.layout, self.experts.family, self.covariates.size)
+        shared = whole.shared if isinstance(whole, WithPrivate) else whole
+        shared.attach(PseudoEncoder(self.shapes, self._forms, self.experts, self.joint_posterior))
+        return whole
 
     # The Pyro programs.
 
@@ -276,6 +295,7 @@ class MultimodalVAE(MultimodalModel):
 
     @torch.no_grad()
     @in_evaluation_mode
+    @numbers_checked
     def generate(
         self, latents: Latents, num_samples: int | None = None, covariates: Mapping[str, Any] | None = None
     ) -> dict[str, Tensor]:
@@ -289,18 +309,24 @@ class MultimodalVAE(MultimodalModel):
 
         Returns:
             ``{name: [N, *shape]}``, or ``[num_samples, N, *shape]``: the mean of each likelihood, or its most
-            probable code.
+            probable code. Rows that are NaN in the latents are NaN here, and -1 where they are codes.
 
         Raises:
             TypeError: For something that is not latents, such as a tensor.
             ValueError: For covariates that the model does not have, or that are missing.
         """
         check_latents(latents, "decode(z) takes a tensor")
-        z = latents.mean if num_samples is None else latents.sample(num_samples)
-        return self._points(z, self.covariates.of_rows(len(latents), latents.covariates, covariates))
+        known = self.covariates.of_rows(len(latents), latents.covariates, covariates)
+        of = latents.without_gaps()
+        z = of.mean if num_samples is None else of.sample(num_samples)
+        if of is not latents:
+            known = {name: value[latents.known.to(value.device)] for name, value in known.items()}
+        axis = 0 if num_samples is None else 1
+        return {name: latents.spread(value, axis) for name, value in self._points(z, known).items()}
 
     @torch.no_grad()
     @in_evaluation_mode
+    @numbers_checked
     def sample(self, num_samples: int, covariates: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
         """Data generated from ``num_samples`` draws of the prior, ``{name: [num_samples, *shape]}``.
 
@@ -309,10 +335,18 @@ class MultimodalVAE(MultimodalModel):
             covariates: ``{name: value or values [num_samples]}``, for a model that has some.
         """
         known = self.covariates.of_rows(num_samples, {}, covariates)
-        context = self._encoded(known)
+        return self._points(self.sample_latents(num_samples, known), known)
+
+    def sample_latents(self, num_samples: int, covariates: Mapping[str, Any] | None = None) -> Float[Tensor, "N D"]:
+        """Draws of the prior, without their data.
+
+        Args:
+            num_samples: N.
+            covariates: ``{name: value or values [N]}``, for a model that has some.
+        """
+        context = self._encoded(self.covariates.of_rows(num_samples, {}, covariates))
         prior = self.prior(context)
-        z = prior.sample(torch.Size((num_samples,)) if context is None or not prior.batch_shape else torch.Size())
-        return self._points(z, known)
+        return prior.sample(torch.Size((num_samples,)) if context is None or not prior.batch_shape else torch.Size())
 
     def decode(
         self, z: Float[Tensor, "*P D"], subset: Subset = None, covariates: Mapping[str, Any] | None = None
@@ -364,6 +398,7 @@ class MultimodalVAE(MultimodalModel):
     # Bounds and likelihoods, in honest nats.
 
     @in_evaluation_mode
+    @numbers_checked
     def elbo(
         self,
         batch: Batch | Mapping[str, Any],
@@ -389,6 +424,7 @@ class MultimodalVAE(MultimodalModel):
 
     @torch.no_grad()
     @in_evaluation_mode
+    @numbers_checked
     def log_weights(
         self,
         batch: Batch | Mapping[str, Any],
@@ -422,6 +458,7 @@ class MultimodalVAE(MultimodalModel):
 
     @torch.no_grad()
     @in_evaluation_mode
+    @numbers_checked
     def log_likelihood(
         self,
         batch: Batch | Mapping[str, Any],

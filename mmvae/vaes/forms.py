@@ -22,11 +22,15 @@ class ModalityForm:
         transform: Transform of the modality, or ``None`` for the data as it is.
         is_read: Whether encoders read the data through it.
         has_cells: Whether rows may be there in part, so that encoders read the mask too.
+
+    Attributes:
+        data_dtype: Type of the data that the likelihood takes.
     """
 
     def __init__(self, likelihood: Likelihood, transform: Transform | None, is_read: bool, has_cells: bool) -> None:
         self._likelihood, self._transform, self._is_read = likelihood, transform, is_read
         self.has_cells = has_cells
+        self.data_dtype = likelihood.data_dtype
 
     @property
     def hole(self) -> float | Tensor | None:

@@ -494,7 +494,7 @@ def test_a_single_modality_needs_no_proxies() -> None:
         ({"targets": ("wq",)}, r"image: targets: no matrix for 'wq' .* rank={'image': 0, 'text': 1}"),
         ({"num_proxies": 0}, "num_proxies: expected at least 1"),
         ({"common_dim": 0}, "common_dim: expected at least 1, got 0"),
-        ({"alignment": -1.0}, "alignment: expected a weight of at least 0"),
+        ({"alignment": -1.0}, "alignment: expected a number of at least 0"),
         ({"fusion": "product"}, "fusion: expected one of 'sum', 'gated', 'concat', got 'product'"),
     ],
 )

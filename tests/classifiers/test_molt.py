@@ -375,7 +375,7 @@ def test_mixed_precision_leaves_the_correlation_as_it_is() -> None:
     ("options", "message"),
     [
         ({"fusion": "sum"}, 'fusion: expected "transformer", "concat" or "none", got \'sum\''),
-        ({"cca": -1.0}, "cca: expected a weight of at least 0, got -1.0"),
+        ({"cca": -1.0}, "cca: expected a number of at least 0, got -1.0"),
         ({"common_dim": 0}, "common_dim: expected at least 1, got 0"),
         ({"fbp_window": 3}, "window: 4 features cannot be cut into groups of 3"),
         ({"max_layers": 0}, "max_layers: expected at least 1"),

@@ -171,7 +171,7 @@ def test_sequences_too_short(steps: int, horizon: int, least: int) -> None:
 def test_other_errors() -> None:
     with pytest.raises(ValueError, match="softmax: expected 'over_predictions' or 'over_targets', got 'rows'"):
         CrossCPC("av", 3, softmax="rows")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="horizon: expected at least 1 step, got 0"):
+    with pytest.raises(ValueError, match="horizon: expected at least 1, got 0"):
         CrossCPC("av", 3, horizon=0)
     cpc = CrossCPC("av", 3)
     with pytest.raises(ValueError, match=r"unequal steps: \{'a': 5, 'v': 4\}"):

@@ -528,7 +528,7 @@ def test_a_run_that_stops_continues_bit_for_bit(update: Any) -> None:
         ({"reset": "all"}, "reset: expected 'any' or 'both', got 'all'"),
         ({"num_codes": 1}, "at least 2 codes of width 1, got 1 of width 3"),
         ({"decay": 1.0}, "decay: expected at least 0 and below 1, got 1.0"),
-        ({"reset_after": 0}, "reset_after: expected at least 1 batch, or None for never, got 0"),
+        ({"reset_after": 0}, "reset_after: expected at least 1, got 0"),
     ],
 )
 def test_arguments_out_of_range(arguments: dict[str, Any], message: str) -> None:

@@ -56,10 +56,11 @@ def test_a_batch_gathers_base_rows_by_their_index():
     assert batch.complete
 
 
-def test_bytes_become_floats_from_0_to_1_and_other_types_stay():
-    levels = torch.arange(256, dtype=torch.uint8).reshape(-1, 1)
+def test_bytes_of_images_become_floats_from_0_to_1_and_other_types_stay():
+    levels = torch.arange(256, dtype=torch.uint8).reshape(-1, 1, 1, 1)
     codes = torch.arange(256).reshape(-1, 1)
-    batch = MultimodalDataset({"levels": levels, "codes": codes}).everything()
+    batch = MultimodalDataset({"levels": levels, "codes": codes, "bytes": codes.to(torch.uint8)}).everything()
+    assert torch.equal(batch.data["bytes"], codes.to(torch.uint8))  # counts or codes, since no image is a vector
     assert batch.data["levels"].dtype == torch.float32
     assert torch.equal(batch.data["levels"], levels.float() / 255)
     assert (float(batch.data["levels"][0]), float(batch.data["levels"][255])) == (0.0, 1.0)

@@ -210,9 +210,9 @@ def test_wrong_settings_are_refused() -> None:
         cca_loss(a, b, norm="trace")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="norm: expected"):
         CCALoss(norm="top_k")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="ridge: expected a number above 0, got -1"):
+    with pytest.raises(ValueError, match="ridge: expected a number of at least 0, got -1"):
         CCALoss(-1.0)
-    with pytest.raises(ValueError, match="top_k: expected at least 1, or None for all, got 0"):
+    with pytest.raises(ValueError, match="top_k: expected at least 1, got 0"):
         CCALoss(top_k=0)
 
 

@@ -21,6 +21,8 @@ from mmvae.nn import (
     MNISTDecoder,
     MNISTEncoder,
     NormalHead,
+    SeriesConvDecoder,
+    SeriesConvEncoder,
     SVHNDecoder,
     SVHNEncoder,
     TextDecoder,
@@ -55,6 +57,59 @@ def test_images_with_several_parameters_a_pixel() -> None:
     """The parameters of a pixel stand last, each channel with its own."""
     decoder = ConvDecoder(5, (3, 9, 10, 2), width=4)
     assert decoder(torch.randn(2, 5)).shape == (2, 3, 9, 10, 2)
+
+
+@pytest.mark.parametrize("shape", [(2, 9), (3, 67), (1, 8, 9, 11), (2, 16, 8, 8)])
+def test_sequences_and_volumes_of_any_size(shape: tuple[int, ...]) -> None:
+    sides = len(shape) - 1
+    encoder, decoder = ConvEncoder(shape, width=4), ConvDecoder(5, (*shape, 2), width=4, sides=sides)
+    features = encoder(torch.randn(2, *shape))
+    assert features.ndim == 2
+    assert_trains(encoder, features)
+    output = decoder(torch.randn(2, 5))
+    assert output.shape == (2, *shape, 2)
+    assert_trains(decoder, output)
+
+
+def test_convolutions_need_sides() -> None:
+    for shape in ((3,), (3, 1), (1, 8, 8, 8, 8)):
+        with pytest.raises(ValueError, match=r"shape: convolutions need \(channels, \*sides\)"):
+            ConvEncoder(shape)
+    with pytest.raises(ValueError, match="one to three sides of at least 2"):
+        ConvDecoder(5, (3, 8), sides=2)
+
+
+NORMED = {
+    "mlp": (lambda **options: MLPEncoder((6,), (8, 8), **options), (6,)),
+    "mlp decoder": (lambda **options: MLPDecoder(6, (4,), (8, 8), **options), (6,)),
+    "image": (lambda **options: ConvEncoder((2, 8, 8), 4, **options), (2, 8, 8)),
+    "image decoder": (lambda **options: ConvDecoder(6, (2, 16, 16), 4, **options), (6,)),
+    "volume": (lambda **options: ConvEncoder((1, 8, 8, 8), 4, **options), (1, 8, 8, 8)),
+    "volume decoder": (lambda **options: ConvDecoder(6, (1, 16, 16, 16), 4, sides=3, **options), (6,)),
+    "series": (lambda **options: SeriesConvEncoder((16, 2), 4, **options), (16, 2)),
+    "series decoder": (lambda **options: SeriesConvDecoder(6, (16, 2), 4, **options), (6,)),
+}
+
+
+@pytest.mark.parametrize("network", NORMED)
+def test_norm_and_dropout(network: str) -> None:
+    """Layer norm treats each row by itself, batch norm looks at others in training, dropout draws in training."""
+    make, shape = NORMED[network]
+    torch.manual_seed(0)
+    data = torch.randn(6, *shape)
+    plain, layer, batch, dropped = make(), make(norm="layer"), make(norm="batch"), make(dropout=0.5)
+    assert_trains(layer, layer(data))
+    assert_trains(batch, batch(data))
+    torch.testing.assert_close(layer(data)[:2], layer(data[:2]))
+    assert not torch.allclose(batch(data)[:2], batch(data[:2]))
+    assert not torch.equal(dropped(data), dropped(data))
+    with mode(dropped, training=False):
+        assert torch.equal(dropped(data), dropped(data))
+    assert len(layer.state_dict()) > len(plain.state_dict()) == len(dropped.state_dict())
+    with pytest.raises(ValueError, match=r"norm: expected one of 'batch', 'layer' or None, got 'group'"):
+        make(norm="group")
+    with pytest.raises(ValueError, match=r"dropout: expected a share from 0 to below 1, got 1.0"):
+        make(dropout=1.0)
 
 
 @pytest.mark.parametrize("length", [4, 5, 7, 8, 32])
@@ -228,6 +283,13 @@ def test_heads_stay_in_float32_under_autocast(head: type) -> None:
         ((), likelihoods.Categorical(6), (nn.Sequential, MLPDecoder)),
         ((), likelihoods.Normal(), (MLPEncoder, MLPDecoder)),
         ((1, 9, 9), likelihoods.Categorical(4), (nn.Sequential, ConvDecoder)),
+        ((200, 6), likelihoods.Normal(), (SeriesConvEncoder, SeriesConvDecoder)),
+        ((8, 2), likelihoods.NegativeBinomial(), (SeriesConvEncoder, SeriesConvDecoder)),
+        ((7, 2), likelihoods.Normal(), (MLPEncoder, MLPDecoder)),
+        ((9, 2), likelihoods.Categorical(4), (nn.Sequential, SeriesConvDecoder)),
+        ((1, 8, 9, 10), likelihoods.Normal(), (ConvEncoder, ConvDecoder)),
+        ((2, 8, 8, 8), likelihoods.NegativeBinomial(), (ConvEncoder, ConvDecoder)),
+        ((1, 4, 8, 8), likelihoods.Normal(), (MLPEncoder, MLPDecoder)),
     ],
 )
 def test_default_networks(shape, likelihood, kinds) -> None:  # type: ignore[no-untyped-def]

@@ -98,12 +98,12 @@ def test_data_without_steps_is_refused(steps: Steps, data: Tensor, message: str)
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: FeatureSteps(0), "width must be a whole number of at least 1, got 0"),
-        (lambda: FeatureSteps(3, length=0), "length must be"),
+        (lambda: FeatureSteps(0), "width: expected at least 1, got 0"),
+        (lambda: FeatureSteps(3, length=0), "length: expected at least 1, got 0"),
         (lambda: PatchSteps((28, 28), 4), "shape (C, H, W) of an image, got (28, 28)"),
-        (lambda: PatchSteps((1, 28, 28), 0), "patch must be one side or (height, width)"),
+        (lambda: PatchSteps((1, 28, 28), 0), "patch: expected at least 1, got 0"),
         (lambda: PatchSteps((1, 28, 28), (4, 4, 4)), "patch must be"),
-        (lambda: CodeSteps(1), "num_categories must be at least 2, got 1"),
+        (lambda: CodeSteps(1), "num_categories: expected at least 2, got 1"),
         (lambda: PatchSteps((1, 4, 4), 2).inverse(torch.rand(1, 3, 4)), "expected the 4 patches"),
         (lambda: as_steps("voice", 0), "voice: a feature vector has a width of at least 1, got 0"),
     ],

@@ -9,8 +9,9 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -95,7 +96,8 @@ class Reference:
         x = self.data[name][row : row + 1]
         features = self.model.experts.encoders[name](x.double() if x.is_floating_point() else x)
         loc, scale = self.model.experts.heads[name](features)
-        return loc[0], scale[0]
+        layout = self.model.layout
+        return layout.place(loc[0], name, 0.0), layout.place(scale[0], name, 1.0)
 
     def joint(self, row: int) -> Gaussian:
         """The joint encoder of JMVAE."""
@@ -127,7 +129,7 @@ class Reference:
 
     def log_p(self, name: str, row: int, z: Tensor) -> Tensor:
         """log p(x_m | z) of the contract's modalities: real numbers, bits and codes."""
-        parameters = self.model.decoders[name](z[None])[0]
+        parameters = self.model.decoders[name](self.model.layout.read(z, name)[None])[0]
         x = self.data[name][row]
         if name == "real":
             return log_normal(x.double(), parameters, torch.tensor(0.7, dtype=torch.float64))
@@ -199,6 +201,121 @@ def total_correlation(reference: Reference, drawn: Drawn, beta: float, alpha: fl
         loss = loss + beta * (1 - alpha) * kl_normal(posterior, reference.prior())
         for name in names:
             loss = loss + beta * alpha / len(names) * kl_normal(posterior, reference.expert(name, row))
+    return loss / reference.size
+
+
+def with_private(reference: Reference, shared: Gaussian, row: int) -> Gaussian:
+    """Some posterior in the shared columns, and the owners' experts in the private ones of what the row has."""
+    loc, scale, layout = shared[0].clone(), shared[1].clone(), reference.model.layout
+    for owner in layout.private:
+        columns = layout.columns(owner)
+        own = (
+            reference.expert(owner, row)
+            if owner in reference.has(row)
+            else (torch.zeros_like(loc), torch.ones_like(loc))
+        )
+        loc[columns], scale[columns] = own[0][columns], own[1][columns]
+    return loc, scale
+
+
+def cross_subset_elbo(reference: Reference, drawn: Drawn, beta: float) -> Tensor:
+    loss = torch.zeros((), dtype=torch.float64)
+    for row in range(reference.size):
+        for subset, names in enumerate([reference.has(row), *([name] for name in reference.names)]):
+            if not set(names) <= set(reference.has(row)):
+                continue
+            posterior = with_private(reference, reference.product(names, row, prior=True), row)
+            z = reference.redraw(posterior, drawn.z[subset][row])
+            loss = (
+                loss - reference.weighted(row, z, reference.has(row)) + beta * kl_normal(posterior, reference.prior())
+            )
+    return loss / reference.size
+
+
+def geometric_pool(reference: Reference, names: Sequence[str], row: int) -> Gaussian:
+    alpha = reference.model.joint_posterior.logits.exp()
+    total = sum((alpha[reference.names.index(name)] for name in names), start=torch.zeros(()))
+    precision, weighted = torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+    for name in names:
+        loc, scale = reference.expert(name, row)
+        share = alpha[reference.names.index(name)] / total
+        precision, weighted = precision + share / scale**2, weighted + share * loc / scale**2
+    return weighted / precision, 1 / precision.sqrt()
+
+
+def consensus(reference: Reference, names: Sequence[str], row: int) -> Gaussian:
+    """By the inverse of the covariance of the experts' errors."""
+    rho = reference.model.joint_posterior.correlation
+    experts = [reference.expert(name, row) for name in names]
+    found = []
+    for column in range(2):
+        loc, scale = (torch.stack([each[side][column] for each in experts]) for side in (0, 1))
+        inverse = torch.linalg.inv(rho * scale.outer(scale) + (1 - rho) * scale.square().diag())
+        found.append((inverse.sum(0) @ loc / inverse.sum(), inverse.sum().rsqrt()))
+    return torch.stack([each[0] for each in found]), torch.stack([each[1] for each in found])
+
+
+def pool_of_roots(reference: Reference, names: Sequence[str], row: int) -> list[tuple[Tensor, Gaussian, int]]:
+    """Weight, Gaussian and place of each component of the pool of square roots."""
+    everyone = list(reference.names)
+    pairs = list(combinations(everyone, 2))
+    found = [(torch.ones((), dtype=torch.float64), reference.expert(name, row), everyone.index(name)) for name in names]
+    for one, two in combinations(names, 2):
+        (mu, s), (nu, t) = reference.expert(one, row), reference.expert(two, row)
+        v, w = s**2, t**2
+        overlap = ((2 * (v * w).sqrt() / (v + w)).sqrt() * (-((mu - nu) ** 2) / (4 * (v + w))).exp()).prod()
+        middle = (mu * w + nu * v) / (v + w), (2 * v * w / (v + w)).sqrt()
+        found.append((2 * overlap, middle, len(everyone) + pairs.index((one, two))))
+    total = sum((each[0] for each in found), start=torch.zeros(()))
+    return [(weight / total, gaussian, place) for weight, gaussian, place in found]
+
+
+def moments_of_roots(reference: Reference, names: Sequence[str], row: int) -> Gaussian:
+    mean, square = torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+    for weight, (loc, scale), _ in pool_of_roots(reference, names, row):
+        mean, square = mean + weight * loc, square + weight * (loc**2 + scale**2)
+    return mean, (square - mean**2).sqrt()
+
+
+def plain_elbo(reference: Reference, drawn: Drawn, beta: float, fuse: Callable[..., Gaussian]) -> Tensor:
+    loss = torch.zeros((), dtype=torch.float64)
+    for row in range(reference.size):
+        names = reference.has(row)
+        posterior = fuse(reference, names, row)
+        z = reference.redraw(posterior, drawn.z[row])
+        loss = loss - reference.weighted(row, z, names) + beta * kl_normal(posterior, reference.prior())
+    return loss / reference.size
+
+
+def elbo_of_pool(reference: Reference, drawn: Drawn, beta: float) -> Tensor:
+    """Of draws ``[K, C, N, D]`` from each component, weighed under the whole pool."""
+    loss = torch.zeros((), dtype=torch.float64)
+    for row in range(reference.size):
+        names = reference.has(row)
+        components = pool_of_roots(reference, names, row)
+        for weight, gaussian, place in components:
+            for draws in drawn.z:
+                z = reference.redraw(gaussian, draws[place, row])
+                density = sum((share * log_normal(z, *each).exp() for share, each, _ in components), torch.zeros(()))
+                log_w = reference.weighted(row, z, names)
+                log_w = log_w + beta * (log_normal(z, *reference.prior()) - density.log())
+                loss = loss - weight * log_w / len(drawn.z)
+    return loss / reference.size
+
+
+def consensus_elbo(reference: Reference, drawn: Drawn, beta: float, entropy: float) -> Tensor:
+    everyone = powerset(reference.names)[::-1]
+    loss = torch.zeros((), dtype=torch.float64)
+    for row in range(reference.size):
+        has = [subset for subset in everyone if set(subset) <= set(reference.has(row))]
+        raw = [reference.model.subset_logits[everyone.index(subset)].exp() for subset in has]
+        for subset, each in zip(has, raw, strict=True):
+            weight = each / sum(raw)
+            posterior = with_private(reference, consensus(reference, subset, row), row)
+            z = reference.redraw(posterior, drawn.z[everyone.index(subset)][row])
+            kl = kl_normal(posterior, reference.prior())
+            loss = loss + weight * (beta * kl - reference.weighted(row, z, reference.has(row)))
+            loss = loss + entropy * weight * weight.log()
     return loss / reference.size
 
 

@@ -12,7 +12,13 @@ from objectives.reference import (
     Reference,
     Stratified,
     aligned_elbo,
+    consensus_elbo,
+    cross_subset_elbo,
+    elbo_of_pool,
+    geometric_pool,
     mixture_elbo,
+    moments_of_roots,
+    plain_elbo,
     record,
     subset_elbo,
     total_correlation,
@@ -37,6 +43,9 @@ def setup(kind: str, beta: str, missing: bool, **arguments: Any) -> tuple[Any, L
         **arguments,
     )
     model.epoch.fill_(3.5)
+    for name, parameter in model.named_parameters():
+        if "logits" in name:
+            torch.nn.init.normal_(parameter)
     if model.prior.raw_scale is not None:
         torch.nn.init.normal_(model.prior.raw_scale)
     data, observed = parts.make_data(), parts.make_observed() if missing else None
@@ -69,6 +78,11 @@ CASES: dict[str, tuple[str, dict[str, Any], Callable[..., Tensor], dict[str, Any
     "MVAE": ("MVAE", {}, subset_elbo, {}),
     "MVAE with random subsets": ("MVAE", {"num_random_subsets": 2}, subset_elbo, {}),
     "MoPoE": ("MoPoE", {}, mixture_elbo, {}),
+    "DMVAE": ("DMVAE", {"private_dim": {"real": 1, "codes": 2}}, cross_subset_elbo, {}),
+    "WeightedMVAE": ("WeightedMVAE", {}, plain_elbo, {"fuse": geometric_pool}),
+    "CoDEVAE": ("CoDEVAE", {"entropy": 3.0}, consensus_elbo, {"entropy": 3.0}),
+    "HoelderVAE": ("HoelderVAE", {"num_samples": 2}, elbo_of_pool, {}),
+    "HELVAE": ("HELVAE", {}, plain_elbo, {"fuse": moments_of_roots}),
     "MVTCAE": ("MVTCAE", {"alpha": 0.6}, total_correlation, {"alpha": 0.6}),
 }
 

@@ -37,14 +37,14 @@ def test_plain_weights_stay() -> None:
     ("arguments", "message"),
     [
         ({"epochs": 0}, "epochs must be a finite number above 0, got 0"),
-        ({"epochs": math.inf}, "epochs must be .*got inf"),
+        ({"epochs": math.inf}, "epochs: expected a finite number, got inf"),
         ({"end": -1.0}, "end must be a finite number of at least 0, got -1"),
-        ({"start": math.nan}, "start must be .*got nan"),
-        ({"end": "2.5"}, "end must be .*got '2.5'"),
+        ({"start": math.nan}, "start: expected a finite number, got nan"),
+        ({"end": "2.5"}, "end: expected a number, got '2.5'"),
     ],
 )
 def test_schedules_that_cannot_be(arguments: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=f"LinearWarmup: {message}"):
+    with pytest.raises((TypeError, ValueError), match=f"LinearWarmup: {message}"):
         LinearWarmup(**arguments)
 
 
@@ -66,7 +66,9 @@ OBJECTIVES: list[tuple[Callable[..., Any], str]] = [
 @pytest.mark.parametrize("weight", [-1, math.nan, math.inf, "warm", None])
 @pytest.mark.parametrize(("objective", "name"), OBJECTIVES)
 def test_weights_that_cannot_be(objective: Callable[..., Any], name: str, weight: Any) -> None:
-    with pytest.raises(ValueError, match=rf"^{name}: expected a .*number .*0.*, got {weight!r}\."):
+    with pytest.raises(
+        (TypeError, ValueError), match=rf"^({objective.__name__}: )?{name}: expected a .*number.*, got {weight!r}\."
+    ):
         objective(**{name: weight})
 
 

@@ -78,10 +78,11 @@ def test_draws_have_the_moments_of_the_model() -> None:
 
 
 @pytest.mark.parametrize("subset", SUBSETS, ids=" ".join)
-def test_private_posteriors_are_exact(subset: tuple[str, ...]) -> None:
-    """Of MVAE for every subset: shared columns, own ones, and those of modalities that are missing."""
+@pytest.mark.parametrize("kind", ["MVAE", "DMVAE"])
+def test_private_posteriors_are_exact(kind: Any, subset: tuple[str, ...]) -> None:
+    """For every subset: shared columns, own ones, and those of modalities that are missing."""
     exact = EXACT.posterior(DATA, subset)
-    latents = exact_model(EXACT, "MVAE").infer({name: DATA[name] for name in subset})
+    latents = exact_model(EXACT, kind).infer({name: DATA[name] for name in subset})
     torch.testing.assert_close(latents.mean.double(), exact.mean, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(latents.scale.double(), exact.stddev, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(latents.shared.mean.double(), exact.mean[:, :2], atol=1e-4, rtol=1e-4)
@@ -112,7 +113,7 @@ def test_components_share_exact_private_columns(kind: Any) -> None:
         torch.testing.assert_close(mixture.loc[component, :, :2].double(), exact.mean[:, :2], atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["MVAE", "MMVAE", "MoPoE", "JMVAE", "MVTCAE"])
+@pytest.mark.parametrize("kind", ["MVAE", "MMVAE", "MoPoE", "JMVAE", "MVTCAE", "DMVAE"])
 def test_likelihoods_with_private_latents_converge(kind: Any) -> None:
     """To the exact one, from below; exact posteriors give it with a single draw."""
     model = exact_model(EXACT, kind)
@@ -124,7 +125,7 @@ def test_likelihoods_with_private_latents_converge(kind: Any) -> None:
         with torch.no_grad():
             bound = model.elbo(DATA, subset, num_samples=20_000).double()
         assert bound.mean() < exact.mean() + 0.02
-    if kind == "MVAE":
+    if kind in ("MVAE", "DMVAE"):
         alone = model.log_likelihood(DATA, num_samples=1).double()
         torch.testing.assert_close(alone, EXACT.log_likelihood(DATA), atol=1e-3, rtol=1e-4)
 

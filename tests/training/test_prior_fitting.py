@@ -123,3 +123,53 @@ def test_what_cannot_be_fitted_is_refused(prior: Any, options: Any, error: type,
 def test_models_without_a_prior_are_refused() -> None:
     with pytest.raises(TypeError, match=r"expected a VAE of mmvae\.models, got Linear"):
         mmvae.fit_prior(torch.nn.Linear(2, 2), DATA, priors.GaussianMixture(2))  # type: ignore[arg-type]
+
+
+# Pseudo-inputs.
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_pseudo_inputs_are_fitted_and_saved(kind: str, tmp_path: Path) -> None:
+    """The bound rises, encoders stay as they are, without gradients, and the folder keeps the prior."""
+    vae = trained(kind)
+    before = {name: value.clone() for name, value in vae.state_dict().items() if not name.startswith("prior")}
+    for parameter in vae.parameters():
+        parameter.grad = None
+    torch.manual_seed(1)
+    plain = vae.elbo(DATA, num_samples=8).mean()
+    mmvae.fit_prior(vae, DATA, priors.Vamp(60), steps=100)
+    torch.manual_seed(1)
+    assert vae.elbo(DATA, num_samples=8).mean() > plain
+    assert all(torch.equal(value, vae.state_dict()[name]) for name, value in before.items())
+    assert all(parameter.grad is None for parameter in vae.experts.parameters())
+    mmvae.save(vae, tmp_path / "run")
+    again = mmvae.load(tmp_path / "run")
+    z = torch.randn(7, vae.latent_dim)
+    torch.testing.assert_close(again.prior().log_prob(z), vae.prior().log_prob(z))
+
+
+def test_a_vamp_prior_is_the_mixture_of_posteriors_of_pseudo_inputs() -> None:
+    """The density in closed form, by the posteriors of the same rows of data."""
+    vae = trained("MVAE")
+    rows = {name: value[:5] for name, value in DATA.items()}
+    vae.prior = vae.prior_for(priors.Vamp(5))
+    vae.prior.start_from_rows(vae.prepare(rows))
+    posterior = mmvae.infer(vae, rows).distribution
+    z = torch.randn(9, 2)
+    expected = posterior.log_prob(z.unsqueeze(1)).logsumexp(1) - torch.tensor(5.0).log()
+    torch.testing.assert_close(vae.prior().log_prob(z).detach(), expected)
+
+
+def test_a_vamp_prior_is_refused_where_it_cannot_be() -> None:
+    from mmvae.models import MultimodalVAE
+    from mmvae.objectives import ELBO
+    from mmvae.posteriors import Flow, Product
+
+    modalities = [Modality(name, (4,), likelihoods.Normal(0.2)) for name in "ab"]
+    with pytest.raises(ValueError, match=r"Vamp does not read covariates .* take priors"):
+        models.MVAE(modalities, 2, prior=priors.Vamp(3), covariates={"lane": 2})
+    flow = Flow(Product(True), 2, transforms=1, hidden=4)
+    with pytest.raises(ValueError, match="which are flows here; take priors"):
+        MultimodalVAE(modalities, 2, joint_posterior=flow, objective=ELBO(), prior=priors.Vamp(3))
+    with pytest.raises(ValueError, match="num_components: expected at least 1, got 0"):
+        priors.Vamp(0)

@@ -32,11 +32,16 @@ POSTERIORS: dict[str, Callable[[], JointPosterior]] = {
     "MixtureOfProducts": lambda: posteriors.MixtureOfProducts(3),
     "JointEncoder": lambda: posteriors.JointEncoder(*networks(), SIZE, 8, 8),
     "JointProduct": lambda: posteriors.JointProduct(*networks(), SIZE, True, Product(False)),
+    "GeometricPool": lambda: posteriors.GeometricPool(3, SIZE),
+    "DependentProduct": lambda: posteriors.DependentProduct(0.4),
+    "HoelderPool": posteriors.HoelderPool,
+    "HoelderGaussian": posteriors.HoelderGaussian,
     "Flow": lambda: posteriors.Flow(Product(True), SIZE, transforms=1, hidden=8),
 }
 OBJECTIVES: dict[str, Callable[[], Any]] = {
     "ELBO": objectives.ELBO,
     "SubsetELBO": lambda: objectives.SubsetELBO(num_random_subsets=1),
+    "CrossSubsetELBO": objectives.CrossSubsetELBO,
     "MixtureELBO": objectives.MixtureELBO,
     "TotalCorrelation": objectives.TotalCorrelation,
     "AlignedELBO": objectives.AlignedELBO,
@@ -44,9 +49,19 @@ OBJECTIVES: dict[str, Callable[[], Any]] = {
     "StratifiedIWAE": lambda: objectives.StratifiedIWAE(2),
     "StratifiedDReG": lambda: objectives.StratifiedDReG(2),
 }
+SINGLE = (
+    "Product",
+    "CorrectedProduct",
+    "GeometricPool",
+    "DependentProduct",
+    "HoelderPool",
+    "HoelderGaussian",
+    "Flow",
+)
+"""Posteriors that are no mixture in which every component counts as much."""
 NETWORKS = ("JointEncoder", "JointProduct")
 REFUSED = {
-    **{(name, "MixtureELBO"): "ELBO" for name in ("Product", "CorrectedProduct", "Flow")},
+    **{(name, "MixtureELBO"): "ELBO" for name in SINGLE},
     **{
         (name, objective): "AlignedELBO"
         for name in NETWORKS
@@ -54,6 +69,11 @@ REFUSED = {
     },
     **{(name, "MixtureELBO"): "Mixture or MixtureOfProducts" for name in NETWORKS},
     ("Flow", "StratifiedDReG"): "StratifiedIWAE",
+    **{
+        ("HoelderPool", objective): "StratifiedELBO or StratifiedIWAE"
+        for objective in OBJECTIVES
+        if objective not in ("MixtureELBO", "StratifiedELBO", "StratifiedIWAE")
+    },
 }
 PAIRS = [(posterior, objective) for posterior in POSTERIORS for objective in OBJECTIVES]
 
@@ -66,7 +86,7 @@ def build(posterior: str, objective: str) -> MultimodalVAE:
 def test_the_grid_is_of_all_parts_of_the_library() -> None:
     """A new posterior or objective belongs here."""
     kinds = [getattr(posteriors, name) for name in posteriors.__all__]
-    abstract = ("JointPosterior", "Fusion", "JointNetwork")
+    abstract = ("JointPosterior", "Fusion", "SharedFusion", "JointNetwork")
     public = {each.__name__ for each in kinds if issubclass(each, JointPosterior) and each.__name__ not in abstract}
     assert public == set(POSTERIORS)
     kinds = [getattr(objectives, name) for name in objectives.__all__]

@@ -82,6 +82,14 @@ class TestFlowPriorMVAE(_Contract):
     kind, options = "MVAE", {"prior": priors.Flow(1, 8), "private_dim": PRIVATE}
 
 
+class TestVampPriorMVAE(_Contract):
+    kind, options = "MVAE", {"prior": priors.Vamp(3), "private_dim": PRIVATE}
+
+
+class TestVampPriorMMVAE(_Contract):
+    kind, options = "MMVAE", {"prior": priors.Vamp(2), "num_samples": 2}
+
+
 # A posterior that is not Gaussian.
 
 

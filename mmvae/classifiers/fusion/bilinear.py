@@ -7,10 +7,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmvae.choices import numbers_checked
+
 _TINY = 1e-12
 """Under the root, so that its gradient at zero is finite."""
 
 
+@numbers_checked
 class BilinearPooling(nn.Module):
     """Products of the features of two vectors, summed over groups of neighbours: ``[N, D], [N, D] -> [N, self.dim]``.
 
@@ -44,8 +47,6 @@ class BilinearPooling(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        if window < 1 or (expand is not None and expand < 1):
-            raise ValueError(f"window and expand: expected at least 1, got window={window}, expand={expand}.")
         if expand is None and dim % window:
             raise ValueError(f"window: {dim} features cannot be cut into groups of {window}; take a divisor of {dim}.")
         self.window = window

@@ -9,10 +9,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from mmvae.choices import numbers_checked
+
 Fusion = Literal["transformer", "concat", "none"]
 """How the shared latent and the embeddings come together."""
 
 
+@numbers_checked
 class TransformerFusion(nn.Module):
     """One transformer layer over a token for the shared latent and one for each modality: ``-> [N, dim]``.
 
@@ -62,6 +65,7 @@ class TransformerFusion(nn.Module):
         return self.layer(torch.stack(tokens, 1) + self.types, src_key_padding_mask=hidden)[:, 0]
 
 
+@numbers_checked
 class ConcatFusion(nn.Module):
     """A layer over the shared latent and the embeddings side by side, zeros where one is not shown: ``-> [N, 2 dim]``.
 

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmvae.choices import numbers_checked
 from mmvae.collectives import gathered
 from mmvae.networks.masked import masked_mean
 
@@ -108,6 +109,7 @@ class _Side(nn.Module):
         return self.norm(attended.transpose(1, 2).flatten(2) + tokens)
 
 
+@numbers_checked
 class LatentTuningBlock(nn.Module):
     """Cross-attention between the projected tokens of two modalities at one pair of layers.
 
@@ -174,6 +176,7 @@ class LatentTuningBlock(nn.Module):
         return tokens[:, 0] if self.pool == "cls" else masked_mean(tokens, valid)
 
 
+@numbers_checked
 class LatentTuning(nn.Module):
     """A projection of each modality and a :class:`LatentTuningBlock` for each of L pairs of layers.
 

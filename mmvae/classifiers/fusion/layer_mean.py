@@ -8,10 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mmvae.choices import numbers_checked
+
 Mix = Literal["matrix", "vector", "mean", "feature"]
 """How layers are mixed before their mean is taken."""
 
 
+@numbers_checked
 class LayerMean(nn.Module):
     """The mean over layers of a learned mixture of them: ``[L, N, D] -> [N, self.dim]``.
 

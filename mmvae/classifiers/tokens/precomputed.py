@@ -33,11 +33,6 @@ class Precomputed(Remembers, TokenEncoder):
 
     def __init__(self, dim: int, depth: int, length: int | None = None) -> None:
         super().__init__()
-        if min(dim, depth, 1 if length is None else length) < 1:
-            raise ValueError(
-                f"Precomputed: dim and depth must be at least 1, and length too if it is given, got dim={dim}, "
-                f"depth={depth}, length={length}."
-            )
         self.dim, self.depth = dim, depth
         self.shape = None if length is None else (1 + length, depth + 1, dim)
 

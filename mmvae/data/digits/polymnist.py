@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from mmvae.casting import as_models_read
 from mmvae.data.dataset import MultimodalDataset
 from mmvae.data.images import DATA_VARIABLE, LabelledImages, SourceNotFound
 from mmvae.data.pairing import pair_by_label
-from mmvae.data.rows import as_floats
 from mmvae.files import reading
 from mmvae.seeds import derive_seed, stream
 
@@ -76,7 +76,7 @@ class Overlay:
         top, left = self._corner.index_select(1, rows)
         crop = windows.movedim(0, 2)[top, left]  # [B, 3, H, W]
         flip = (self._digits.index_select(0, rows) > 128).to(torch.uint8) * 255
-        return as_floats(crop ^ flip)  # of a byte, x ^ 255 = 255 - x
+        return as_models_read(crop ^ flip)  # of a byte, x ^ 255 = 255 - x
 
     def to(self, device: torch.device) -> Overlay:
         """The same rows on another device."""

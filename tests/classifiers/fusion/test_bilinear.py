@@ -56,8 +56,8 @@ def test_power_norm_has_finite_gradients_at_zero(dtype: torch.dtype) -> None:
 def test_wrong_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="window: 12 features cannot be cut into groups of 5; take a divisor of 12"):
         BilinearPooling(12, window=5)
-    with pytest.raises(ValueError, match="expected at least 1, got window=0"):
+    with pytest.raises(ValueError, match="window: expected at least 1, got 0"):
         BilinearPooling(12, window=0)
-    with pytest.raises(ValueError, match="expected at least 1, got window=2, expand=0"):
+    with pytest.raises(ValueError, match="expand: expected at least 1, got 0"):
         BilinearPooling(12, expand=0)
     assert BilinearPooling(12, window=5, expand=3).dim == 3
