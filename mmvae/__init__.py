@@ -16,8 +16,8 @@ from mmvae.layout import Layout
 from mmvae.modality import Modality
 
 if TYPE_CHECKING:
-    from mmvae import data, evaluation, plot, testing, training
-    from mmvae.evaluation import evaluate
+    from mmvae import data, evaluation, plot, sklearn, testing, training
+    from mmvae.evaluation import cross_validate, deviation, evaluate
     from mmvae.plotting import report
     from mmvae.training import fit, fit_prior, load, save
 
@@ -28,7 +28,9 @@ __all__ = [
     "Latents",
     "Layout",
     "Modality",
+    "cross_validate",
     "data",
+    "deviation",
     "distributions",
     "evaluate",
     "evaluation",
@@ -48,6 +50,7 @@ __all__ = [
     "refinement",
     "report",
     "save",
+    "sklearn",
     "testing",
     "toc",
     "training",
@@ -56,7 +59,9 @@ __all__ = [
 
 # The training engine, torchvision and matplotlib are slow to load and not always needed: they load where first used.
 _LATE = {
+    "cross_validate": "mmvae.evaluation:cross_validate",
     "data": "mmvae.data",
+    "deviation": "mmvae.evaluation:deviation",
     "evaluate": "mmvae.evaluation:evaluate",
     "evaluation": "mmvae.evaluation",
     "fit": "mmvae.training:fit",
@@ -65,6 +70,7 @@ _LATE = {
     "plot": "mmvae.plot",
     "report": "mmvae.plotting:report",
     "save": "mmvae.training:save",
+    "sklearn": "mmvae.sklearn",
     "testing": "mmvae.testing",
     "training": "mmvae.training",
 }

@@ -210,6 +210,47 @@ def as_source(
     )
 
 
+@runtime_checkable
+class HasParts(Protocol):
+    """A source that makes one of some of its rows, as :class:`mmvae.data.MultimodalDataset` does."""
+
+    def subset(self, rows: Tensor) -> Source:
+        """The rows of these numbers, in this order."""
+
+
+class SomeRows:
+    """Chosen rows of another source.
+
+    Args:
+        source: N rows.
+        rows: int64 ``[n]``, numbers of those that take part.
+    """
+
+    def __init__(self, source: Source, rows: Tensor) -> None:
+        self.source, self.rows = source, rows
+        self.is_uniform = is_uniform(source)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, rows: Tensor) -> Batch:
+        """The data points at ``rows``."""
+        return self.source.batch(self.rows[rows.to(self.rows.device)])
+
+
+def rows_of(source: Source, rows: Tensor) -> Source:
+    """Chosen rows of a source, as one.
+
+    Args:
+        source: N rows.
+        rows: int64 ``[n]``, their numbers.
+    """
+    if isinstance(source, InMemory):
+        index = rows.to(source.whole.device)
+        return InMemory(source.whole.map(lambda value: value.index_select(0, index)))
+    return source.subset(rows) if isinstance(source, HasParts) else SomeRows(source, rows)
+
+
 def steps_of(rows: int, batch_size: int) -> int:
     """Return how many batches so many rows make.
 

@@ -32,6 +32,13 @@ VAES: dict[str, dict[str, Any]] = {
     "CoDEVAE": {},
     "HoelderVAE": {},
     "HELVAE": {},
+    "MMJSD": {},
+    "MCVAE": {},
+    "CRMVAE": {},
+    "MMVM": {},
+    "TELBO": {"trunk_width": 4, "hidden": 8},
+    "JNF": {"trunk_width": 4, "hidden": 8, "flow_hidden": 8},
+    "CVAE": {},
     "IterativeVAE": {"trunk_width": 4, "hidden": 8, "num_steps": 2},
 }
 CLASSIFIERS: dict[str, dict[str, Any]] = {

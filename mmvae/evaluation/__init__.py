@@ -10,6 +10,8 @@ from typing import Any
 from mmvae.evaluation.across_seeds import across_seeds, paired_differences
 from mmvae.evaluation.comparison import Comparison, compare
 from mmvae.evaluation.context import Context
+from mmvae.evaluation.cross_validation import CrossValidation, cross_validate
+from mmvae.evaluation.deviations import Deviation, deviation
 from mmvae.evaluation.frechet import frechet_distance
 from mmvae.evaluation.judges import Classifier, train_classifiers
 from mmvae.evaluation.pareto import effective_sample_size, pareto_k
@@ -37,6 +39,8 @@ __all__ = [
     "Classifier",
     "Comparison",
     "Context",
+    "CrossValidation",
+    "Deviation",
     "Evaluation",
     "Head",
     "Labelled",
@@ -58,6 +62,8 @@ __all__ = [
     "code_purity",
     "compare",
     "costly_metrics",
+    "cross_validate",
+    "deviation",
     "effective_sample_size",
     "evaluate",
     "expected_average_precision",

@@ -46,6 +46,8 @@ def default_encoder(shape: tuple[int, ...], likelihood: Likelihood, has_cells: b
         if isinstance(likelihood, Categorical):
             encoder = default_encoder(shape, Categorical(likelihood.num_categories + 1))
             return MissingCode(encoder, likelihood.num_categories)
+        if _is_series(shape):
+            return SeriesConvEncoder(shape)  # which reads the mask itself
         return WithMask(default_encoder(shape_with_mask(shape), likelihood))
     if isinstance(likelihood, Categorical):
         codes = likelihood.num_categories

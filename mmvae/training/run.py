@@ -31,6 +31,12 @@ class Run:
     metrics: list[Row] = field(repr=False)
     best_epoch: int | None = None
 
+    @property
+    def best(self) -> Row | None:
+        """Validation metrics of :attr:`best_epoch`: loss and terms by name; ``None`` without validation."""
+        found = [row for row in self.metrics if row["split"] == "validation" and row["epoch"] == self.best_epoch]
+        return found[-1] if found else None
+
     @classmethod
     def load(cls, path: str | Path, model: Any = None) -> Run:
         """The run of a folder.

@@ -72,7 +72,7 @@ _DRAWN = 2**22
 _LEAST_TOTAL = 1e-4
 """Smallest usual total that size factors are relative to."""
 
-_CACHED_ROWS = 256
+_CACHED_ROWS = 1024
 """Latents that a CPU decodes at a time, so that the activations of small networks stay in its cache."""
 
 

@@ -102,6 +102,7 @@ class CMVAE(MMVAEPlus):
         num_samples: K, draws from each component of the posterior.
         objective: ``"dreg"``, ``"iwae"`` or ``"elbo"``.
         beta: KL weight of the objective, a number or a schedule.
+        prior: Prior in the place of the mixture, such as one that was fitted after training.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
         weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
         chunk_size: Latents decoded at a time, see :class:`~mmvae.models.MMVAE`.
@@ -122,6 +123,7 @@ class CMVAE(MMVAEPlus):
         num_samples: int = 1,
         objective: Literal["dreg", "iwae", "elbo"] = "dreg",
         beta: Weight = 1.0,
+        prior: Prior | None = None,
         covariates: CovariateLevels = None,
         weights: Weights = None,
         chunk_size: ChunkSize = None,
@@ -134,7 +136,7 @@ class CMVAE(MMVAEPlus):
             objective=objective,
             family="normal",
             beta=beta,
-            prior=GaussianMixture(num_clusters, learned_scale=False),
+            prior=GaussianMixture(num_clusters, learned_scale=False) if prior is None else prior,
             covariates=covariates,
             weights=weights,
             chunk_size=chunk_size,

@@ -156,3 +156,23 @@ def test_chosen_networks_are_saved_and_loaded(kind: str, tmp_path: Path) -> None
     loaded: Any = mmvae.load(tmp_path / "model")
     assert loaded.infer(data).mean.equal(vae.infer(data).mean)
     assert vae.loss(data).total.isfinite()
+
+
+@pytest.mark.parametrize("kind", [None, *ENCODERS])
+def test_series_of_different_length_in_a_vae(kind: str | None) -> None:
+    """Padding is neither read nor scored, whatever stands in it."""
+    torch.manual_seed(0)
+    encoder = None if kind is None else functools.partial(ENCODERS[kind], (12, 2), width=8)
+    series = Modality("series", (12, 2), likelihoods.Normal(), encoder=encoder, missing="cells", transform=None)
+    vae = models.MVAE([series], latent_dim=2).eval()
+    observed = torch.arange(12) < torch.tensor([12, 5, 1])[:, None]
+    data = torch.randn(3, 12, 2)
+    other = torch.where(observed.unsqueeze(-1), data, 7.0)
+    found = [vae.infer({"series": each}, observed={"series": observed}) for each in (data, other)]
+    assert torch.equal(found[0].mean, found[1].mean)
+    bounds = []
+    for each in (data, other):
+        torch.manual_seed(1)
+        bounds.append(vae.elbo({"series": each}, observed={"series": observed}))
+    assert torch.equal(bounds[0], bounds[1])
+    assert vae.loss({"series": data}, {"series": observed}).total.isfinite()

@@ -319,6 +319,100 @@ def consensus_elbo(reference: Reference, drawn: Drawn, beta: float, entropy: flo
     return loss / reference.size
 
 
+def jensen_shannon(reference: Reference, drawn: Drawn, beta: float) -> Tensor:
+    loss = torch.zeros((), dtype=torch.float64)
+    standard = torch.zeros(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    for row in range(reference.size):
+        names = reference.has(row)
+        assert drawn.component is not None
+        chosen = reference.expert(reference.names[int(drawn.component[row])], row)
+        loss = loss - reference.weighted(row, reference.redraw(chosen, drawn.z[row]), names)
+        everyone = [*(reference.expert(name, row) for name in names), standard]
+        precision = sum(((1 / scale**2) for _, scale in everyone), start=torch.zeros(2)) / len(everyone)
+        loc = sum((loc / scale**2 for loc, scale in everyone), start=torch.zeros(2)) / len(everyone) / precision
+        for each in everyone:
+            loss = loss + beta * kl_normal(each, (loc, 1 / precision.sqrt())) / len(everyone)
+    return loss / reference.size
+
+
+def component_elbo(reference: Reference, drawn: Drawn, beta: float) -> Tensor:
+    loss = torch.zeros((), dtype=torch.float64)
+    for row in range(reference.size):
+        for name in reference.has(row):
+            expert = reference.expert(name, row)
+            for draws in drawn.z:
+                z = reference.redraw(expert, draws[reference.names.index(name), row])
+                loss = loss - reference.weighted(row, z, reference.has(row)) / len(drawn.z)
+            loss = loss + beta * kl_normal(expert, reference.prior())
+    return loss / reference.size
+
+
+def coordinated_elbo(reference: Reference, drawn: Drawn, beta: float) -> Tensor:
+    loss = torch.zeros((), dtype=torch.float64)
+    parts = len(reference.names) + 1
+    for row in range(reference.size):
+        names = reference.has(row)
+        joint = reference.product(names, row, prior=False)
+        z = reference.redraw(joint, drawn.z[0][row])
+        loss = loss + beta / parts * kl_normal(joint, reference.prior())
+        for name in names:
+            expert = reference.expert(name, row)
+            own = reference.redraw(expert, drawn.z[1 + reference.names.index(name)][row])
+            both = reference.weighted(row, z, [name]) + reference.weighted(row, own, [name])
+            loss = loss - both / 2 / parts + beta / parts * kl_normal(joint, expert)
+    return loss / reference.size
+
+
+def soft_sharing(reference: Reference, drawn: Drawn, beta: float, alpha: float) -> Tensor:
+    loss = torch.zeros((), dtype=torch.float64)
+    for row in range(reference.size):
+        names = reference.has(row)
+        prior = 1.0 if len(names) == 1 else alpha
+        for name in names:
+            expert = reference.expert(name, row)
+            own = reference.redraw(expert, drawn.z[reference.names.index(name)][row])
+            loss = loss - reference.weighted(row, own, [name])
+            loss = loss + beta * prior * kl_normal(expert, reference.prior())
+            for other in names:
+                pull = kl_normal(expert, reference.expert(other, row))
+                loss = loss + beta * (1 - prior) / len(names) * pull
+    return loss / reference.size
+
+
+def triple_elbo(reference: Reference, drawn: Drawn, beta: float, unimodal: float) -> Tensor:
+    loss = torch.zeros((), dtype=torch.float64)
+    for row in range(reference.size):
+        joint = reference.joint(row)
+        z = reference.redraw(joint, drawn.z[0][row])
+        loss = loss - reference.weighted(row, z, reference.names) + beta * kl_normal(joint, reference.prior())
+        for index, name in enumerate(reference.names):
+            expert = reference.expert(name, row)
+            own = reference.redraw(expert, drawn.z[1 + index][row])
+            bound = reference.weighted(row, own, [name]) - beta * kl_normal(expert, reference.prior())
+            loss = loss - unimodal * bound
+    return loss / reference.size
+
+
+def sampled_alignment(reference: Reference, drawn: Drawn, beta: float) -> Tensor:
+    """The flow is the model's; the product under it, in which the prior counts once, is made by hand."""
+    loss = torch.zeros((), dtype=torch.float64)
+    subsets = powerset(reference.names)[:-1]
+    between: Any = reference.model.joint_posterior.between
+    for row in range(reference.size):
+        joint = reference.joint(row)
+        z = reference.redraw(joint, drawn.z[row])
+        loss = loss - reference.weighted(row, z, reference.names) + beta * kl_normal(joint, reference.prior())
+        for subset in subsets:
+            experts = [reference.expert(name, row) for name in subset]
+            each = torch.stack([1 / scale**2 for _, scale in experts])
+            precision = torch.maximum(each.sum(0) - (len(subset) - 1), each.amin(0))
+            mean = sum((loc / scale**2 for loc, scale in experts), start=torch.zeros(2)) / precision
+            scale = 1 / precision.sqrt()
+            u, volume = between.flow(torch.cat([mean, scale.log()])).call_and_ladj(drawn.z[row])
+            loss = loss - (log_normal(u, mean, scale) + volume) / len(subsets)
+    return loss / reference.size
+
+
 def aligned_elbo(reference: Reference, drawn: Drawn, beta: float, alpha: float) -> Tensor:
     loss = torch.zeros((), dtype=torch.float64)
     for row in range(reference.size):
