@@ -221,7 +221,18 @@ def inference_models(preset: Preset) -> dict[str, tuple[Any, dict[str, Tensor]]]
     width, rows = preset.width, preset.rows
     found: dict[str, tuple[Any, dict[str, Tensor]]] = {
         kind: (getattr(models, kind)(modalities(3, width), 16), data_of(3, width, rows))
-        for kind in (*VAES, "HELVAE", "HoelderVAE", "CoDEVAE", "WeightedMVAE", "IterativeVAE")
+        for kind in (
+            *VAES,
+            "MMVM",
+            "CRMVAE",
+            "MCVAE",
+            "MMJSD",
+            "HELVAE",
+            "HoelderVAE",
+            "CoDEVAE",
+            "WeightedMVAE",
+            "IterativeVAE",
+        )
     }
     for kind in ("DMVAE", "MMVAEPlus", "CMVAE"):
         found[kind] = (getattr(models, kind)(modalities(3, width), 16, 8), data_of(3, width, rows))

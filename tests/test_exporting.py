@@ -32,6 +32,10 @@ VAES: dict[str, dict[str, Any]] = {
     "CoDEVAE": {},
     "HoelderVAE": {},
     "HELVAE": {},
+    "MMJSD": {},
+    "MCVAE": {},
+    "CRMVAE": {},
+    "MMVM": {},
     "IterativeVAE": {"trunk_width": 4, "hidden": 8, "num_steps": 2},
 }
 CLASSIFIERS: dict[str, dict[str, Any]] = {

@@ -33,10 +33,22 @@ PICTURES = {"a": nn.ViT((1, 8, 8), patch=4, dim=8, depth=1, heads=2)}
 VAE: dict[str, Any] = {"modalities": VECTORS, "latent_dim": 2}
 CODEBOOK: dict[str, Any] = {"num_codes": 4, "code_dim": 8, "layers": 1, "heads": 2, "max_steps": 8}
 
+VAES = [
+    each
+    for each in vars(models).values()
+    if inspect.isclass(each) and issubclass(each, models.MultimodalVAE) and each is not models.MultimodalVAE
+]
+
+
+def required(kind: Any) -> dict[str, Any]:
+    """What a VAE cannot be made without."""
+    known = {**VAE, "private_dim": 2, "num_clusters": 3}
+    parameters = inspect.signature(kind).parameters.values()
+    return {each.name: known[each.name] for each in parameters if each.default is each.empty}
+
+
 VALID: dict[Any, dict[str, Any]] = {
-    **dict.fromkeys((models.MVAE, models.MMVAE, models.MoPoE, models.JMVAE, models.MVTCAE, models.IterativeVAE), VAE),
-    models.MMVAEPlus: {**VAE, "private_dim": 2},
-    models.CMVAE: {**VAE, "private_dim": 2, "num_clusters": 3},
+    **{kind: required(kind) for kind in VAES},
     models.DCID: {"modalities": {"a": 3, "b": 3}, **CODEBOOK},
     models.FCID: {"fine": {"a": 3, "b": 3}, "coarse": {"c": 3, "d": 3}, **CODEBOOK},
     **{part: {"encoders": TEXTS, "num_classes": 3} for part in (models.CMPT, models.MoLT, models.LateFusion)},
@@ -59,6 +71,11 @@ VALID: dict[Any, dict[str, Any]] = {
     nn.Precomputed: {"dim": 4, "depth": 2},
     nn.ProxyHead: {"dim": 4, "count": 2},
     nn.Quantiser: {"num_codes": 4, "dim": 3},
+    **{part: {"shape": (8, 2)} for part in (nn.SeriesConvEncoder, nn.SeriesGRUEncoder, nn.SeriesTransformerEncoder)},
+    **{
+        key: {"latent_dim": 2, "shape": (8, 2)}
+        for key in (nn.SeriesConvDecoder, nn.SeriesGRUDecoder, nn.SeriesTransformerDecoder)
+    },
     nn.SequenceEncoder: {"width": 3, "dim": 4, "layers": 1, "heads": 2},
     nn.TextTransformer: {"vocabulary": 5, "length": 4, "dim": 8, "depth": 1, "heads": 2},
     nn.ViT: {"shape": (1, 8, 8), "patch": 4, "dim": 8, "depth": 1, "heads": 2},
@@ -68,13 +85,15 @@ VALID: dict[Any, dict[str, Any]] = {
     **{part: {} for part in (likelihoods.Normal, likelihoods.Laplace)},
     **{part: {} for part in (objectives.ELBO, objectives.AlignedELBO, objectives.MixtureELBO, objectives.SubsetELBO)},
     **{part: {} for part in (objectives.StratifiedELBO, objectives.StratifiedIWAE, objectives.StratifiedDReG)},
-    objectives.TotalCorrelation: {},
+    **{part: {} for part in (objectives.CrossSubsetELBO, objectives.TotalCorrelation)},
     objectives.LinearWarmup: {"end": 1.0, "epochs": 2.0},
     posteriors.MixtureOfProducts: {"num_modalities": 2},
+    posteriors.DependentProduct: {"correlation": 0.4},
+    posteriors.GeometricPool: {"num_modalities": 2, "latent_dim": 2},
     **{part: {} for part in (refinement.HMC, refinement.Amortized, refinement.Gradient, refinement.RefinedELBO)},
     refinement.RefinementNetwork: {"num_features": 4, "latent_dim": 2},
     **{part: {} for part in (priors.Flow, priors.ConditionalNormal)},
-    priors.GaussianMixture: {"num_components": 3},
+    **{key: {"num_components": 3} for key in (priors.GaussianMixture, priors.Vamp)},
     evaluation.StepHead: {},
     data.Blocks: {"rows": 3},
     Layout: {"shared": 2},
@@ -120,7 +139,12 @@ def public_parts() -> Iterator[Any]:
     for module in (models, nn, likelihoods, objectives, posteriors, priors, refinement):
         for name in module.__all__ if hasattr(module, "__all__") else dir(module):
             part = getattr(module, name)
-            if inspect.isclass(part) and part.__module__.startswith("mmvae") and not inspect.isabstract(part):
+            if (
+                inspect.isclass(part)
+                and not name.startswith("_")
+                and part.__module__.startswith("mmvae")
+                and not inspect.isabstract(part)
+            ):
                 yield part
 
 

@@ -34,8 +34,8 @@ _ROWS, _DRAWS = 1000, 99
 class Ranks:
     """Ranks of latents among draws of the posterior of the data that they generated.
 
-    Of a posterior that is exact, each rank is uniform over 0, ..., K. Ranks heaped at both ends show a posterior that is
-    too narrow, ranks in the middle one that is too wide, and ranks at one end one that is shifted.
+    If the posterior is exact, each rank is uniform over 0, ..., K. Ranks heaped at both ends show a posterior that is
+    too narrow. Ranks in the middle show one that is too wide, and ranks at one end one that is shifted.
 
     Attributes:
         ranks: How many of the K draws lie below the latent, int64 ``[N, D]``, on the CPU.
@@ -87,7 +87,7 @@ class Ranks:
         places = self.num_draws + 1
         edge = 0.5 * (1 - _checked_level(level)) * places  # so many ranks lie outside at each end, a part of one too
         inside = (torch.arange(places, dtype=torch.float64) + 1 - edge).clamp(0, 1)
-        weight = torch.minimum(inside, inside.flip(0))
+        weight = (inside + inside.flip(0) - 1).clamp(min=0)
         return (_histogram(self.ranks, places) * weight.unsqueeze(1)).sum(0) / len(self.ranks)
 
 

@@ -2,6 +2,7 @@
 
 from mmvae.objectives.alignment import AlignedELBO
 from mmvae.objectives.base import Loss, Objective
+from mmvae.objectives.coordination import CoordinatedELBO
 from mmvae.objectives.cross_subsets import CrossSubsetELBO
 from mmvae.objectives.elbo import ELBO
 from mmvae.objectives.judging import Judge
@@ -15,6 +16,7 @@ from mmvae.objectives.total_correlation import TotalCorrelation
 __all__ = [
     "ELBO",
     "AlignedELBO",
+    "CoordinatedELBO",
     "CrossSubsetELBO",
     "Judge",
     "LinearWarmup",

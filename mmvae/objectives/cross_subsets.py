@@ -119,7 +119,7 @@ class HasSubsetWeights(Generative, Protocol):
 
 declare_terms(
     Words(
-        "subset_entropy",
+        "entropy",
         "Entropy of the subset weights",
         "How evenly training counts the subsets; at most the logarithm of their number.",
         unit="nats",
@@ -169,7 +169,7 @@ class ConsensusELBO(_CrossSubsets):
         return self.entropy * _entropy(amounts)
 
     def _further_terms(self, amounts: Float[Tensor, "S N"]) -> dict[str, Tensor]:
-        return {"subset_entropy": _entropy(amounts)}
+        return {"entropy": _entropy(amounts)}
 
 
 def _entropy(amounts: Float[Tensor, "S N"]) -> Tensor:

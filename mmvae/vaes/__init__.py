@@ -2,12 +2,16 @@
 
 from mmvae.vaes.base import MultimodalVAE
 from mmvae.vaes.codevae import CoDEVAE
+from mmvae.vaes.crmvae import CRMVAE
 from mmvae.vaes.dmvae import DMVAE
 from mmvae.vaes.hoelder import HELVAE, HoelderVAE
 from mmvae.vaes.iterative import IterativeVAE
 from mmvae.vaes.jmvae import JMVAE
+from mmvae.vaes.mcvae import MCVAE
+from mmvae.vaes.mmjsd import MMJSD
 from mmvae.vaes.mmvae import MMVAE
 from mmvae.vaes.mmvae_plus import CMVAE, MMVAEPlus
+from mmvae.vaes.mmvm import MMVM
 from mmvae.vaes.mopoe import MoPoE
 from mmvae.vaes.mvae import MVAE
 from mmvae.vaes.mvtcae import MVTCAE
@@ -15,10 +19,14 @@ from mmvae.vaes.weighted_mvae import WeightedMVAE
 
 __all__ = [
     "CMVAE",
+    "CRMVAE",
     "DMVAE",
     "HELVAE",
     "JMVAE",
+    "MCVAE",
+    "MMJSD",
     "MMVAE",
+    "MMVM",
     "MVAE",
     "MVTCAE",
     "CoDEVAE",

@@ -20,11 +20,10 @@ def exact() -> MultimodalVAE:
     return exact_model(YARDSTICK, "MVAE")
 
 
-class Bent(torch.nn.Module):
+class Bent:
     """A posterior of the wrong width or place."""
 
     def __init__(self, joint: Any, stretch: float, shift: float) -> None:
-        super().__init__()
         self.joint, self.stretch, self.shift = joint, stretch, shift
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -105,7 +104,7 @@ def test_refinement_towards_the_posterior_calibrates() -> None:
 
 
 def test_covariates_of_the_simulated_rows() -> None:
-    yardstick = LinearGaussian.random({"a": 3, "b": 3}, latent_dim=2, num_covariates=1, seed=0)
+    yardstick = LinearGaussian.random({"a": 3, "b": 3}, latent_dim=2, covariates=1, seed=0)
     vae = models.MVAE(yardstick.modalities(), latent_dim=2, covariates=yardstick.covariates)
     name = next(iter(yardstick.covariates))
     ranks = simulation_based_calibration(vae, "a", num_rows=20, covariates={name: torch.randn(20)})

@@ -319,6 +319,66 @@ def consensus_elbo(reference: Reference, drawn: Drawn, beta: float, entropy: flo
     return loss / reference.size
 
 
+def jensen_shannon(reference: Reference, drawn: Drawn, beta: float) -> Tensor:
+    loss = torch.zeros((), dtype=torch.float64)
+    standard = torch.zeros(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    for row in range(reference.size):
+        names = reference.has(row)
+        assert drawn.component is not None
+        chosen = reference.expert(reference.names[int(drawn.component[row])], row)
+        loss = loss - reference.weighted(row, reference.redraw(chosen, drawn.z[row]), names)
+        everyone = [*(reference.expert(name, row) for name in names), standard]
+        precision = sum(((1 / scale**2) for _, scale in everyone), start=torch.zeros(2)) / len(everyone)
+        loc = sum((loc / scale**2 for loc, scale in everyone), start=torch.zeros(2)) / len(everyone) / precision
+        for each in everyone:
+            loss = loss + beta * kl_normal(each, (loc, 1 / precision.sqrt())) / len(everyone)
+    return loss / reference.size
+
+
+def component_elbo(reference: Reference, drawn: Drawn, beta: float) -> Tensor:
+    loss = torch.zeros((), dtype=torch.float64)
+    for row in range(reference.size):
+        for name in reference.has(row):
+            expert = reference.expert(name, row)
+            for draws in drawn.z:
+                z = reference.redraw(expert, draws[reference.names.index(name), row])
+                loss = loss - reference.weighted(row, z, reference.has(row)) / len(drawn.z)
+            loss = loss + beta * kl_normal(expert, reference.prior())
+    return loss / reference.size
+
+
+def coordinated_elbo(reference: Reference, drawn: Drawn, beta: float) -> Tensor:
+    loss = torch.zeros((), dtype=torch.float64)
+    parts = len(reference.names) + 1
+    for row in range(reference.size):
+        names = reference.has(row)
+        joint = reference.product(names, row, prior=False)
+        z = reference.redraw(joint, drawn.z[0][row])
+        loss = loss + beta / parts * kl_normal(joint, reference.prior())
+        for name in names:
+            expert = reference.expert(name, row)
+            own = reference.redraw(expert, drawn.z[1 + reference.names.index(name)][row])
+            both = reference.weighted(row, z, [name]) + reference.weighted(row, own, [name])
+            loss = loss - both / 2 / parts + beta / parts * kl_normal(joint, expert)
+    return loss / reference.size
+
+
+def soft_sharing(reference: Reference, drawn: Drawn, beta: float, alpha: float) -> Tensor:
+    loss = torch.zeros((), dtype=torch.float64)
+    for row in range(reference.size):
+        names = reference.has(row)
+        prior = 1.0 if len(names) == 1 else alpha
+        for name in names:
+            expert = reference.expert(name, row)
+            own = reference.redraw(expert, drawn.z[reference.names.index(name)][row])
+            loss = loss - reference.weighted(row, own, [name])
+            loss = loss + beta * prior * kl_normal(expert, reference.prior())
+            for other in names:
+                pull = kl_normal(expert, reference.expert(other, row))
+                loss = loss + beta * (1 - prior) / len(names) * pull
+    return loss / reference.size
+
+
 def aligned_elbo(reference: Reference, drawn: Drawn, beta: float, alpha: float) -> Tensor:
     loss = torch.zeros((), dtype=torch.float64)
     for row in range(reference.size):

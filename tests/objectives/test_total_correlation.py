@@ -18,5 +18,5 @@ def test_alpha_zero_is_the_plain_elbo() -> None:
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.1, LinearWarmup(0.5)])
 def test_alpha_out_of_range(alpha: Any) -> None:
-    with pytest.raises((TypeError, ValueError), match="alpha: expected a number.* got "):
+    with pytest.raises((TypeError, ValueError), match=r"alpha: expected a number.* got "):
         TotalCorrelation(alpha)

@@ -41,6 +41,7 @@ POSTERIORS: dict[str, Callable[[], JointPosterior]] = {
 OBJECTIVES: dict[str, Callable[[], Any]] = {
     "ELBO": objectives.ELBO,
     "SubsetELBO": lambda: objectives.SubsetELBO(num_random_subsets=1),
+    "CoordinatedELBO": objectives.CoordinatedELBO,
     "CrossSubsetELBO": objectives.CrossSubsetELBO,
     "MixtureELBO": objectives.MixtureELBO,
     "TotalCorrelation": objectives.TotalCorrelation,

@@ -1,0 +1,58 @@
+"""mcVAE: every modality explains every other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmvae.modality import Modality
+from mmvae.objectives.chunks import ChunkSize
+from mmvae.objectives.component_elbo import ComponentELBO
+from mmvae.objectives.schedules import Weight
+from mmvae.posteriors import Mixture
+from mmvae.priors import Prior
+from mmvae.vaes.base import CovariateLevels, MultimodalVAE, PrivateDim, Weights
+
+
+class MCVAE(MultimodalVAE):
+    """Each modality's posterior, by itself, has to explain all modalities; a subset is inferred by their mixture.
+
+    Trains on incomplete data: sums are over the modalities that a row has.
+
+    Args:
+        modalities: What the model sees.
+        latent_dim: Size of the shared latent.
+        num_samples: K, draws from each modality's posterior.
+        beta: KL weight of the objective, a number or a schedule.
+        prior: One of :mod:`mmvae.priors`; by default the standard normal.
+        private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
+        covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        chunk_size: Latents decoded at a time, see :class:`~mmvae.models.MVAE`.
+
+    Source: Antelmi et al. 2019, "Sparse multi-channel variational autoencoder for the joint analysis of heterogeneous
+    data"; the plain form, without the sparse prior. The paper infers no subsets; the mixture is this library's.
+    """
+
+    def __init__(
+        self,
+        modalities: Sequence[Modality],
+        latent_dim: int,
+        *,
+        num_samples: int = 1,
+        beta: Weight = 1.0,
+        prior: Prior | None = None,
+        private_dim: PrivateDim = None,
+        covariates: CovariateLevels = None,
+        weights: Weights = None,
+        chunk_size: ChunkSize = None,
+    ) -> None:
+        super().__init__(
+            modalities,
+            latent_dim,
+            joint_posterior=Mixture(),
+            objective=ComponentELBO(num_samples, beta, chunk_size),
+            prior=prior,
+            private_dim=private_dim,
+            covariates=covariates,
+            weights=weights,
+        )
