@@ -9,6 +9,7 @@ from mmvae import distributions, likelihoods, models, nn, objectives, posteriors
 from mmvae.batch import Batch
 from mmvae.codebooks import toc
 from mmvae.exporting import export
+from mmvae.imputing import impute
 from mmvae.inference import infer
 from mmvae.latents import Latents
 from mmvae.layout import Layout
@@ -36,6 +37,7 @@ __all__ = [
     "export",
     "fit",
     "fit_prior",
+    "impute",
     "infer",
     "likelihoods",
     "load",

@@ -175,6 +175,23 @@ class Describes(Protocol):
     modalities: Sequence[Modality]
 
 
+@runtime_checkable
+class Imputes(Evaluated, Describes, Protocol):
+    """A model that says how the data of each row is distributed, by which its holes are filled."""
+
+    def prepare(self, data: Any, observed: Any = None) -> Batch:
+        """Data as a batch that conforms, on the model's device."""
+
+    def predictive(self, batch: Batch, z: Tensor) -> dict[str, Distribution]:
+        """p(x_m | z) of every modality, given latents ``[K, N, D]`` of the rows of a batch."""
+
+    def agreed(self, name: str, distribution: Distribution) -> Tensor:
+        """The one datum of each row that stands for a mixture over the first dimension, ``[N, *shape]``."""
+
+    def is_ordered(self, name: str) -> Tensor | bool:
+        """Whether the values of a modality have an order, which codes lack; one for all, or by column."""
+
+
 # Models that generate, that classify, that have codes.
 
 
@@ -214,6 +231,7 @@ _LACKS: dict[type, str] = {
     Weighs: "has no log_weights, so no densities",
     HasPrior: "has no prior",
     Samples: "has no prior to draw from (it has no method sample)",
+    Imputes: "does not say how data is distributed (it has no method predictive)",
     Generates: "does not generate (it has no method generate)",
     Predicts: "does not classify (it has no method predict)",
     HasCodebook: "has no codebook (its latents have no codes)",

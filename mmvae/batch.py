@@ -19,8 +19,11 @@ class Form(Protocol):
     """What a model asks of the data of a modality; every likelihood is one."""
 
     @property
-    def hole(self) -> float | None:
-        """Placeholder for missing values. It is masked and never affects a result. ``None``: one that is observed."""
+    def hole(self) -> float | Tensor | None:
+        """Placeholder for missing values, one or one a column. It is masked and never affects a result.
+
+        ``None``: one that is observed.
+        """
 
     def conform(self, name: str, data: Tensor) -> Tensor:
         """The data, ``[N, ...]``, checked and in the type that the model computes with."""
@@ -367,7 +370,7 @@ class Batch:
         Zero may have no density. The masked log-density would be dropped, but its gradient is NaN times zero.
         """
         value = as_models_read(self.data[name])
-        if form.hole == 0 or (self.complete and name not in self.cells):
+        if is_zero(form.hole) or (self.complete and name not in self.cells):
             return value
         present = spread(self.masks[name], value)
         if form.hole is not None:
@@ -437,6 +440,11 @@ class Batch:
             context=None if first.context is None else torch.cat([part.context for part in parts]),  # type: ignore[misc]
             conforms_to=conforms_to,
         )
+
+
+def is_zero(hole: float | Tensor | None) -> bool:
+    """Whether the placeholder of a form is zero throughout, as a batch fills missing values by itself."""
+    return not isinstance(hole, Tensor) and hole == 0
 
 
 def _labels(parts: Sequence[Batch]) -> Tensor | None:

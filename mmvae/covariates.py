@@ -114,6 +114,11 @@ class Covariates(nn.Module):
         loc, scale = (each[place].to(value.device) for each in (self.standardize.loc, self.standardize.scale))
         return (value - loc) / scale
 
+    def usual(self, name: str) -> Tensor:
+        """Mean of a number in the training data, a scalar; 1 before :meth:`fit`."""
+        mean = self.standardize.loc[self._numbers.index(name)]
+        return torch.where(self.standardize.fitted, mean, 1.0)
+
     def of_rows(self, num_rows: int, known: Mapping[str, Any], changed: Mapping[str, Any] | None) -> dict[str, Tensor]:
         """Return the covariates of rows, some of them changed: one value for all rows, or one for each.
 

@@ -6,9 +6,11 @@ the last axis of the decoder's output: ``parameter_shape = (*shape, how_many)``.
 
 from __future__ import annotations
 
+import copy
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, cast
 
 import pyro.distributions as dist
 import torch
@@ -17,7 +19,9 @@ from torch.distributions import Distribution
 
 from mmvae.arguments import Remembers
 from mmvae.casting import narrowed
+from mmvae.choices import check_choice
 from mmvae.distributions import (
+    ByColumn,
     LogitContinuousBernoulli,
     LogNegativeBinomial,
     LogPoisson,
@@ -27,7 +31,23 @@ from mmvae.distributions import (
     soft_clamp,
     without_autocast,
 )
-from mmvae.transforms import Log1p, Standardize, Transform
+from mmvae.transforms import ByColumn as ByColumnTransform
+from mmvae.transforms import Log1p, LogNormalize, Standardize, Transform, Units, columns_of
+
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "Columns",
+    "ContinuousBernoulli",
+    "Custom",
+    "Laplace",
+    "Likelihood",
+    "NegativeBinomial",
+    "Normal",
+    "Poisson",
+    "ZeroInflated",
+    "as_likelihood",
+]
 
 _SCALE_FLOOR = 1e-3
 _LOG_BOUNDS = (-20.0, 20.0)
@@ -35,6 +55,9 @@ _LOG_BOUNDS = (-20.0, 20.0)
 
 _LONGEST_STANDARDISED = 2
 """Dimensions of a datum up to which real data is standardised by default: vectors and sequences, not images."""
+
+OBSERVED = "observed"
+"""Library of counts whose size factor is the total of the row."""
 
 _LEAST_CENTRE = 1e-4
 """Smallest mean count that a decoder's zero stands for, of columns that are (nearly) always zero."""
@@ -50,13 +73,17 @@ class Likelihood(Remembers, nn.Module, ABC):
     data_dtype: torch.dtype = torch.float32
     """The type in which data of this likelihood is kept."""
 
-    hole: float | None = 0.0
-    """Placeholder for missing values, masked, with a finite density. A likelihood of positive data sets another one;
-    ``None`` takes an observed value of the same modality."""
+    hole: float | Tensor | None = 0.0
+    """Placeholder for missing values, masked, with a finite density, or one for each column. A likelihood of positive
+    data sets another one; ``None`` takes an observed value of the same modality."""
 
     scores_transformed: bool = True
     """Whether a transform of the modality changes what is scored, as it does real numbers. What is counted, and values
     in a fixed interval, are scored as they are, and a transform is for networks alone."""
+
+    library: str | None = None
+    """Size factor by which expected counts grow: ``"observed"``, the total count of the row, or the name of a
+    covariate; ``None`` for none."""
 
     def __call__(self, parameters: Tensor) -> Any:
         """:meth:`forward` of parameters in at least float32, outside of autocast."""
@@ -87,13 +114,42 @@ class Likelihood(Remembers, nn.Module, ABC):
             distribution = distribution.mask(observed)
         return distribution.to_event(data.ndim - 1 - len(distribution.event_shape)).log_prob(data)
 
+    def for_shape(self, shape: tuple[int, ...]) -> Likelihood:
+        """Make room for parameters that each column of data ``[N, *shape]`` has, and return the likelihood itself.
+
+        Models call it before anything else. By default there are no such parameters.
+        """
+        return self
+
+    def of_columns(self, count: int) -> Likelihood:
+        """One likelihood for several columns like this one, of data ``[N, count]``."""
+        return copy.deepcopy(self).for_shape((count,))
+
     def parameter_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the decoder's output for a datum of ``shape``."""
         return shape
 
+    def scored(self, transform: Transform) -> Units | None:
+        """What of a transform changes the data that is scored; ``None`` if it is for networks alone."""
+        return transform if self.scores_transformed else None
+
     def point(self, distribution: Distribution) -> Tensor:
         """The single datum that stands for a distribution: its mean, or its most probable code."""
         return distribution.mean
+
+    def agreed(self, points: Tensor, distribution: Distribution) -> Tensor:
+        """The datum that stands for a mixture of K distributions: the mean of their points, or the most probable code.
+
+        Args:
+            points: Their points, ``[K, N, *shape]``, in units of the data.
+            distribution: The distributions, of batch shape ``[K, N]``, in units of the transformed data.
+        """
+        return points.mean(0)
+
+    @property
+    def is_ordered(self) -> bool | Tensor:
+        """Whether values have an order, which codes lack; one for all, or bool ``[P]``."""
+        return True
 
     def default_transform(self, shape: tuple[int, ...]) -> Transform | None:
         """The transform of a modality of data ``[N, *shape]`` that names none; by default none."""
@@ -102,11 +158,11 @@ class Likelihood(Remembers, nn.Module, ABC):
     def around(self, parameters: Tensor, centre: Tensor) -> Tensor:
         """Parameters of data that lie around ``centre``, from those that a decoder gives relative to it.
 
-        Only for likelihoods that score data as it is (see :attr:`scores_transformed`); by default the parameters stay.
+        Only for what is scored as it is (see :attr:`scores_transformed`); by default the parameters stay.
 
         Args:
             parameters: ``[..., *parameter_shape]``.
-            centre: Value that a decoder's zero stands for, by column of the data.
+            centre: Value that a decoder's zero stands for, by column of the data, or for each number of N rows.
         """
         return parameters
 
@@ -134,34 +190,44 @@ class Likelihood(Remembers, nn.Module, ABC):
         return data
 
 
-def _fixed_or_learned(kind: str, scale: float | Literal["learned"]) -> nn.Parameter | Tensor:
-    if scale == "learned":
-        return nn.Parameter(torch.zeros(()))
-    if isinstance(scale, str) or not 0 < scale < float("inf"):
-        raise ValueError(f'{kind}: scale must be a finite number above 0 or "learned", got {scale!r}.')
-    return torch.tensor(float(scale)).log()
-
-
 class _LocationScale(Likelihood):
-    """A decoder that gives the location; one scale for the whole modality, fixed or learned."""
+    """A decoder that gives the location; the scale is one for the whole modality or for each column."""
 
     noise: type[SharedScaleNormal] | type[SharedScaleLaplace]
+    family: type[dist.Normal] | type[dist.Laplace]
 
-    def __init__(self, scale: float | Literal["learned"] = 1.0) -> None:
+    def __init__(self, scale: float | Literal["learned", "by_feature"] = 1.0) -> None:
         super().__init__()
-        log_scale = _fixed_or_learned(type(self).__name__, scale)
-        if isinstance(log_scale, nn.Parameter):
-            self.log_scale = log_scale
-        else:
-            self.register_buffer("log_scale", log_scale, persistent=False)
-        self.learned = isinstance(log_scale, nn.Parameter)
+        self.learned = scale in ("learned", "by_feature")
+        self.is_by_feature = scale == "by_feature"
+        if self.learned:
+            self.log_scale = nn.Parameter(torch.zeros(()))
+            return
+        if isinstance(scale, str) or not 0 < scale < float("inf"):
+            raise ValueError(
+                f'{type(self).__name__}: scale must be a finite number above 0, "learned" or "by_feature", got '
+                f"{scale!r}."
+            )
+        self.register_buffer("log_scale", torch.tensor(float(scale)).log(), persistent=False)
 
     @property
     def scale(self) -> Tensor:
-        """The scale, a number in the units of the transformed data; a learned one stays above 0.001."""
+        """The scale in the units of the transformed data, a number or one for each column; a learned one stays above
+        0.001."""
         if not self.learned:
             return self.log_scale.exp()
         return soft_clamp(self.log_scale, *_LOG_BOUNDS).exp() + _SCALE_FLOOR
+
+    def for_shape(self, shape: tuple[int, ...]) -> Likelihood:
+        """A scale for each column, if that is what was asked for."""
+        if self.is_by_feature:
+            self.log_scale = nn.Parameter(self.log_scale.new_zeros(columns_of(shape)))
+        return self
+
+    def of_columns(self, count: int) -> Likelihood:
+        """Learned scales stay one for each column."""
+        made = type(self)("by_feature") if self.learned else copy.deepcopy(self)
+        return made.for_shape((count,))
 
     def default_transform(self, shape: tuple[int, ...]) -> Transform | None:
         """Vectors ``[P]`` and sequences ``[T, C]`` are standardised; images are taken as they are."""
@@ -169,36 +235,38 @@ class _LocationScale(Likelihood):
 
     def forward(self, parameters: Tensor) -> Distribution:
         """Noise around ``parameters [..., *shape]``."""
-        return self.noise(parameters, self.scale)
+        return (self.family if self.is_by_feature else self.noise)(parameters, self.scale)
 
     def log_prob(self, parameters: Tensor, data: Tensor, observed: Tensor | None = None) -> Tensor:
         """The log-density of each datum, without a distribution in between unless it is to check its arguments."""
-        if Distribution._validate_args or observed is not None:
+        if Distribution._validate_args or observed is not None or self.is_by_feature:
             return super().log_prob(parameters, data, observed)
         with without_autocast(parameters):
             return self.noise.score(data, at_least_float32(parameters), self.scale, data.ndim - 1)
 
 
 class Normal(_LocationScale):
-    """Gaussian noise of one standard deviation around the decoder's output.
+    """Gaussian noise around the decoder's output.
 
     Args:
-        scale: the standard deviation, in units of the transformed data, or ``"learned"``. A modality of vectors is
+        scale: the standard deviation, in units of the transformed data; ``"learned"`` for one that is learned, or
+            ``"by_feature"`` for one that is learned for each column (of images: each channel). A modality of vectors is
             standardised by default: the unit is then the standard deviation of each column. Pass
             ``Modality(..., transform=None)`` for units of the data.
     """
 
-    noise = SharedScaleNormal
+    noise, family = SharedScaleNormal, dist.Normal
 
 
 class Laplace(_LocationScale):
-    """Laplace noise of one scale around the decoder's output; the field's usual choice for images is 0.75.
+    """Laplace noise around the decoder's output; the field's usual choice for images is a scale of 0.75.
 
     Args:
-        scale: the scale b of exp(-|x - loc| / b) / 2b, in the units of :class:`Normal`, or ``"learned"``.
+        scale: the scale b of exp(-|x - loc| / b) / 2b, in the units of :class:`Normal`; ``"learned"`` or
+            ``"by_feature"`` as there.
     """
 
-    noise = SharedScaleLaplace
+    noise, family = SharedScaleLaplace, dist.Laplace
 
 
 class Bernoulli(Likelihood):
@@ -272,6 +340,17 @@ class Categorical(Likelihood):
         """The most probable code at each place, int64."""
         return distribution.mode
 
+    def agreed(self, points: Tensor, distribution: Distribution) -> Tensor:
+        """The code that is the most probable in the mixture, int64."""
+        while not isinstance(distribution, dist.Categorical):
+            distribution = cast("Any", distribution).base_dist
+        return distribution.probs.mean(0).argmax(-1)
+
+    @property
+    def is_ordered(self) -> bool:
+        """They have not."""
+        return False
+
     def conform(self, name: str, data: Tensor) -> Tensor:
         """Integer codes as int64; one-hot or real-valued data is refused."""
         if data.is_floating_point() or data.dtype == torch.bool:
@@ -292,9 +371,20 @@ class _Counts(Likelihood):
 
     scores_transformed = False
 
+    def __init__(self, library: str | None = None) -> None:
+        super().__init__()
+        if not (library is None or isinstance(library, str)):
+            raise TypeError(
+                f'{type(self).__name__}: library must be "observed", the name of a covariate or None, got {library!r}.'
+            )
+        self.library = library
+
     def default_transform(self, shape: tuple[int, ...]) -> Transform | None:
-        """Encoders read log(1 + x), and a decoder's zero stands for the usual count of each column."""
-        return Log1p()
+        """Encoders read log(1 + x), and a decoder's zero stands for the usual count of each column.
+
+        Where expected counts grow with the total of a row, encoders read its composition.
+        """
+        return LogNormalize() if self.library == OBSERVED else Log1p()
 
     def around(self, parameters: Tensor, centre: Tensor) -> Tensor:
         """Log means relative to log(centre); what else there is of parameters stays."""
@@ -311,7 +401,14 @@ class _Counts(Likelihood):
 
 
 class Poisson(_Counts):
-    """Counts; the decoder gives the logarithm of the rate, taken as it is from -20 to 20 and softly bounded beyond."""
+    """Counts; the decoder gives the logarithm of the rate, taken as it is from -20 to 20 and softly bounded beyond.
+
+    Args:
+        library: Size factor of each row, by which rates are multiplied, relative to its usual value in the training
+            data: ``"observed"`` for the total count of the row in this modality, or the name of a numeric covariate of
+            the model. Densities are then given that factor. Rows that lack the modality are generated with the usual
+            total.
+    """
 
     def forward(self, parameters: Tensor) -> Distribution:
         """A Poisson of log rates ``parameters [..., *shape]``."""
@@ -323,21 +420,286 @@ class NegativeBinomial(_Counts):
 
     The variance is mean + mean² / dispersion. Both logarithms are taken as they are from -20 to 20 and softly bounded
     beyond. As the dispersion grows, the distribution becomes a Poisson.
+
+    Args:
+        dispersion: ``"decoded"``, or ``"by_feature"`` for one learned dispersion of each column; the decoder then
+            gives log means alone, ``[..., *shape]``.
+        library: As of :class:`Poisson`.
+
+    Source: Lopez et al. 2018 (scVI), for dispersions by feature and size factors.
     """
 
+    def __init__(self, dispersion: Literal["decoded", "by_feature"] = "decoded", library: str | None = None) -> None:
+        super().__init__(library)
+        check_choice("NegativeBinomial: dispersion", dispersion, ("decoded", "by_feature"))
+        self.log_dispersion = nn.Parameter(torch.zeros(())) if dispersion == "by_feature" else None
+
+    def for_shape(self, shape: tuple[int, ...]) -> Likelihood:
+        """A dispersion for each column, if that is what was asked for."""
+        if self.log_dispersion is not None:
+            self.log_dispersion = nn.Parameter(self.log_dispersion.new_zeros(columns_of(shape)))
+        return self
+
     def forward(self, parameters: Tensor) -> Distribution:
-        """A negative binomial of log means and log dispersions ``parameters [..., *shape, 2]``."""
-        log_mean, log_dispersion = soft_clamp(parameters, *_LOG_BOUNDS).unbind(-1)
-        return LogNegativeBinomial(log_mean, log_dispersion)
+        """A negative binomial of log means and log dispersions ``parameters [..., *shape, 2]``, or of log means."""
+        if self.log_dispersion is None:
+            log_mean, log_dispersion = soft_clamp(parameters, *_LOG_BOUNDS).unbind(-1)
+            return LogNegativeBinomial(log_mean, log_dispersion)
+        log_mean = soft_clamp(parameters, *_LOG_BOUNDS)
+        return LogNegativeBinomial(log_mean, soft_clamp(self.log_dispersion, *_LOG_BOUNDS).expand_as(log_mean))
 
     def parameter_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """``(*shape, 2)``."""
-        return (*shape, 2)
+        """``(*shape, 2)``, or ``shape`` where dispersions are learned by feature."""
+        return (*shape, 2) if self.log_dispersion is None else shape
 
     def around(self, parameters: Tensor, centre: Tensor) -> Tensor:
         """Log means relative to log(centre); log dispersions stay."""
+        if self.log_dispersion is not None:
+            return super().around(parameters, centre)
         log_mean, log_dispersion = parameters.unbind(-1)
         return torch.stack([super().around(log_mean, centre), log_dispersion], -1)
+
+
+class ZeroInflated(_Counts):
+    """Counts with more zeros than their distribution has: with probability π a count is 0, otherwise it is drawn.
+
+    The decoder gives the parameters of the counts and behind them the logit of π: ``[..., *shape, 2]`` over
+    :class:`Poisson`, ``[..., *shape, 3]`` over :class:`NegativeBinomial` (2 if its dispersions are learned by feature).
+
+    Args:
+        counts: :class:`Poisson` or :class:`NegativeBinomial`.
+
+    Raises:
+        TypeError: For another likelihood.
+
+    Source: Lambert 1992, "Zero-inflated Poisson regression".
+    """
+
+    def __init__(self, counts: Poisson | NegativeBinomial) -> None:
+        if not isinstance(counts, Poisson | NegativeBinomial):
+            raise TypeError(
+                f"ZeroInflated: expected likelihoods.Poisson() or NegativeBinomial(), got {counts!r}; other "
+                f"likelihoods have no zeros to inflate."
+            )
+        super().__init__(counts.library)
+        self.counts = copy.deepcopy(counts)
+        self._has_several = len(counts.parameter_shape(())) > 0
+
+    def for_shape(self, shape: tuple[int, ...]) -> Likelihood:
+        """Room for what the counts have by column."""
+        self.counts.for_shape(shape)
+        return self
+
+    def forward(self, parameters: Tensor) -> Distribution:
+        """Zero-inflated counts of ``parameters [..., *parameter_shape]``."""
+        of_counts, logit = self._parts(parameters)
+        return dist.ZeroInflatedDistribution(self.counts(of_counts), gate_logits=logit)
+
+    def parameter_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """That of the counts with one more on the last axis."""
+        several = self.counts.parameter_shape(shape)
+        return (*shape, several[-1] + 1) if self._has_several else (*shape, 2)
+
+    def around(self, parameters: Tensor, centre: Tensor) -> Tensor:
+        """Log means relative to log(centre); the rest stays."""
+        of_counts, logit = self._parts(parameters)
+        moved = self.counts.around(of_counts, centre)
+        return torch.cat([moved if self._has_several else moved.unsqueeze(-1), logit.unsqueeze(-1)], -1)
+
+    def _parts(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        of_counts, logit = parameters[..., :-1], parameters[..., -1]
+        return of_counts if self._has_several else of_counts.squeeze(-1), logit
+
+
+class Columns(Likelihood):
+    """A table ``[N, P]`` of mixed types: one likelihood for each column.
+
+    Data is one float32 tensor, in which codes stand as numbers, 0 to K - 1. The decoder gives the parameters of one
+    column after the other, ``[..., total]``: one of :class:`Normal`, K of ``Categorical(K)``, two of
+    :class:`NegativeBinomial`.
+
+    Args:
+        columns: ``{name: likelihood}`` in the order of the columns.
+
+    Attributes:
+        names: Names of the columns.
+        categories: Number of categories of each column, ``None`` for a column of numbers.
+
+    Raises:
+        ValueError: For no column, or a likelihood that needs more than its column (a size factor from the totals of
+            rows, a placeholder from other rows).
+        TypeError: For something that is not a dict of likelihoods.
+
+    Example:
+        >>> table = Columns({"price": Normal(), "kind": Categorical(5), "visits": NegativeBinomial()})
+        >>> table.parameter_shape((3,))
+        (8,)
+    """
+
+    def __init__(self, columns: Mapping[str, Likelihood]) -> None:
+        super().__init__()
+        _check_columns(columns)
+        each = list(columns.values())
+        self.names = tuple(columns)
+        self.categories = tuple(one.num_categories if isinstance(one, Categorical) else None for one in each)
+        widths = [math.prod(one.parameter_shape(())) for one in each]
+        starts = [sum(widths[:place]) for place in range(len(widths))]
+        self._total = sum(widths)
+        groups: dict[object, list[int]] = {}
+        for place, one in enumerate(each):
+            groups.setdefault(_alike(one), []).append(place)
+        self.groups = nn.ModuleList([each[places[0]].of_columns(len(places)) for places in groups.values()])
+        self._defaults = {name: one.default_transform(()) for name, one in columns.items()}
+        for number, places in enumerate(groups.values()):
+            read = [starts[place] + offset for place in places for offset in range(widths[place])]
+            self.register_buffer(f"_columns_{number}", torch.tensor(places), persistent=False)
+            self.register_buffer(f"_read_{number}", torch.tensor(read), persistent=False)
+        scored = [one.scores_transformed for one in each]
+        self.scores_transformed = any(scored)
+        self._scored_places = [place for place, is_scored in enumerate(scored) if is_scored]
+        self.register_buffer("_scored", torch.tensor(scored), persistent=False)
+        holes = [float(cast("float", one.hole)) for one in each]
+        self._has_holes = any(holes)
+        self.register_buffer("_holes", torch.tensor(holes), persistent=False)
+
+    _scored: Tensor
+    _holes: Tensor
+
+    @property
+    def hole(self) -> float | Tensor | None:  # type: ignore[override]
+        """Placeholder for missing values: 0, or one for each column."""
+        return self._holes if self._has_holes else 0.0
+
+    def forward(self, parameters: Tensor) -> Distribution:
+        """The columns of ``parameters [..., total]``, each by itself."""
+        parts = [likelihood(self._read(number, parameters)) for number, likelihood in enumerate(self._groups)]
+        return ByColumn(parts, [self._places(number) for number in range(len(parts))])
+
+    def for_shape(self, shape: tuple[int, ...]) -> Likelihood:
+        """The likelihood itself, for data of as many columns as there are likelihoods.
+
+        Raises:
+            ValueError: For data of another shape.
+        """
+        if tuple(shape) != (len(self.names),):
+            raise ValueError(
+                f"Columns has {len(self.names)} likelihoods ({', '.join(self.names)}), so it needs data of shape "
+                f"({len(self.names)},), got {tuple(shape)}; name one for each column."
+            )
+        return self
+
+    def parameter_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """``(total,)``."""
+        return (self._total,)
+
+    def scored(self, transform: Transform) -> Units | None:
+        """The transforms of those columns whose transformed values are scored."""
+        if not self.scores_transformed or not isinstance(transform, ByColumnTransform):
+            return None
+        return transform.only(self._scored_places, self._scored)
+
+    def point(self, distribution: Distribution) -> Tensor:
+        """The point of each column, ``[..., P]``."""
+        table = _by_column(distribution)
+        points = iter([each.point(part) for each, part in zip(self._groups, table.parts, strict=True)])
+        return table.collected(lambda _: next(points))
+
+    def agreed(self, points: Tensor, distribution: Distribution) -> Tensor:
+        """Of each column, as its likelihood says."""
+        table, found = _by_column(distribution), points.mean(0)
+        for likelihood, part, columns in zip(self._groups, table.parts, table.columns, strict=True):
+            own = likelihood.agreed(points.index_select(-1, columns), part)
+            found = found.index_copy(-1, columns, own.to(found.dtype))
+        return found
+
+    @property
+    def is_ordered(self) -> Tensor:
+        """By column: categories are not."""
+        return torch.tensor([count is None for count in self.categories], device=self._scored.device)
+
+    def default_transform(self, shape: tuple[int, ...]) -> Transform | None:
+        """Each column as its likelihood says."""
+        return ByColumnTransform(self._defaults) if any(self._defaults.values()) else None
+
+    def around(self, parameters: Tensor, centre: Tensor) -> Tensor:
+        """Each column as its likelihood says."""
+        for number, likelihood in enumerate(self._groups):
+            if not likelihood.scores_transformed:
+                of_group = centre.expand(len(self.names))[self._places(number)]
+                moved = likelihood.around(self._read(number, parameters), of_group)
+                read = getattr(self, f"_read_{number}")
+                parameters = parameters.index_copy(-1, read, moved.reshape(*parameters.shape[:-1], len(read)))
+        return parameters
+
+    def conform(self, name: str, data: Tensor) -> Tensor:
+        """The table as float32, each column checked by its likelihood."""
+        if data.ndim != 2 or data.shape[1] != len(self.names):
+            raise ValueError(f"{name}: expected a table [N, {len(self.names)}], got {tuple(data.shape)}.")
+        table = narrowed(name, data, torch.float32)
+        for number, likelihood in enumerate(self._groups):
+            for place in self._places(number).tolist():
+                self._check_column(f"{name}, column {self.names[place]!r}", table[:, place], likelihood)
+        return table
+
+    def kinds(self) -> Iterator[tuple[type, list[int]]]:
+        """The likelihoods that there are, each with the places of its columns."""
+        for number, likelihood in enumerate(self._groups):
+            yield type(likelihood), self._places(number).tolist()
+
+    def _check_column(self, name: str, values: Tensor, likelihood: Likelihood) -> None:
+        if likelihood.data_dtype.is_floating_point:
+            likelihood.conform(name, values)
+            return
+        _require(name, values, values == values.round(), f"{type(likelihood).__name__} scores whole numbers")
+        likelihood.conform(name, values.to(likelihood.data_dtype))
+
+    @property
+    def _groups(self) -> list[Likelihood]:
+        return [cast("Likelihood", each) for each in self.groups]
+
+    def _places(self, number: int) -> Tensor:
+        return cast("Tensor", getattr(self, f"_columns_{number}"))
+
+    def _read(self, number: int, parameters: Tensor) -> Tensor:
+        """The parameters of a group of n columns, ``[..., *parameter_shape of (n,)]``."""
+        own = parameters.index_select(-1, getattr(self, f"_read_{number}"))
+        return own.reshape(*parameters.shape[:-1], *self._groups[number].parameter_shape((len(self._places(number)),)))
+
+
+def _by_column(distribution: Distribution) -> ByColumn:
+    while not isinstance(distribution, ByColumn):
+        distribution = cast("Any", distribution).base_dist
+    return distribution
+
+
+def _check_columns(columns: object) -> None:
+    if not isinstance(columns, Mapping):
+        raise TypeError(f"Columns: expected a dict from names of columns to likelihoods, got {columns!r}.")
+    if not columns:
+        raise ValueError("Columns: at least one column is needed.")
+    for name, each in columns.items():
+        if not isinstance(name, str):
+            raise TypeError(f"Columns: names of columns are strings, got {name!r}.")
+        if not isinstance(each, Likelihood) or isinstance(each, Columns):
+            raise TypeError(f"Columns: {name!r} must be a likelihood of one column, got {each!r}.")
+        if each.hole is None:
+            raise ValueError(
+                f"Columns: {name!r} has a likelihood without a placeholder for missing values; write a Likelihood with "
+                f"a value that it can score as its hole."
+            )
+        if each.library is not None:
+            raise ValueError(
+                f"Columns: {name!r} has library={each.library!r}, and a column has no total; make the counts a "
+                f"modality of their own."
+            )
+
+
+def _alike(likelihood: Likelihood) -> object:
+    """A key that likelihoods share which may be computed together."""
+    if not type(likelihood).__module__.startswith(__name__):
+        return id(likelihood)
+    words = [(k, _alike(v) if isinstance(v, Likelihood) else repr(v)) for k, v in sorted(likelihood.arguments.items())]
+    return type(likelihood), tuple(words)
 
 
 class Custom(Likelihood):

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 
 from mmvae.arguments import Remembers
 
-__all__ = ["Log1p", "LogNormalize", "Standardize", "Transform"]
+__all__ = ["ByColumn", "Log1p", "LogNormalize", "Standardize", "Transform"]
 
 _AT_A_TIME = 2**22
 """Numbers that are summed in float64 at a time."""
@@ -27,7 +29,34 @@ _CONSTANT = 1e-7
 its values apart."""
 
 
-class Transform(Remembers, nn.Module, ABC):
+class Units(ABC):
+    """A change of the units of single numbers, as a density needs it; every transform is one.
+
+    Attributes:
+        scale: Standard deviations by column, where it is affine.
+    """
+
+    scale: Tensor
+
+    @property
+    @abstractmethod
+    def is_affine(self) -> bool:
+        """Whether means and variances pass through it."""
+
+    @abstractmethod
+    def __call__(self, values: Tensor) -> Tensor:
+        """The transformed values."""
+
+    @abstractmethod
+    def inverse(self, seen: Tensor) -> Tensor:
+        """The values that were transformed."""
+
+    @abstractmethod
+    def log_derivative(self, values: Tensor) -> Tensor:
+        """log dy/dx of each number, in nats."""
+
+
+class Transform(Remembers, nn.Module, Units):
     """A warp of the data, then standardisation by column; the identity until it is fitted.
 
     Columns are the entries of a vector ``[P]``, the features of a sequence ``[T, C]``, and the channels of an image
@@ -79,7 +108,7 @@ class Transform(Remembers, nn.Module, ABC):
 
     def for_shape(self, shape: tuple[int, ...]) -> Transform:
         """Make room for the columns of data ``[N, *shape]``, and return the transform itself, not fitted."""
-        columns = _columns(shape)
+        columns = columns_of(shape)
         self.loc, self.scale = self.loc.new_zeros(columns), self.scale.new_ones(columns)
         self.fitted = torch.zeros_like(self.fitted)
         return self
@@ -94,13 +123,13 @@ class Transform(Remembers, nn.Module, ABC):
                 rows. Columns without any value keep mean 0 and scale 1.
         """
         shape = tuple(values.shape[1:])
-        if self.loc.shape != _columns(shape):
+        if self.loc.shape != columns_of(shape):
             self.for_shape(shape)
         warped = self._prepared(values, observed)
         parts = warped.split(max(1, _AT_A_TIME // max(1, math.prod(shape))))
         masks = [None] * len(parts) if observed is None else observed.split(len(parts[0]))
         pairs = [(part, None if mask is None else spread(mask, part)) for part, mask in zip(parts, masks, strict=True)]
-        zero = torch.zeros(_columns(shape), dtype=torch.float64, device=values.device)
+        zero = torch.zeros(columns_of(shape), dtype=torch.float64, device=values.device)
         count = sum((_summed(torch.ones_like(part, dtype=torch.float64), mask, shape) for part, mask in pairs), zero)
         count = count.clamp(min=1)
         mean = sum((_summed(part.double(), mask, shape) for part, mask in pairs), zero) / count
@@ -259,13 +288,141 @@ class LogNormalize(Transform):
         return super()._prepared(values, observed)
 
 
+class ByColumn(Transform):
+    """A transform for each column of a table ``[N, P]``.
+
+    Args:
+        columns: ``{name: transform}`` in the order of the columns; ``None`` for a column that networks see as it is.
+            The transforms are not fitted by themselves; ``loc`` and ``scale`` of this one are theirs.
+
+    Raises:
+        ValueError: For no column, or :class:`LogNormalize`, which needs whole rows.
+        TypeError: For something else than transforms.
+
+    Example:
+        >>> import torch
+        >>> by_column = ByColumn({"price": Standardize(), "visits": Log1p(), "kind": None})
+        >>> by_column.fit(torch.tensor([[1.0, 0.0, 4.0], [3.0, 9.0, 2.0]]))
+        >>> by_column(torch.tensor([[3.0, 0.0, 4.0]]))
+        tensor([[ 1., -1.,  4.]])
+    """
+
+    def __init__(self, columns: Mapping[str, Transform | None]) -> None:
+        super().__init__()
+        if not isinstance(columns, Mapping):
+            raise TypeError(f"ByColumn: expected a dict from names of columns to transforms, got {columns!r}.")
+        if not columns:
+            raise ValueError("ByColumn: at least one column is needed.")
+        for name, each in columns.items():
+            if not (each is None or isinstance(each, Transform)):
+                raise TypeError(f"ByColumn: {name!r} must be one of mmvae.transforms or None, got {each!r}.")
+            if isinstance(each, LogNormalize | ByColumn):
+                raise ValueError(f"ByColumn: {name!r} cannot have {type(each).__name__}; take Log1p().")
+        self._each = tuple(columns.values())  # not registered, as their scales are here
+        self._names = tuple(columns)
+        self.is_affine = all(each is None or each.is_affine for each in self._each)
+        kinds: dict[type, list[int]] = {}
+        for place, each in enumerate(self._each):
+            if not (each is None or isinstance(each, Standardize)):  # these are mere shifts and scales
+                kinds.setdefault(type(each), []).append(place)
+        for number, places in enumerate(kinds.values()):
+            self.register_buffer(f"_warped_{number}", torch.tensor(places), persistent=False)
+        self._warps = [cast("Transform", self._each[places[0]]) for places in kinds.values()]
+
+    def for_shape(self, shape: tuple[int, ...]) -> ByColumn:
+        """Make room for the columns of a table.
+
+        Raises:
+            ValueError: For data of another number of columns.
+        """
+        if shape != (len(self._each),):
+            raise ValueError(
+                f"transform ByColumn is for tables of {len(self._each)} columns ({', '.join(self._names)}), got data "
+                f"of shape {shape}; name one transform, or None, for each column."
+            )
+        super().for_shape(shape)
+        return self
+
+    @torch.no_grad()
+    def fit(self, values: Float[Tensor, "N P"], observed: Bool[Tensor, "N *cells"] | None = None) -> None:
+        """Find ``loc`` and ``scale`` of the columns that have a transform, as :meth:`Transform.fit`."""
+        super().fit(values, observed)
+        for place, each in enumerate(self._each):
+            if each is None:
+                self.loc[place], self.scale[place] = 0.0, 1.0
+
+    def warp(self, values: Tensor) -> Tensor:
+        """That of each column."""
+        for each, columns in self._warped():
+            values = values.index_copy(-1, columns, each.warp(values.index_select(-1, columns)))
+        return values
+
+    def unwarp(self, warped: Tensor) -> Tensor:
+        """That of each column."""
+        for each, columns in self._warped():
+            warped = warped.index_copy(-1, columns, each.unwarp(warped.index_select(-1, columns)))
+        return warped
+
+    def log_slope(self, values: Tensor) -> Tensor:
+        """That of each column."""
+        slopes = torch.zeros_like(values)
+        for each, columns in self._warped():
+            slopes = slopes.index_copy(-1, columns, each.log_slope(values.index_select(-1, columns)))
+        return slopes
+
+    def check(self, name: str, values: Tensor) -> None:
+        """Each column is checked by its own."""
+        for place, each in enumerate(self._each):
+            if each is not None:
+                each.check(f"{name}, column {self._names[place]!r}", values[:, place])
+
+    def only(self, places: Sequence[int], columns: Bool[Tensor, "P"]) -> Units:
+        """The same change of units in some of the columns, and none in the others.
+
+        Args:
+            places: Those columns.
+            columns: The same as a mask.
+        """
+        chosen = [self._each[place] for place in places]
+        return _Some(self, columns, all(each is None or each.is_affine for each in chosen))
+
+    def _warped(self) -> Iterator[tuple[Transform, Tensor]]:
+        """The transforms that warp, with the places of their columns."""
+        for number, each in enumerate(self._warps):
+            yield each, getattr(self, f"_warped_{number}")
+
+
+class _Some(Units):
+    """A transform in some columns, see :meth:`ByColumn.only`."""
+
+    def __init__(self, transform: ByColumn, columns: Tensor, is_affine: bool) -> None:
+        self._transform, self._columns, self._is_affine = transform, columns, is_affine
+        self.scale = torch.where(columns, transform.scale, 1.0)
+
+    @property
+    def is_affine(self) -> bool:
+        return self._is_affine
+
+    def __call__(self, values: Tensor) -> Tensor:
+        return torch.where(self._columns, self._transform(values), values)
+
+    def inverse(self, seen: Tensor) -> Tensor:
+        return torch.where(self._columns, self._transform.inverse(seen), seen)
+
+    def log_derivative(self, values: Tensor) -> Tensor:
+        return torch.where(self._columns, self._transform.log_derivative(values), 0.0)
+
+
 def spread(mask: Bool[Tensor, "N *cells"], values: Tensor) -> Bool[Tensor, "N *shape"]:
     """A mask of rows, of steps or of single numbers as one of every number of ``values``."""
     return mask.reshape(*mask.shape, *(1,) * (values.ndim - mask.ndim)).expand_as(values)
 
 
-def _columns(shape: tuple[int, ...]) -> torch.Size:
-    """The shape of one number for each column of data ``[N, *shape]``."""
+def columns_of(shape: tuple[int, ...]) -> torch.Size:
+    """The shape of one number for each column of data ``[N, *shape]``, which broadcasts with the data.
+
+    Columns are the entries of a vector, the features of a sequence, the channels of images and volumes.
+    """
     if len(shape) <= 1:
         return torch.Size(shape)
     return torch.Size(shape[-1:]) if len(shape) == 2 else torch.Size((shape[0], *(1,) * (len(shape) - 1)))
@@ -275,4 +432,4 @@ def _summed(values: Tensor, mask: Tensor | None, shape: tuple[int, ...]) -> Tens
     """The sums over each column, where the mask is true."""
     if mask is not None:
         values = torch.where(mask, values, 0.0)
-    return values.sum_to_size(_columns(shape))
+    return values.sum_to_size(columns_of(shape))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import pyro.distributions as dist
 import pytest
@@ -190,3 +192,147 @@ def test_most_probable_code() -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0], [2.0, 0.0, 1.0]])
     categorical = likelihoods.Categorical(3)
     assert categorical.point(categorical(logits).to_event(1)).tolist() == [1, 0]
+
+
+class TestNormalByFeature(_Real):
+    def make_likelihood(self) -> Likelihood:
+        return likelihoods.Normal("by_feature").for_shape(self.shape)
+
+
+class TestLaplaceByFeature(_Real):
+    def make_likelihood(self) -> Likelihood:
+        return likelihoods.Laplace("by_feature").for_shape(self.shape)
+
+
+class TestNegativeBinomialByFeature(TestPoisson):
+    def make_likelihood(self) -> Likelihood:
+        return likelihoods.NegativeBinomial("by_feature").for_shape(self.shape)
+
+
+class _ZeroInflated(TestPoisson):
+    counts: Any
+
+    def make_likelihood(self) -> Likelihood:
+        return likelihoods.ZeroInflated(self.counts).for_shape(self.shape)
+
+    def test_zeros_are_inflated(self) -> None:
+        """p(0) = π + (1 - π) p₀(0), p(x) = (1 - π) p₀(x), and the mean is that of the counts times 1 - π."""
+        likelihood, parameters = self.make_likelihood(), self.make_parameters(5)
+        of_counts = parameters[..., :-1]
+        inner: Any = likelihood
+        plain = inner.counts(of_counts if inner.counts.parameter_shape(()) else of_counts.squeeze(-1))
+        share = parameters[..., -1].double().sigmoid()
+        found, counts = likelihood(parameters), torch.tensor([0.0, 1.0, 7.0]).reshape(3, 1, 1, 1).expand(3, 5, 2, 3)
+        expected = (1 - share) * plain.log_prob(counts).double().exp() + share * (counts == 0)
+        torch.testing.assert_close(found.log_prob(counts).double().exp(), expected, rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(found.mean.double(), (1 - share) * plain.mean.double(), rtol=1e-5, atol=1e-6)
+
+    def test_centres_move_the_counts_alone(self) -> None:
+        likelihood, parameters = self.make_likelihood(), self.make_parameters(5)
+        moved = likelihood.around(parameters, torch.full((3,), 5.0))
+        torch.testing.assert_close(moved[..., 0], parameters[..., 0] + torch.tensor(5.0).log())
+        assert torch.equal(moved[..., 1:], parameters[..., 1:])
+
+
+class TestZeroInflatedPoisson(_ZeroInflated):
+    counts = likelihoods.Poisson()
+
+
+class TestZeroInflatedNegativeBinomial(_ZeroInflated):
+    counts = likelihoods.NegativeBinomial()
+
+
+class TestZeroInflatedByFeature(_ZeroInflated):
+    counts = likelihoods.NegativeBinomial("by_feature")
+
+
+class TestColumnsOfCounts(TestPoisson):
+    shape = (3,)
+
+    def make_likelihood(self) -> Likelihood:
+        kinds = {"a": likelihoods.Poisson(), "b": likelihoods.NegativeBinomial(), "c": likelihoods.Poisson()}
+        return likelihoods.Columns(kinds)
+
+
+class TestColumns(LikelihoodContract):
+    shape = (7,)
+    normalised = False  # the parts are, and columns are scored as by them
+
+    @staticmethod
+    def make_columns() -> dict[str, Likelihood]:
+        return {
+            "price": likelihoods.Normal(0.7),
+            "kind": likelihoods.Categorical(5),
+            "visits": likelihoods.NegativeBinomial(),
+            "size": likelihoods.Normal("learned"),
+            "is_new": likelihoods.Bernoulli(),
+            "sort": likelihoods.Categorical(3),
+            "weight": likelihoods.Normal("learned"),
+        }
+
+    def make_likelihood(self) -> Likelihood:
+        return likelihoods.Columns(self.make_columns())
+
+    def make_data(self, size: int) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        data = torch.randn(size, 7, generator=generator)
+        for place, levels in {1: 5, 2: 20, 4: 2, 5: 3}.items():
+            data[:, place] = torch.randint(levels, (size,), generator=generator).float()
+        return data
+
+    def make_support(self) -> tuple[Tensor, float]:
+        return COUNTS, 1
+
+    def make_unscorable(self) -> Sequence[Tensor]:
+        return [self.make_data(4).index_fill(1, torch.tensor(place), 7.5) for place in (1, 2, 4, 5)]
+
+    def test_each_column_is_scored_by_its_own(self) -> None:
+        likelihood, data, parameters = self.make_likelihood(), self.make_data(6), self.make_parameters(6)
+        found, start = likelihood(parameters).log_prob(data), 0
+        for place, each in enumerate(self.make_columns().values()):
+            width = math.prod(each.parameter_shape(()))
+            own = parameters[:, start : start + width].reshape(6, *each.parameter_shape(()))
+            values = data[:, place].to(each.data_dtype)
+            torch.testing.assert_close(found[:, place], each(own).log_prob(values))
+            point = likelihood.point(likelihood(parameters))[:, place]
+            torch.testing.assert_close(point, each.point(each(own)).float())
+            start += width
+        assert start == parameters.shape[1]
+
+    def test_learned_scales_are_one_a_column(self) -> None:
+        columns: Any = self.make_likelihood()
+        sizes = sorted(len(each) for each in columns.parameters())
+        assert sizes == [2]
+
+    def test_draws_and_expansions_keep_the_columns(self) -> None:
+        likelihood = self.make_likelihood()
+        distribution = likelihood(self.make_parameters(4))
+        wide = distribution.expand((3, 4, 7))
+        assert wide.sample().shape == (3, 4, 7)
+        likelihood.conform("x", wide.sample().flatten(0, 1))
+        data = self.make_data(4)
+        torch.testing.assert_close(wide.log_prob(data), distribution.log_prob(data).expand(3, 4, 7))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: likelihoods.Columns({}), ValueError, "at least one column"),
+        (lambda: likelihoods.Columns([likelihoods.Normal()]), TypeError, "expected a dict"),
+        (lambda: likelihoods.Columns({"a": 3}), TypeError, "'a' must be a likelihood of one column"),
+        (lambda: likelihoods.Columns({"a": as_likelihood(lambda x: x)}), ValueError, "'a' .*placeholder"),
+        (
+            lambda: likelihoods.Columns({"a": likelihoods.Poisson("observed")}),
+            ValueError,
+            "'a' .*a column has no total",
+        ),
+        (lambda: likelihoods.Columns({"a": likelihoods.Normal()}).for_shape((2,)), ValueError, r"shape \(1,\)"),
+        (lambda: likelihoods.ZeroInflated(likelihoods.Normal()), TypeError, "no zeros to inflate"),
+        (lambda: likelihoods.NegativeBinomial("feature"), ValueError, "NegativeBinomial: dispersion"),
+        (lambda: likelihoods.Normal("feature"), ValueError, '"by_feature"'),
+        (lambda: likelihoods.Poisson(3), TypeError, 'library must be "observed"'),
+    ],
+)
+def test_refuses_what_makes_no_likelihood(make: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make()

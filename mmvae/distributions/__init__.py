@@ -3,6 +3,7 @@
 Products and mixtures of experts, flows, composites of others, counts; divergence, moments, bounds of parameters.
 """
 
+from mmvae.distributions.by_column import ByColumn
 from mmvae.distributions.components import Components, as_mixture
 from mmvae.distributions.composite import Blocks, WithGaps, choose_rows, concatenate, select_columns
 from mmvae.distributions.continuous_bernoulli import LogitContinuousBernoulli
@@ -25,6 +26,7 @@ from mmvae.distributions.soft_clamp import soft_clamp
 
 __all__ = [
     "Blocks",
+    "ByColumn",
     "Components",
     "Flowed",
     "InDataUnits",

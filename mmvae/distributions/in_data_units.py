@@ -11,7 +11,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from mmvae.transforms import Transform, spread
+from mmvae.transforms import Units, spread
 
 
 class InDataUnits(TorchDistribution):
@@ -22,7 +22,8 @@ class InDataUnits(TorchDistribution):
         transform: T, which acts on each number by itself.
         observed: Where data is present, bool ``[N]`` or with further dimensions of the data. Of the other numbers
             ``hole`` is scored, without a Jacobian: what the base leaves out of its sum there stays out.
-        hole: Transformed value that the base can score; ``None`` where the data holds one that it can.
+        hole: Transformed value that the base can score, or one for each column; ``None`` where the data holds such
+            values.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (Pyro's own declaration)
@@ -30,9 +31,9 @@ class InDataUnits(TorchDistribution):
     def __init__(
         self,
         base: Distribution,
-        transform: Transform,
+        transform: Units,
         observed: Bool[Tensor, "N *cells"] | None = None,
-        hole: float | None = 0.0,
+        hole: float | Tensor | None = 0.0,
     ) -> None:
         self.base, self.transform, self.observed, self.hole = base, transform, observed, hole
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
@@ -86,10 +87,10 @@ class InDataUnits(TorchDistribution):
 
 
 def seen_and_slopes(
-    transform: Transform,
+    transform: Units,
     value: Tensor,
     observed: Bool[Tensor, "N *cells"] | None,
-    hole: float | None,
+    hole: float | Tensor | None,
     event_dims: int,
 ) -> tuple[Tensor, Tensor]:
     """T(x), and log |dT/dx| of each row, in nats.

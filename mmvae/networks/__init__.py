@@ -2,6 +2,7 @@
 
 from mmvae.networks.cca import CCALoss, canonical_correlations, cca_loss
 from mmvae.networks.codes import CodesDecoder, CodesEncoder
+from mmvae.networks.columns import ColumnsEncoder
 from mmvae.networks.conv import ConvDecoder, ConvEncoder
 from mmvae.networks.default import default_decoder, default_encoder
 from mmvae.networks.heads import LaplaceHead, NormalHead
@@ -32,6 +33,7 @@ __all__ = [
     "CodeSteps",
     "CodesDecoder",
     "CodesEncoder",
+    "ColumnsEncoder",
     "ConvDecoder",
     "ConvEncoder",
     "FeatureSteps",

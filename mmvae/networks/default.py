@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from mmvae.likelihoods import Categorical, Likelihood
+from mmvae.likelihoods import Categorical, Columns, Likelihood
 from mmvae.networks.codes import CodesDecoder, CodesEncoder
+from mmvae.networks.columns import ColumnsEncoder
 from mmvae.networks.conv import ConvDecoder, ConvEncoder
 from mmvae.networks.mlp import MLPDecoder, MLPEncoder
 from mmvae.networks.series import SeriesConvDecoder, SeriesConvEncoder
@@ -39,6 +40,8 @@ def default_encoder(shape: tuple[int, ...], likelihood: Likelihood, has_cells: b
         likelihood: Likelihood of the modality; integer codes are embedded, or turned into indicators.
         has_cells: Whether it is called with a mask of the data too.
     """
+    if isinstance(likelihood, Columns):
+        return ColumnsEncoder(likelihood.categories, has_cells)
     if has_cells:
         if isinstance(likelihood, Categorical):
             encoder = default_encoder(shape, Categorical(likelihood.num_categories + 1))

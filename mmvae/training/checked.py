@@ -9,7 +9,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from mmvae.abilities import ChecksLabels, Trains
-from mmvae.batch import Batch
+from mmvae.batch import Batch, is_zero
 from mmvae.sources import Source, is_uniform
 
 _ROWS_AT_A_TIME = 4096
@@ -43,7 +43,8 @@ class CheckedOnce:
         self._source, self._model = source, model
         self.is_uniform = is_uniform(source)
         self._types: dict[str, torch.dtype] = {}
-        self._filled = {name for name, form in model.forms.items() if form.hole != 0}  # with a value of their own
+        # Modalities whose holes are filled with a value of their own.
+        self._filled = {name for name, form in model.forms.items() if not is_zero(form.hole)}
         for rows in torch.arange(len(source)).split(_ROWS_AT_A_TIME):
             batch = sound(source.batch(rows), model)
             self._types |= {name: value.dtype for name, value in batch.data.items()}

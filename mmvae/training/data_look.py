@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mmvae.batch import Batch
-from mmvae.likelihoods import Likelihood, _LocationScale
+from mmvae.likelihoods import Columns, Likelihood, _LocationScale
 from mmvae.transforms import Transform, spread
 
 _FEW_ROWS, _MOST_ROWS = 30, 4096
@@ -38,6 +38,27 @@ class _Column(NamedTuple):
     furthest: Tensor
     is_empty: Tensor
     is_constant: Tensor
+    names: tuple[str, ...]
+
+    def only(self, places: list[int]) -> _Column:
+        """Some of the columns."""
+        return _Column(
+            self.mean[places],
+            self.deviation[places],
+            self.furthest[places],
+            self.is_empty[places],
+            self.is_constant[places],
+            tuple(self.names[place] for place in places),
+        )
+
+    def named(self, which: Tensor) -> str:
+        """The columns of a mask as the beginning of a clause, with its verb."""
+        places = which.nonzero().flatten().tolist()
+        shown = ", ".join(self.names[place] for place in places[:_COLUMNS_NAMED])
+        shown += ", ..." if len(places) > _COLUMNS_NAMED else ""
+        if len(places) == len(which) > 1:
+            return f"all {len(which)} columns are"
+        return f"column {shown} is" if len(places) == 1 else f"{len(places)} of {len(which)} columns ({shown}) are"
 
     @property
     def varies(self) -> Tensor:
@@ -91,16 +112,20 @@ def _of_modality(name: str, batch: Batch, likelihood: Likelihood, transform: Tra
         values = torch.where(spread(batch.cells[name], values), values, torch.nan)
     values = values[observed].double()
     values = values.reshape(len(values), -1)
-    columns = _columns(values)
+    columns = _columns(values, likelihood.names if isinstance(likelihood, Columns) else ())
     if bool(columns.is_empty.any()):
-        yield f"{name}: {_named(columns.is_empty)} missing in every row. Leave them out, or look why."
+        yield f"{name}: {columns.named(columns.is_empty)} missing in every row. Leave them out, or look why."
     if bool(columns.is_constant.any()):
         yield (
-            f"{name}: {_named(columns.is_constant)} constant, and say nothing. Leave them out, or look whether they "
-            f"were read rightly."
+            f"{name}: {columns.named(columns.is_constant)} constant, and say nothing. Leave them out, or look whether "
+            f"they were read rightly."
         )
     if isinstance(likelihood, _LocationScale):
         yield from _of_real_columns(name, values, columns, type(likelihood).__name__, transform)
+    elif isinstance(likelihood, Columns):
+        for kind, places in likelihood.kinds():
+            if issubclass(kind, _LocationScale):
+                yield from _of_real_columns(name, values[:, places], columns.only(places), kind.__name__, transform)
 
 
 def _of_real_columns(
@@ -114,30 +139,30 @@ def _of_real_columns(
         few = whole & (levels <= _FEW_LEVELS)
         if bool(few.any()):
             yield (
-                f"{name}: {_named(few)} of few whole values, but {scores} scores real numbers. If they are categories, "
-                f"make them a modality of their own under likelihoods.Categorical, or likelihoods.Bernoulli for 0 and "
-                f"1."
+                f"{name}: {columns.named(few)} of few whole values, but {scores} scores real numbers. If they are "
+                f"categories, make them a modality, or columns of likelihoods.Columns, under likelihoods.Categorical, "
+                f"or likelihoods.Bernoulli for 0 and 1."
             )
         present = values.nan_to_num(0.0)
         counted = whole & ~few & (present.amin(0) >= 0) & (present.amax(0) >= _LARGE_COUNT)
         if bool(counted.any()):
             yield (
-                f"{name}: {_named(counted)} counts, to {float(present[:, counted].max()):.6g}, but {scores} scores "
-                f"real numbers. likelihoods.NegativeBinomial() scores counts."
+                f"{name}: {columns.named(counted)} counts, to {float(present[:, counted].max()):.6g}, but {scores} "
+                f"scores real numbers. likelihoods.NegativeBinomial() scores counts."
             )
     blurred = varies & (columns.deviation < _DIGITS * columns.mean.abs())
     if bool(blurred.any()):
         yield (
-            f"{name}: {_named(blurred)} so far from zero that float32 cannot tell its values apart well. Subtract the "
-            f"mean before."
+            f"{name}: {columns.named(blurred)} so far from zero that float32 cannot tell its values apart well. "
+            f"Subtract the mean before."
         )
     if transform is None:
         yield from _of_scales(name, columns)
     outlying = varies & (columns.furthest > _OUTLIER)
     if bool(outlying.any()):
         yield (
-            f"{name}: {_named(outlying)} ruled by outliers, {float(columns.furthest.max()):.0f} standard deviations "
-            f"from the mean. Clip them, or pass transform=transforms.Log1p() if all values are positive."
+            f"{name}: {columns.named(outlying)} ruled by outliers, {float(columns.furthest.max()):.0f} standard "
+            f"deviations from the mean. Clip them, or pass transform=transforms.Log1p() if all values are positive."
         )
 
 
@@ -166,19 +191,11 @@ def _of_images(name: str, values: Tensor, likelihood: Likelihood, transform: Tra
             yield f"{name}: every value is zero."
 
 
-def _columns(values: Tensor) -> _Column:
+def _columns(values: Tensor, names: Sequence[str]) -> _Column:
+    named = tuple(map(repr, names)) or tuple(map(str, range(values.shape[1])))
     is_empty = values.isnan().all(0)
     mean = values.nanmean(0)
     deviation = (values - mean).square().nanmean(0).sqrt()
     is_constant = deviation <= _CONSTANT * mean.abs()  # which does not hold of NaN
     furthest = (values - mean).abs().nan_to_num(0.0).amax(0) / torch.where(is_constant, 1.0, deviation)
-    return _Column(mean, deviation, furthest.nan_to_num(0.0), is_empty, is_constant)
-
-
-def _named(which: Tensor) -> str:
-    """The columns of a mask as the beginning of a clause, with its verb."""
-    places = which.nonzero().flatten().tolist()
-    shown = ", ".join(map(str, places[:_COLUMNS_NAMED])) + (", ..." if len(places) > _COLUMNS_NAMED else "")
-    if len(places) == len(which) > 1:
-        return f"all {len(which)} columns are"
-    return f"column {shown} is" if len(places) == 1 else f"{len(places)} of {len(which)} columns ({shown}) are"
+    return _Column(mean, deviation, furthest.nan_to_num(0.0), is_empty, is_constant, named)

@@ -96,7 +96,10 @@ class StreamFeed(Feed):
     def _too_short(self, epoch: int, step: int, rows: int) -> str:
         stream = self.stream
         if not rows:
-            return f"data: the stream gave nothing in epoch {epoch + 1}, where a length of {len(stream)} was expected."
+            return (
+                f"data: the stream gave nothing in epoch {epoch + 1}, where a length of {len(stream)} was expected. "
+                f"Look that it starts again each time it is iterated; fit reads some of it before the first epoch too."
+            )
         if stream.is_loader:
             return (
                 f"data: the loader ended in epoch {epoch + 1} after {step} of {len(stream)} batches; pass "

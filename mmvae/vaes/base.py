@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import pyro
 import pyro.distributions as dist
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from pyro import poutine
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -30,7 +30,7 @@ from mmvae.distributions.mixture_of_experts import Family
 from mmvae.free_memory import latents_at_a_time
 from mmvae.latents import Latents, check_latents
 from mmvae.layout import Layout
-from mmvae.likelihoods import Likelihood
+from mmvae.likelihoods import OBSERVED, Likelihood
 from mmvae.modality import Modality
 from mmvae.modes import in_evaluation_mode
 from mmvae.multimodal import MultimodalModel
@@ -40,10 +40,11 @@ from mmvae.objectives.further_terms import FurtherTerms, Once
 from mmvae.posteriors import JointPosterior, UnimodalExperts
 from mmvae.priors import Prior, WithPrivate, prior_of_layout
 from mmvae.subsets import Subset, canonical
-from mmvae.transforms import Transform, spread
+from mmvae.transforms import Transform, Units, spread
 from mmvae.vaes.forms import ModalityForm, make_forms
 from mmvae.vaes.parameters import expose_parameters
 from mmvae.vaes.parts import (
+    check_libraries,
     checked_names,
     make_decoders,
     make_encoders,
@@ -68,6 +69,9 @@ draws."""
 
 _DRAWN = 2**22
 """Numbers, over all components, of the draws that are held at a time; fixed for the same reason."""
+
+_LEAST_TOTAL = 1e-4
+"""Smallest usual total that size factors are relative to."""
 
 _CACHED_ROWS = 1024
 """Latents that a CPU decodes at a time, so that the activations of small networks stay in its cache."""
@@ -152,6 +156,7 @@ class MultimodalVAE(MultimodalModel):
         transforms, read = make_transforms(self.modalities, likelihoods, encoders, decoders)
         self.transforms = nn.ModuleDict(transforms)
         self._forms = make_forms(self.modalities, likelihoods, transforms, read)
+        check_libraries(likelihoods, self.covariates)
         self.prior = self.prior_for(prior)
         for parameter in self.parameters():
             if parameter.ndim == 4:  # convolutions of images are faster on it, on the CPU as on the GPU
@@ -218,9 +223,10 @@ class MultimodalVAE(MultimodalModel):
             z = pyro.sample("z", self.prior(batch.context))
             for name in batch.names:
                 with poutine.mask(mask=True if batch.complete else batch.observed[name]):
-                    pyro.sample(name, self._observation(name, z, batch.context, batch), obs=batch.data[name])
+                    observation = self._observation(name, z, batch.context, batch.covariates, batch)
+                    pyro.sample(name, observation, obs=batch.data[name])
             for name in batch.drawn:
-                pyro.sample(name, self._observation(name, z, batch.context))
+                pyro.sample(name, self._observation(name, z, batch.context, batch.covariates))
         return z
 
     # Training.
@@ -278,7 +284,7 @@ class MultimodalVAE(MultimodalModel):
         """
         if not self._likelihood(name).data_dtype.is_floating_point:
             return None
-        return self._point(name, self._observation(name, z, batch.context))
+        return self._point(name, self._observation(name, z, batch.context, batch.covariates))
 
     def _require_complete(self, batch: Batch) -> None:
         """Raise ``ValueError`` with the names of what is missing, unless every row has every modality."""
@@ -376,8 +382,40 @@ class MultimodalVAE(MultimodalModel):
                 has some.
         """
         rows = z.shape[-2] if z.ndim > 1 else 1
-        context = self._encoded(self.covariates.of_rows(rows, {}, covariates))
-        return {name: self._observation(name, z, context) for name in canonical(subset, self.names)}
+        known = self.covariates.of_rows(rows, {}, covariates)
+        context = self._encoded(known)
+        return {name: self._observation(name, z, context, known) for name in canonical(subset, self.names)}
+
+    # What imputation asks.
+
+    def predictive(self, batch: Batch, z: Float[Tensor, "*P N D"]) -> dict[str, Distribution]:
+        """p(x_m | z, c) of every modality for the rows of a batch, which must conform, each of batch shape ``[*P, N]``.
+
+        Beside :meth:`decode`: covariates and size factors are those of the rows.
+
+        Args:
+            batch: N rows.
+            z: Latents.
+        """
+        made = {}
+        for name in self.names:
+            sizes = self._size_factors(name, batch, batch.covariates)
+            made[name] = self._observation(name, z, batch.context, batch.covariates, sizes=sizes)
+        return made
+
+    def agreed(self, name: str, distribution: Distribution) -> Float[Tensor, "N *shape"] | Int64[Tensor, "N *shape"]:
+        """The datum that stands for a mixture over the first dimension: the mean, or the most probable code.
+
+        Args:
+            name: Modality.
+            distribution: As of :meth:`predictive`, of batch shape ``[K, N]``.
+        """
+        base = distribution.base if isinstance(distribution, InDataUnits) else distribution
+        return self._likelihood(name).agreed(self._point(name, distribution), base)
+
+    def is_ordered(self, name: str) -> bool | Tensor:
+        """Whether the values of a modality have an order, which codes lack; one for all, or by column, bool ``[P]``."""
+        return self._likelihood(name).is_ordered
 
     # Bounds and likelihoods, in honest nats.
 
@@ -492,6 +530,22 @@ class MultimodalVAE(MultimodalModel):
         """Whether the modality was made with ``missing="cells"``."""
         return self._forms[name].has_cells
 
+    def encode_covariates(self, batch: Batch) -> Batch:
+        """As of every model; size factors among the covariates must be above zero.
+
+        Raises:
+            ValueError: For a size factor of zero or less.
+        """
+        batch = super().encode_covariates(batch)
+        for name in {self._likelihood(each).library for each in self.names} & set(batch.covariates):
+            values = batch.covariates[cast("str", name)]
+            if values.device.type == "cpu" and not bool((values > 0).all()):
+                raise ValueError(
+                    f"covariates: {name!r} is a size factor (library={name!r}) and must be above 0, got "
+                    f"{float(values.min()):g}; leave such rows out."
+                )
+        return batch
+
     def fit_transforms(self, batch: Batch) -> None:
         """Fit the transforms of the modalities, and the scales of numeric covariates, that are not fitted yet.
 
@@ -508,42 +562,87 @@ class MultimodalVAE(MultimodalModel):
                 present = data.present(name)
                 transform.fit(data.data[name].to(self.device), None if present is None else present.to(self.device))
 
-    def _observation(self, name: str, z: Tensor, context: Tensor | None, batch: Batch | None = None) -> Distribution:
+    def _observation(
+        self,
+        name: str,
+        z: Tensor,
+        context: Tensor | None,
+        covariates: Mapping[str, Tensor],
+        batch: Batch | None = None,
+        sizes: Float[Tensor, "N"] | None = None,
+    ) -> Distribution:
         """p(x_m | z, c), of batch shape ``[*P]`` for latents ``[*P, D]``.
 
         Args:
             name: Modality m.
             z: Latents.
             context: Encoded covariates.
+            covariates: The same as they are.
             batch: Rows that are to be scored, if any.
+            sizes: Size factors of the rows, by default those of ``batch`` or of the covariates.
         """
-        likelihood, transform = self._likelihood(name), self._transform(name)
-        distribution = likelihood(_in_cache(lambda part: self._parameters_of(name, part, context), z))
+        likelihood, scored = self._likelihood(name), self._scored_units(name)
+        sizes = self._size_factors(name, batch, covariates) if sizes is None else sizes
+        distribution = likelihood(_in_cache(lambda part: self._parameters_of(name, part, context, sizes), z))
         if batch is not None and name in batch.cells:  # of which the likelihood of a row leaves the others out
             distribution = distribution.mask(spread(batch.cells[name], batch.data[name]))
         distribution = distribution.to_event(len(self.shapes[name]) - len(distribution.event_shape))
-        if transform is None or not likelihood.scores_transformed:
+        if scored is None:
             return distribution
-        return InDataUnits(distribution, transform, None if batch is None else batch.present(name), likelihood.hole)
+        return InDataUnits(distribution, scored, None if batch is None else batch.present(name), likelihood.hole)
 
     def _log_prob(self, name: str, z: Float[Tensor, "*P N D"], batch: Batch) -> Float[Tensor, "*P N"]:
         """log p(x_m | z, c) of the rows of a batch, in nats: the sum over its numbers, or over its cells."""
-        likelihood, transform, data = self._likelihood(name), self._transform(name), batch.data[name]
+        likelihood, scored, data = self._likelihood(name), self._scored_units(name), batch.data[name]
+        sizes = self._size_factors(name, batch, batch.covariates)
         cells = (spread(batch.cells[name], data),) if name in batch.cells else ()
         jacobian: Tensor | float = 0.0
-        if transform is not None and likelihood.scores_transformed:
-            data, jacobian = seen_and_slopes(transform, data, batch.present(name), likelihood.hole, data.ndim - 1)
-        scored = _in_cache(
-            lambda part: likelihood.log_prob(self._parameters_of(name, part, batch.context), data, *cells), z
+        if scored is not None:
+            data, jacobian = seen_and_slopes(scored, data, batch.present(name), likelihood.hole, data.ndim - 1)
+        log_p = _in_cache(
+            lambda part: likelihood.log_prob(self._parameters_of(name, part, batch.context, sizes), data, *cells), z
         )
-        return scored + jacobian
+        return log_p + jacobian
 
-    def _parameters_of(self, name: str, z: Float[Tensor, "*P D"], context: Tensor | None) -> Tensor:
-        """Parameters of the likelihood, ``[*P, *parameter_shape]``; of counts relative to the usual one."""
+    def _parameters_of(
+        self, name: str, z: Float[Tensor, "*P D"], context: Tensor | None, sizes: Float[Tensor, "N"] | None
+    ) -> Tensor:
+        """Parameters of the likelihood, ``[*P, *parameter_shape]``; of counts relative to the usual ones of the row."""
         decoded, likelihood, transform = self._decode(name, z, context), self._likelihood(name), self._transform(name)
-        if transform is None or likelihood.scores_transformed:
+        if sizes is None and (transform is None or self._scored_units(name) is transform):
             return decoded
-        return likelihood.around(decoded, torch.where(transform.fitted, transform.centre, 1.0))
+        centre = self._usual(name)
+        return likelihood.around(decoded, centre if sizes is None else centre * _per_row(sizes, self.shapes[name]))
+
+    def _usual(self, name: str) -> Tensor:
+        """The counts that a decoder's zero stands for, by column."""
+        transform = self._transform(name)
+        if transform is None:
+            return self.epoch.new_ones(self.shapes[name])
+        return torch.where(transform.fitted, transform.centre, 1.0)
+
+    def _size_factors(
+        self, name: str, batch: Batch | None, covariates: Mapping[str, Tensor]
+    ) -> Float[Tensor, "N"] | None:
+        """By how much the expected counts of each row exceed the usual ones; ``None`` without size factors.
+
+        Of a row of which only some counts are observed, their total is compared with the usual one of the same counts.
+        """
+        library = self._likelihood(name).library
+        if library is None:
+            return None
+        if library != OBSERVED:
+            return covariates[library] / self.covariates.usual(library)
+        if batch is None or name not in batch.data:
+            return None
+        data = batch.data[name]
+        usual = self._usual(name).expand_as(data[0]).expand_as(data)
+        present = batch.present(name)
+        if present is not None:
+            here = spread(present, data)
+            data, usual = torch.where(here, data, 0.0), torch.where(here, usual, 0.0)
+        total, expected = (each.reshape(len(data), -1).sum(1) for each in (data, usual))
+        return torch.where(expected > 0, total.clamp(min=1.0) / expected.clamp(min=_LEAST_TOTAL), 1.0)
 
     def _decode(self, name: str, z: Float[Tensor, "*P D"], context: Tensor | None) -> Tensor:
         """The decoder's output, ``[*P, *parameter_shape]``; leading dimensions are flattened for it and restored."""
@@ -602,6 +701,16 @@ class MultimodalVAE(MultimodalModel):
 
     def _transform(self, name: str) -> Transform | None:
         return cast("Transform", self.transforms[name]) if name in self.transforms else None
+
+    def _scored_units(self, name: str) -> Units | None:
+        """What of the transform changes the data that the likelihood scores."""
+        transform = self._transform(name)
+        return None if transform is None else self._likelihood(name).scored(transform)
+
+
+def _per_row(factors: Float[Tensor, "N"], shape: tuple[int, ...]) -> Tensor:
+    """A factor of each row, such that it broadcasts with data ``[N, *shape]``."""
+    return factors.reshape(-1, *(1,) * len(shape))
 
 
 def _in_cache(compute: Callable[[Tensor], Tensor], z: Float[Tensor, "*P N D"]) -> Tensor:

@@ -24,14 +24,18 @@ class ModalityForm:
         has_cells: Whether rows may be there in part, so that encoders read the mask too.
 
     Attributes:
-        hole: Placeholder of the likelihood for missing values.
         data_dtype: Type of the data that the likelihood takes.
     """
 
     def __init__(self, likelihood: Likelihood, transform: Transform | None, is_read: bool, has_cells: bool) -> None:
         self._likelihood, self._transform, self._is_read = likelihood, transform, is_read
         self.has_cells = has_cells
-        self.hole, self.data_dtype = likelihood.hole, likelihood.data_dtype
+        self.data_dtype = likelihood.data_dtype
+
+    @property
+    def hole(self) -> float | Tensor | None:
+        """Placeholder of the likelihood for missing values, or one for each column."""
+        return self._likelihood.hole
 
     def conform(self, name: str, data: Tensor) -> Tensor:
         """The data, checked by likelihood and transform, in the likelihood's type."""

@@ -11,10 +11,11 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import nn
 
 from mmvae import networks
-from mmvae.likelihoods import Categorical, Likelihood, as_likelihood
+from mmvae.covariates import Covariates
+from mmvae.likelihoods import OBSERVED, Categorical, Columns, Likelihood, as_likelihood
 from mmvae.modality import Modality
 from mmvae.modes import mode
-from mmvae.transforms import Transform
+from mmvae.transforms import ByColumn, Transform
 
 
 def checked_names(modalities: Sequence[Modality]) -> tuple[str, ...]:
@@ -40,7 +41,20 @@ def checked_names(modalities: Sequence[Modality]) -> tuple[str, ...]:
 
 def make_likelihoods(modalities: Sequence[Modality]) -> dict[str, Likelihood]:
     """The likelihood of each modality, copied, since some have parameters."""
-    return {modality.name: as_likelihood(copy.deepcopy(modality.likelihood)) for modality in modalities}
+    return {
+        each.name: as_likelihood(copy.deepcopy(each.likelihood)).for_shape(tuple(each.shape)) for each in modalities
+    }
+
+
+def check_libraries(likelihoods: Mapping[str, Likelihood], covariates: Covariates) -> None:
+    """Raise ``ValueError`` for size factors that are no numeric covariate of the model."""
+    for name, likelihood in likelihoods.items():
+        library = likelihood.library
+        if library not in (None, OBSERVED) and covariates.levels.get(str(library), 0) is not None:
+            raise ValueError(
+                f"{name}: library={library!r} is not a numeric covariate of this model; pass "
+                f'covariates={{{library!r}: None}} to it, or library="observed".'
+            )
 
 
 def make_encoders(
@@ -96,7 +110,12 @@ def _check_transform(name: str, transform: Transform, likelihood: Likelihood) ->
     kind, scores = type(transform).__name__, type(likelihood).__name__
     if isinstance(likelihood, Categorical):
         raise ValueError(f"{name}: transform {kind} is for numbers, and {scores} scores codes; pass transform=None.")
-    if likelihood.scores_transformed and not transform.has_density:
+    if isinstance(likelihood, Columns) and not isinstance(transform, ByColumn):
+        raise ValueError(
+            f"{name}: transform {kind} is one for all columns, and Columns has several kinds of them; pass "
+            f"transform=transforms.ByColumn({{...}}), or leave it out."
+        )
+    if likelihood.scored(transform) is not None and not transform.has_density:
         raise ValueError(
             f"{name}: transform {kind} has no inverse, so {scores} would have no density of the data. Take a "
             f"likelihood of counts, or transforms.Log1p()."

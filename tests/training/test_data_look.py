@@ -58,6 +58,19 @@ ODD: dict[str, tuple[dict[str, Any], str]] = {
 }  # fmt: skip
 
 
+def test_columns_of_tables_are_called_by_their_names() -> None:
+    """Each kind of column is looked at by itself."""
+    table = likelihoods.Columns(
+        {"price": likelihoods.Normal(), "kind": likelihoods.Categorical(4), "age": likelihoods.Normal()}
+    )
+    data = torch.stack([plain()[:, 0], LEVELS, LEVELS], 1)
+    found = lines(data, table, missing="cells")
+    assert len(found) == 1
+    assert re.search("labs: column 'age' is of few whole values, but Normal .*Categorical", found[0])
+    constant = lines(data.index_fill(1, torch.tensor([1, 2]), 1.0), table)
+    assert re.search(r"labs: 2 of 3 columns \('kind', 'age'\) are constant", constant[0])
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(
     ("data", "message"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from functools import partial
 
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 from training.interrupting import interrupt
 
 import mmvae
+from mmvae import models
 from mmvae.data import Streamed
 from mmvae.sources import collate
 from mmvae.training import fit
@@ -206,8 +208,11 @@ def test_a_stream_that_cannot_start_again(new_model, data):
         def __iter__(self):
             return self.items
 
-    with pytest.raises(ValueError, match=r"gave nothing in epoch 2"):
-        quiet(new_model(), Streamed(Once(), length=40), epochs=2)
+    with pytest.raises(ValueError, match=r"gave nothing in epoch 1.*Look that it starts again"):
+        quiet(new_model(), Streamed(Once(), length=40), epochs=2)  # whose beginning was looked at
+    as_it_is = [dataclasses.replace(each, transform=None) for each in new_model().modalities]
+    with pytest.raises(ValueError, match=r"gave nothing in epoch 2.*Look that it starts again"):
+        quiet(models.MoPoE(as_it_is, 3), Streamed(Once(), length=40), epochs=2)
     with pytest.raises(TypeError, match="a generator can be gone through only once"):
         Streamed(iter(Items(data)), length=40)
 
