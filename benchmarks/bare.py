@@ -296,11 +296,11 @@ class Config:
 
 
 def table_modalities(columns: Sequence[int], hidden: Sequence[int]) -> list[Modality]:
-    """Tables with Normal likelihoods of scale one, and fully connected networks."""
+    """Tables taken as they are, with Normal likelihoods of scale one, and fully connected networks."""
 
     def modality(name: str, size: int) -> Modality:
         decoder = functools.partial(MLPDecoder, shape=(size,), hidden=tuple(reversed(hidden)))
-        return Modality(name, (size,), likelihoods.Normal(), MLPEncoder((size,), hidden), decoder)
+        return Modality(name, (size,), likelihoods.Normal(), MLPEncoder((size,), hidden), decoder, transform=None)
 
     return [modality(f"table{place}", size) for place, size in enumerate(columns)]
 

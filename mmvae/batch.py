@@ -15,14 +15,6 @@ from mmvae.transforms import spread
 
 
 @runtime_checkable
-class ShowsInputs(Protocol):
-    """A form that says what the encoder of its modality is called with."""
-
-    def inputs(self, data: Tensor, observed: Tensor | None) -> tuple[Tensor, ...]:
-        """Arguments of the encoder, from data that conforms and what is observed of it (``None``: all)."""
-
-
-@runtime_checkable
 class Form(Protocol):
     """What a model asks of the data of a modality; every likelihood is one."""
 
@@ -35,6 +27,9 @@ class Form(Protocol):
 
     def conform(self, name: str, data: Tensor) -> Tensor:
         """The data, ``[N, ...]``, checked and in the type that the model computes with."""
+
+    # A form that also has ``inputs(data, observed)`` says what the encoder of its modality is called with, from data
+    # that conforms and what is observed of it (``None``: all), as a tuple of arguments.
 
 
 class Batch:
@@ -235,9 +230,8 @@ class Batch:
         """
         forms = cast("Mapping[str, Form] | nn.ModuleDict | None", self.conforms_to)
         form = None if forms is None else forms[name]
-        if isinstance(form, ShowsInputs):
-            return form.inputs(self.data[name], self.present(name))
-        return (self.data[name],)
+        show = getattr(form, "inputs", None)  # isinstance of a protocol would take longer than the form does
+        return (self.data[name],) if show is None else show(self.data[name], self.present(name))
 
     @property
     def device(self) -> torch.device:

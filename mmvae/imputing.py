@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -17,7 +18,7 @@ from mmvae.choices import check_count
 from mmvae.modes import mode
 from mmvae.seeds import derive_seed
 from mmvae.sources import Data, as_source, consecutive
-from mmvae.transforms import spread
+from mmvae.transforms import columns_of, spread
 
 _DRAWS = 200
 """Draws behind an interval, where no number is asked for."""
@@ -193,3 +194,139 @@ def _drawing(model: Imputes, seed: int, draws: bool) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
+
+
+# What measures imputation: data that is known is hidden, and filled in again.
+
+
+def cells_to_hide(
+    batch: Batch, names: Sequence[str], generator: torch.Generator, share: float = 0.2, among: Sequence[str] = ()
+) -> dict[str, Bool[Tensor, "N *shape"]]:
+    """Numbers to hide of modalities of which single numbers may be missing, at random; every row keeps a number.
+
+    Args:
+        batch: N rows.
+        names: The modalities to hide of.
+        generator: Of the choice, on the CPU.
+        share: Share of the numbers of a row that is hidden.
+        among: Modalities that are given, in one of which every row keeps something; by default ``names``.
+    """
+    hidden = {}
+    for name in names:
+        there = spread(batch.masks[name], batch.data[name])
+        chosen = torch.rand(there.shape, generator=generator) < share
+        hidden[name] = chosen.to(there.device) & there
+    kept = [
+        _rows_of(spread(batch.masks[each], batch.data[each]) & ~hidden.get(each, _NOTHING)) for each in among or names
+    ]
+    bare = ~torch.stack(kept).any(0)
+    return {name: hide & ~spread(bare, hide) for name, hide in hidden.items()}
+
+
+def usual_values(
+    values: Float[Tensor, "N *shape"] | Int64[Tensor, "N *shape"],
+    present: Bool[Tensor, "N *shape"],
+    is_ordered: Tensor | bool,
+) -> Tensor:
+    """The mean of each number, or the most frequent code, where it is present, ``[*shape]``.
+
+    Args:
+        values: Data.
+        present: Where it is there.
+        is_ordered: Whether values have an order; one for all, or by column of a table.
+    """
+    shape = values.shape[1:]
+    flat, there = values.reshape(len(values), -1), present.reshape(len(values), -1)
+    count = there.sum(0).clamp(min=1)
+    usual = torch.where(there, flat.double(), 0.0).sum(0) / count
+    for place in _unordered(is_ordered, flat.shape[1]):
+        known = flat[there[:, place], place]
+        if len(known):
+            usual[place] = known.mode().values.double()
+    return usual.reshape(shape)
+
+
+def deviations(true: Tensor, guess: Tensor, is_ordered: Tensor | bool) -> Float64[Tensor, "*N"]:
+    """The square of each difference; of codes 1 where they differ."""
+    squares, wrong = (true.double() - guess.double()).square(), (true != guess.to(true.dtype)).double()
+    if isinstance(is_ordered, bool):
+        return squares if is_ordered else wrong
+    return torch.where(is_ordered.to(true.device), squares, wrong)
+
+
+def points(model: Imputes, batch: Batch) -> dict[str, Tensor]:
+    """What a model expects of every modality at posterior means, ``{name: [N, *shape]}``; the batch must conform."""
+    told = model.predictive(batch, model.infer(batch).mean.unsqueeze(0))
+    return {name: model.agreed(name, distribution) for name, distribution in told.items()}
+
+
+class Errors:
+    """Errors of what was filled in, by column, beside those of usual values.
+
+    Args:
+        shape: Shape of a row.
+        is_ordered: Whether values have an order; one for all, or by column of a table.
+    """
+
+    def __init__(self, shape: tuple[int, ...], is_ordered: Tensor | bool) -> None:
+        self._shape, self._is_ordered = shape, is_ordered
+        self._sums = torch.zeros(2, *columns_of(shape), dtype=torch.float64)
+        self._counts = torch.zeros(columns_of(shape), dtype=torch.float64)
+
+    def add(self, true: Tensor, made: Tensor, where: Bool[Tensor, "N *shape"], usual: Tensor) -> None:
+        """Count rows in.
+
+        Args:
+            true: Data ``[N, *shape]``.
+            made: What was filled in.
+            where: What counts.
+            usual: Values of :func:`usual_values`.
+        """
+        self._counts += self.by_column(where).reshape(self._counts.shape)
+        for place, guess in enumerate((made, usual.expand_as(true))):
+            self._sums[place] += self.by_column(
+                torch.where(where, deviations(true, guess, self._is_ordered), 0.0)
+            ).reshape(self._counts.shape)
+
+    @property
+    def counts(self) -> Float64[Tensor, "P"]:
+        """How many numbers of each column were counted in."""
+        return self._counts.flatten()
+
+    @property
+    def values(self) -> Float64[Tensor, "P"]:
+        """Root mean square error of each column, or share of codes that are wrong."""
+        return self._of(0)
+
+    @property
+    def floors(self) -> Float64[Tensor, "P"]:
+        """The same of the usual values."""
+        return self._of(1)
+
+    @property
+    def relative(self) -> Float64[Tensor, "P"]:
+        """Errors over those of the usual values."""
+        return self.values / self.floors
+
+    def by_column(self, values: Tensor) -> Float64[Tensor, "P"]:
+        """Sums over rows ``[N, *shape]``, by column."""
+        return values.double().sum_to_size(columns_of(self._shape)).flatten().cpu()
+
+    def _of(self, place: int) -> Tensor:
+        means = self._sums[place].flatten() / self.counts.clamp(min=1)
+        codes = torch.zeros(len(means), dtype=torch.bool)
+        codes[_unordered(self._is_ordered, len(means))] = True
+        return torch.where(codes, means, means.sqrt())
+
+
+def _unordered(is_ordered: Tensor | bool, size: int) -> list[int]:
+    if isinstance(is_ordered, bool):
+        return [] if is_ordered else list(range(size))
+    return (~is_ordered).nonzero().flatten().tolist()
+
+
+_NOTHING = torch.zeros((), dtype=torch.bool)
+
+
+def _rows_of(mask: Bool[Tensor, "N *shape"]) -> Bool[Tensor, "N"]:
+    return mask.reshape(len(mask), -1).any(1)

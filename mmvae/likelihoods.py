@@ -556,6 +556,7 @@ class Columns(Likelihood):
             self.register_buffer(f"_read_{number}", torch.tensor(read), persistent=False)
         scored = [one.scores_transformed for one in each]
         self.scores_transformed = any(scored)
+        self._scored_places = [place for place, is_scored in enumerate(scored) if is_scored]
         self.register_buffer("_scored", torch.tensor(scored), persistent=False)
         holes = [float(cast("float", one.hole)) for one in each]
         self._has_holes = any(holes)
@@ -595,7 +596,7 @@ class Columns(Likelihood):
         """The transforms of those columns whose transformed values are scored."""
         if not self.scores_transformed or not isinstance(transform, ByColumnTransform):
             return None
-        return transform.only(self._scored)
+        return transform.only(self._scored_places, self._scored)
 
     def point(self, distribution: Distribution) -> Tensor:
         """The point of each column, ``[..., P]``."""

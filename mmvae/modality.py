@@ -27,6 +27,7 @@ _COLUMNS = (
 _TERMS = (
     *("elbo", "kl", "iwae", "bound", "initial_elbo", "log_likelihood", "alignment", "conditional_kl", "contrast"),
     *("augmentation", "divergence", "prior", "posterior", "reconstruction", "adversarial", "mmd", "swd", "clusters"),
+    "imputation",
     *(
         "total_correlation",
         "mutual_information",

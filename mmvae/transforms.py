@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 import torch
@@ -376,9 +376,15 @@ class ByColumn(Transform):
             if each is not None:
                 each.check(f"{name}, column {self._names[place]!r}", values[:, place])
 
-    def only(self, columns: Bool[Tensor, "P"]) -> Units:
-        """The same change of units in some of the columns, and none in the others."""
-        return _Some(self, columns)
+    def only(self, places: Sequence[int], columns: Bool[Tensor, "P"]) -> Units:
+        """The same change of units in some of the columns, and none in the others.
+
+        Args:
+            places: Those columns.
+            columns: The same as a mask.
+        """
+        chosen = [self._each[place] for place in places]
+        return _Some(self, columns, all(each is None or each.is_affine for each in chosen))
 
     def _warped(self) -> Iterator[tuple[Transform, Tensor]]:
         """The transforms that warp, with the places of their columns."""
@@ -389,14 +395,13 @@ class ByColumn(Transform):
 class _Some(Units):
     """A transform in some columns, see :meth:`ByColumn.only`."""
 
-    def __init__(self, transform: ByColumn, columns: Tensor) -> None:
-        self._transform, self._columns = transform, columns
+    def __init__(self, transform: ByColumn, columns: Tensor, is_affine: bool) -> None:
+        self._transform, self._columns, self._is_affine = transform, columns, is_affine
         self.scale = torch.where(columns, transform.scale, 1.0)
 
     @property
     def is_affine(self) -> bool:
-        chosen = zip(self._transform._each, self._columns.tolist(), strict=True)
-        return all(each is None or each.is_affine for each, is_chosen in chosen if is_chosen)
+        return self._is_affine
 
     def __call__(self, values: Tensor) -> Tensor:
         return torch.where(self._columns, self._transform(values), values)

@@ -36,6 +36,10 @@ VAES: dict[str, dict[str, Any]] = {
     "MCVAE": {},
     "CRMVAE": {},
     "MMVM": {},
+    "TELBO": {"trunk_width": 4, "hidden": 8},
+    "JNF": {"trunk_width": 4, "hidden": 8, "flow_hidden": 8},
+    "CVAE": {},
+    "IDMVAE": {"private_dim": 1, "augmentation": 0.0},
     "IterativeVAE": {"trunk_width": 4, "hidden": 8, "num_steps": 2},
 }
 CLASSIFIERS: dict[str, dict[str, Any]] = {

@@ -102,7 +102,11 @@ def seen_and_slopes(
         hole: As of :class:`InDataUnits`.
         event_dims: Number of dimensions of a row.
     """
-    seen, slopes = transform(value), transform.log_derivative(value)
+    seen = transform(value)
+    if transform.is_affine and observed is None and event_dims:  # of one slope for each column, whatever the data
+        rows, row = value.shape[: value.ndim - event_dims], value.shape[value.ndim - event_dims :]
+        return seen, -transform.scale.log().expand(row).sum().expand(rows)
+    slopes = transform.log_derivative(value)
     if observed is not None:
         present = spread_over(observed, value, event_dims)
         slopes = torch.where(present, slopes, 0.0)

@@ -22,9 +22,8 @@ def soft_clamp(x: Float[Tensor, "*S"], low: float, high: float) -> Float[Tensor,
         high: upper end, above ``low``.
     """
     margin = _MARGIN * (high - low)
-    inside = x.detach().clamp(low, high)
-    beyond = x - inside
-    width = torch.where(beyond.detach() < 0, -margin, margin)  # so that t is not negative
+    inside = x.clamp(low, high)
+    beyond = x - inside  # of slope 0 within the range, where the clamp has slope 1, and the other way round outside
+    width = torch.full_like(beyond, margin).copysign(beyond.detach())
     # 1 - 1 / (1 + t) rather than t / (1 + t): its gradient has no difference of nearly equal numbers.
-    outside = torch.addcmul(inside, width, 1 - (1 + beyond / width).reciprocal())
-    return torch.where(beyond == 0, x, outside)
+    return torch.addcmul(inside, width, 1 - (1 + beyond / width).reciprocal())

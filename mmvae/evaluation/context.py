@@ -117,6 +117,7 @@ class Context:
         batch_size: rows at a time; changes no number.
         inception_weights: a file with the weights of the Inception network, or ``None``.
         notes: what is left out, and why.
+        asked: whether metrics were asked for by name, so that poor numbers are reported too.
     """
 
     def __init__(
@@ -135,7 +136,9 @@ class Context:
         batch_size: int,
         inception_weights: Path | None,
         progress: Progress,
+        asked: bool = True,
     ) -> None:
+        self.asked = asked
         self.model, self.data, self.train = model, data, train
         self.device = device_of(model)
         self.names = observed_names(model, data)

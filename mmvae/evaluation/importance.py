@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from mmvae.abilities import Weighs
@@ -99,7 +99,8 @@ def conditional_log_likelihood(context: Context) -> Iterator[Row]:
     """log p(x_t | x_S) = log p(x_S, x_t) - log p(x_S) in nats, for each subset S and each target t outside it.
 
     Each term is estimated with its own proposal, so the difference is no bound. ``ess`` and ``pareto_k`` are those
-    of the worse of the two, data point by data point.
+    of the worse of the two, data point by data point. Where most rows hang on a single draw, the difference means
+    nothing: it is left out with a note, unless the metric was asked for by name.
     """
     for subset in _subsets("conditional log-likelihood", context):
         for target in context.names:
@@ -111,6 +112,12 @@ def conditional_log_likelihood(context: Context) -> Iterator[Row]:
             difference = whole.log_likelihood - part.log_likelihood[common]
             effective = torch.minimum(whole.effective, part.effective[common])
             shape = torch.maximum(whole.shape, part.shape[common])
+            if not context.asked and 2 * int(_dominated(context, effective).sum()) >= len(effective):
+                context.note(
+                    f"conditional_log_likelihood, {label(subset)} to {target}: left out, since most rows hang on one "
+                    f"draw (effective sample size near 1). Raise num_samples; imputation says how well it is told."
+                )
+                continue
             extras = diagnostics(context, "conditional_log_likelihood", subset, effective, shape, target)
             yield mean_row("conditional_log_likelihood", difference, subset, target, **extras)
 
@@ -167,6 +174,11 @@ def mean_row(
     return make_row(metric, mean, subset, target, stderr=error, n=len(values), **extras)
 
 
+def _dominated(context: Context, effective: Float[Tensor, "n"]) -> Bool[Tensor, "n"]:
+    """Rows of which one draw has nearly all the weight."""
+    return (effective > 0) & (effective < min(_ONE_DRAW, context.num_samples / 2))
+
+
 def diagnostics(
     context: Context,
     metric: str,
@@ -199,7 +211,7 @@ def diagnostics(
     broken = int((effective == 0).sum())
     if broken:
         warnings.append(f"{broken} of {rows} rows have weights that are not finite")
-    dominated = int(((effective > 0) & (effective < min(_ONE_DRAW, draws / 2))).sum())
+    dominated = int(_dominated(context, effective).sum())
     if dominated:
         warnings.append(f"effective sample size near 1 in {dominated} of {rows} rows, each of which hangs on one draw")
     if warnings:

@@ -19,6 +19,7 @@ from mmvae.evaluation.registry import METRICS, Measure, costly_metrics
 from mmvae.evaluation.results import Evaluation, OtherKind, Row, Unavailable, words_of
 from mmvae.families import load
 from mmvae.labels import class_numbers, joined_classes
+from mmvae.likelihoods import Columns
 from mmvae.modality import Modality
 from mmvae.modes import mode
 from mmvae.multimodal import MultimodalModel
@@ -129,6 +130,7 @@ def evaluate(
             classifiers_learned=classifiers is None,
             inception_weights=None if inception_weights is None else Path(inception_weights),
             progress=bars,
+            asked=metrics is not None,
         )
         context.notes += notes
         rows: list[Row] = []
@@ -194,7 +196,13 @@ def _trained(context: Context, source: Source | None, seed: int, cache: str | Pa
         found = context.train_labels
     except Unavailable:
         return {}
-    modalities = [each for each in context.model.modalities if isinstance(each, Modality)]
+    known = [each for each in context.model.modalities if isinstance(each, Modality)]
+    modalities = [each for each in known if each.size > 1 and not isinstance(each.likelihood, Columns)]
+    if len(modalities) < len(known):
+        names = ", ".join(each.name for each in known if each not in modalities)
+        context.note(
+            f"coherence: no judge for {names}, since a column or a table needs none; pass classifiers= for one."
+        )
     others = class_numbers(context.data.labels)
     num_classes = 1 + max(int(labels.max()) for labels in (found, others) if labels is not None)
     options: dict[str, Any] = {"num_classes": num_classes, "classes": context.train.classes, "cache": cache}

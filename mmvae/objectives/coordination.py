@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
+from torch.distributions import Distribution
 
 from mmvae.batch import Batch
 from mmvae.distributions import divergence
@@ -13,6 +15,7 @@ from mmvae.objectives.alignment import divergences_to_experts
 from mmvae.objectives.base import Generative, Loss, Objective, make_loss, one_draw, posterior_and_experts, weighted_sum
 from mmvae.objectives.judging import BY_LOSS, Judge
 from mmvae.objectives.schedules import Weight, checked, weight_at
+from mmvae.posteriors import Experts
 
 
 class CoordinatedELBO(Objective):
@@ -38,16 +41,29 @@ class CoordinatedELBO(Objective):
     def __call__(self, model: Generative, batch: Batch) -> Loss:
         """The loss of a batch."""
         posterior, experts = posterior_and_experts(model, batch)
-        z = one_draw(posterior)
-        every = torch.cat([z.unsqueeze(0), experts.distribution.rsample()])  # [1 + M, N, D]
-        rows = _joint_and_own(len(batch.names), batch.device)
-        log_p = model.score(batch, every, dict(zip(batch.names, rows, strict=True)))  # {name: [2, N]}
+        z, _, log_p = scored_jointly_and_alone(model, batch, posterior, experts)
         kl = divergence(posterior, model.prior(batch.context), z)
         apart = experts.sum_over(divergences_to_experts(posterior, experts, z))
         parts = len(model.names) + 1
         scored = weighted_sum({name: value.sum(0) for name, value in log_p.items()}, model.weights)
         total = ((weight_at(self.beta, model.epoch) * (kl + apart) - scored / 2) / parts).mean()
         return make_loss(total, batch, {name: value[0] for name, value in log_p.items()}, kl, alignment=apart.mean())
+
+
+def scored_jointly_and_alone(
+    model: Generative, batch: Batch, posterior: Distribution, experts: Experts
+) -> tuple[Float[Tensor, "N D"], Float[Tensor, "M N D"], dict[str, Float[Tensor, "2 N"]]]:
+    """A joint draw, a draw of each expert, and log p(x_m | z) at both: first at the joint one, then at m's own.
+
+    Args:
+        model: To score by.
+        batch: N rows.
+        posterior: Joint posterior of the batch.
+        experts: Unimodal posteriors of the batch.
+    """
+    z, own = one_draw(posterior), experts.distribution.rsample()
+    rows = _joint_and_own(len(batch.names), batch.device)
+    return z, own, model.score(batch, torch.cat([z.unsqueeze(0), own]), dict(zip(batch.names, rows, strict=True)))
 
 
 @lru_cache

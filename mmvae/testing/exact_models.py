@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from mmvae.networks.heads import NormalHead
 from mmvae.posteriors import JointEncoder
 from mmvae.testing.linear_gaussian import LinearGaussian
-from mmvae.vaes import DMVAE, JMVAE, MMVAE, MVAE, MVTCAE, MoPoE, MultimodalVAE
+from mmvae.vaes import DMVAE, JMVAE, JNF, MMVAE, MVAE, MVTCAE, TELBO, MoPoE, MultimodalVAE
 
-Kind = Literal["MVAE", "MMVAE", "MoPoE", "JMVAE", "MVTCAE", "DMVAE"]
+Kind = Literal["MVAE", "MMVAE", "MoPoE", "JMVAE", "MVTCAE", "DMVAE", "TELBO", "JNF"]
 
 
 def exact_model(yardstick: LinearGaussian, kind: Kind) -> MultimodalVAE:
@@ -29,6 +29,8 @@ def exact_model(yardstick: LinearGaussian, kind: Kind) -> MultimodalVAE:
     - ``"JMVAE"``: the joint network gives p_X and the unimodal ones p_{m}; exact for these.
     - ``"MVTCAE"``: experts are messages times the M-th root of the prior: their product is exact for the whole.
 
+    - ``"TELBO"`` and ``"JNF"``: the same networks, and products in which the prior counts once: the posterior of every
+      subset is exact. JNF, whose flow is the identity at the start, has no private latents.
     - ``"DMVAE"``: shared experts are messages and private ones p_{m}: the posterior of every subset is exact. Needs
       private latents.
 
@@ -56,9 +58,11 @@ def exact_model(yardstick: LinearGaussian, kind: Kind) -> MultimodalVAE:
     elif kind == "DMVAE":
         model = DMVAE(modalities, layout.shared, dict(layout.private))
         prior_share = 0.0
-    elif kind == "JMVAE":
+    elif kind in ("JMVAE", "TELBO", "JNF"):
         widest = max(len(offset) for offset in yardstick.offsets.values())
-        model = JMVAE(modalities, layout.shared, trunk_width=2 * widest, hidden=2 * layout.size, **private)
+        recipe: Any = {"JMVAE": JMVAE, "TELBO": TELBO, "JNF": JNF}[kind]
+        options = {} if kind == "JNF" else private
+        model = recipe(modalities, layout.shared, trunk_width=2 * widest, hidden=2 * layout.size, **options)
         assert isinstance(model.joint_posterior, JointEncoder)
         _set_joint_encoder(model.joint_posterior, yardstick)
         prior_share = 1.0

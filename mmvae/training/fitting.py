@@ -131,8 +131,9 @@ def fit(
         patience: stop when the validation score has not improved for this many epochs; of a model with stages, go on
             with the next one.
         select: Term that validation compares: ``"loss"``, ``"elbo"``, ``"alignment"`` or another term of the loss, the
-            name of a modality (its log-likelihood), or a :class:`mmvae.objectives.Judge`, which also says whether
-            higher is better. The loss in validation is the one at the end of all schedules of its weights.
+            name of a modality (its log-likelihood), ``"imputation"`` (the error with which hidden validation data is
+            filled in), or a :class:`mmvae.objectives.Judge`, which also says whether higher is better. The loss in
+            validation is the one at the end of all schedules of its weights.
         restore_best: with validation, keep the weights of its best score; ``False`` keeps the latest weights.
         seed: of the order of the data and of all draws.
         out: folder of the run.

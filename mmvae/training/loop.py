@@ -18,6 +18,7 @@ from mmvae.training.checkpoint import Checkpoints, Position, State
 from mmvae.training.diverging import Divergence, advice
 from mmvae.training.engine import Engine
 from mmvae.training.feed import Feed
+from mmvae.training.hidden_data import IMPUTATION, HiddenData, imputation_term
 from mmvae.training.journal import Row, metrics_row
 from mmvae.training.means import Means, mean_of
 from mmvae.training.plan import Planned, in_stage
@@ -91,6 +92,7 @@ class Loop:
         self._means = Means()
         self._seen = Seen(model)
         self._divergence = Divergence(model.names)
+        self._hidden: HiddenData | None = None  # of runs that imputation judges
         self._best: _Best | None = None
         self._epochs_before = float(model.epoch)  # when the stage began
         self._settled = True  # whether everything is as it is between two steps
@@ -236,6 +238,9 @@ class Loop:
                 with in_stage(self.model, stage):
                     loss = self.model.loss(batch)
                 terms = {name: float(value) for name, value in loss.terms.items()}
+                if stage.judge is not None and stage.judge.term == IMPUTATION:
+                    self._hidden = HiddenData(self.model, self._validation, self._settings.seed)
+                    terms[IMPUTATION] = 1.0
                 score({"loss": float(loss.total), **terms}, stage.judge)
 
     def _report(self) -> Run:
@@ -322,9 +327,13 @@ class Loop:
         """A row of means over the validation data."""
         started = time.perf_counter()
         means = Means()
+        judge = self._stage.judge
+        hidden = self._hidden if judge is not None and judge.term == IMPUTATION else None
         with self._evaluating(feed, number):
             for step, batch in enumerate(feed.in_order()):
-                means.add(step, batch, *self._engine.evaluate(batch))
+                loss, terms = self._engine.evaluate(batch)
+                with torch.no_grad():
+                    means.add(step, batch, loss, {**terms, **imputation_term(hidden, step, batch)})
                 interrupts.grant()
         self._require_finite(means, "validation batch")
         result = mean_of(self._engine.gather(means.totals()))

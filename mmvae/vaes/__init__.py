@@ -3,6 +3,7 @@
 from mmvae.vaes.base import MultimodalVAE
 from mmvae.vaes.codevae import CoDEVAE
 from mmvae.vaes.crmvae import CRMVAE
+from mmvae.vaes.cvae import CVAE
 from mmvae.vaes.dmvae import DMVAE
 from mmvae.vaes.hoelder import HELVAE, HoelderVAE
 from mmvae.vaes.iterative import IterativeVAE
@@ -10,25 +11,30 @@ from mmvae.vaes.jmvae import JMVAE
 from mmvae.vaes.mcvae import MCVAE
 from mmvae.vaes.mmjsd import MMJSD
 from mmvae.vaes.mmvae import MMVAE
-from mmvae.vaes.mmvae_plus import CMVAE, MMVAEPlus
+from mmvae.vaes.mmvae_plus import CMVAE, IDMVAE, MMVAEPlus
 from mmvae.vaes.mmvm import MMVM
 from mmvae.vaes.mopoe import MoPoE
 from mmvae.vaes.mvae import MVAE
 from mmvae.vaes.mvtcae import MVTCAE
+from mmvae.vaes.two_stage import JNF, TELBO
 from mmvae.vaes.weighted_mvae import WeightedMVAE
 
 __all__ = [
     "CMVAE",
     "CRMVAE",
+    "CVAE",
     "DMVAE",
     "HELVAE",
+    "IDMVAE",
     "JMVAE",
+    "JNF",
     "MCVAE",
     "MMJSD",
     "MMVAE",
     "MMVM",
     "MVAE",
     "MVTCAE",
+    "TELBO",
     "CoDEVAE",
     "HoelderVAE",
     "IterativeVAE",

@@ -107,6 +107,21 @@ def test_collapsed_weights_are_said(exact_model, linear_data, monkeypatch) -> No
     assert sum("near 1" in note for note in found.notes) == len(found.rows)
 
 
+def test_conditional_likelihoods_that_hang_on_one_draw_are_left_out_unless_asked_for(
+    exact_model, linear_data, monkeypatch
+) -> None:
+    """They are the difference of two numbers that mean nothing."""
+    model = with_weights(exact_model(), monkeypatch, lambda weights: weights + 100 * torch.randn_like(weights))
+    name = "conditional_log_likelihood"
+    by_default = evaluate(model, linear_data(20), num_samples=200, progress=False)
+    assert by_default.select(name) == []
+    assert (
+        sum(note.startswith(name) and "left out, since most rows hang on one" in note for note in by_default.notes) == 2
+    )
+    assert len(evaluate(model, linear_data(20), [name], num_samples=200, progress=False).rows) == 2
+    assert len(evaluate(exact_model(), linear_data(20), num_samples=200, progress=False).select(name)) == 2
+
+
 @pytest.mark.parametrize("num_samples", [1, 2, 3])
 def test_few_draws_are_not_said_to_have_collapsed(exact_model, linear_data, num_samples: int) -> None:
     found = evaluate(exact_model(), linear_data(5), ["log_likelihood"], num_samples=num_samples, progress=False)

@@ -379,6 +379,40 @@ def soft_sharing(reference: Reference, drawn: Drawn, beta: float, alpha: float) 
     return loss / reference.size
 
 
+def triple_elbo(reference: Reference, drawn: Drawn, beta: float, unimodal: float) -> Tensor:
+    loss = torch.zeros((), dtype=torch.float64)
+    for row in range(reference.size):
+        joint = reference.joint(row)
+        z = reference.redraw(joint, drawn.z[0][row])
+        loss = loss - reference.weighted(row, z, reference.names) + beta * kl_normal(joint, reference.prior())
+        for index, name in enumerate(reference.names):
+            expert = reference.expert(name, row)
+            own = reference.redraw(expert, drawn.z[1 + index][row])
+            bound = reference.weighted(row, own, [name]) - beta * kl_normal(expert, reference.prior())
+            loss = loss - unimodal * bound
+    return loss / reference.size
+
+
+def sampled_alignment(reference: Reference, drawn: Drawn, beta: float) -> Tensor:
+    """The flow is the model's; the product under it, in which the prior counts once, is made by hand."""
+    loss = torch.zeros((), dtype=torch.float64)
+    subsets = powerset(reference.names)[:-1]
+    between: Any = reference.model.joint_posterior.between
+    for row in range(reference.size):
+        joint = reference.joint(row)
+        z = reference.redraw(joint, drawn.z[row])
+        loss = loss - reference.weighted(row, z, reference.names) + beta * kl_normal(joint, reference.prior())
+        for subset in subsets:
+            experts = [reference.expert(name, row) for name in subset]
+            each = torch.stack([1 / scale**2 for _, scale in experts])
+            precision = torch.maximum(each.sum(0) - (len(subset) - 1), each.amin(0))
+            mean = sum((loc / scale**2 for loc, scale in experts), start=torch.zeros(2)) / precision
+            scale = 1 / precision.sqrt()
+            u, volume = between.flow(torch.cat([mean, scale.log()])).call_and_ladj(drawn.z[row])
+            loss = loss - (log_normal(u, mean, scale) + volume) / len(subsets)
+    return loss / reference.size
+
+
 def aligned_elbo(reference: Reference, drawn: Drawn, beta: float, alpha: float) -> Tensor:
     loss = torch.zeros((), dtype=torch.float64)
     for row in range(reference.size):

@@ -23,9 +23,11 @@ from objectives.reference import (
     moments_of_roots,
     plain_elbo,
     record,
+    sampled_alignment,
     soft_sharing,
     subset_elbo,
     total_correlation,
+    triple_elbo,
 )
 from torch import Tensor
 
@@ -112,6 +114,19 @@ def test_aligned_elbo(beta: str, warmup: int, factor: float) -> None:
     options = {"alpha": 0.3, "warmup_epochs": warmup, "trunk_width": 4, "hidden": 8}
     model, loss, reference, drawn = setup("JMVAE", beta, missing=False, **options)
     expected = aligned_elbo(reference, drawn, factor * BETA_VALUES[beta], factor * 0.3)
+    assert_close(loss.total, expected)
+    assert_same_gradients(model, loss.total, reference, expected)
+
+
+@each_beta
+@pytest.mark.parametrize("kind", ["TELBO", "JNF"])
+def test_objectives_of_joint_encoders(kind: str, beta: str) -> None:
+    options = {"trunk_width": 4, "hidden": 8, **({"unimodal": 0.4} if kind == "TELBO" else {"flow_hidden": 4})}
+    model, loss, reference, drawn = setup(kind, beta, missing=False, **options)
+    value = BETA_VALUES[beta]
+    expected = (
+        triple_elbo(reference, drawn, value, 0.4) if kind == "TELBO" else sampled_alignment(reference, drawn, value)
+    )
     assert_close(loss.total, expected)
     assert_same_gradients(model, loss.total, reference, expected)
 

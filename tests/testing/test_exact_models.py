@@ -14,7 +14,7 @@ from mmvae.distributions import MixtureOfExperts
 from mmvae.subsets import powerset
 from mmvae.testing import LinearGaussian, exact_model
 
-KINDS = ["MVAE", "MMVAE", "MoPoE", "JMVAE", "MVTCAE"]
+KINDS = ["MVAE", "MMVAE", "MoPoE", "JMVAE", "MVTCAE", "TELBO", "JNF"]
 YARDSTICK = LinearGaussian.orthogonal({"a": 3, "b": 4, "c": 2}, latent_dim=2, seed=1)
 DATA = YARDSTICK.sample(8)
 SUBSETS = powerset(YARDSTICK.names)
@@ -25,10 +25,12 @@ EXACT = {
     "MoPoE": [("a",), ("b",), ("c",)],
     "JMVAE": [("a",), ("b",), ("c",), ("a", "b", "c")],
     "MVTCAE": [("a", "b", "c")],
+    "TELBO": SUBSETS,
+    "JNF": SUBSETS,
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "JNF"])  # moments of a flow are estimates
 def test_posteriors_are_exact_where_the_family_allows(kind: str) -> None:
     model = exact_model(YARDSTICK, kind)
     for subset in EXACT[kind]:

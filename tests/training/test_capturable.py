@@ -25,6 +25,8 @@ from mmvae.training.captured import _tensors
 COMPLETE_ALONE = (
     "JMVAE",
     "IterativeVAE",
+    "JNF",
+    "TELBO",
     "MoLT",
     "MoLT, dropout",
     "MoLT, Frobenius",

@@ -45,6 +45,8 @@ OBJECTIVES: dict[str, Callable[[], Any]] = {
     "CrossSubsetELBO": objectives.CrossSubsetELBO,
     "MixtureELBO": objectives.MixtureELBO,
     "TotalCorrelation": objectives.TotalCorrelation,
+    "TripleELBO": objectives.TripleELBO,
+    "SampledAlignment": objectives.SampledAlignment,
     "AlignedELBO": objectives.AlignedELBO,
     "StratifiedELBO": objectives.StratifiedELBO,
     "StratifiedIWAE": lambda: objectives.StratifiedIWAE(2),
@@ -70,10 +72,11 @@ REFUSED = {
     },
     **{(name, "MixtureELBO"): "Mixture or MixtureOfProducts" for name in NETWORKS},
     ("Flow", "StratifiedDReG"): "StratifiedIWAE",
+    **{(name, "SampledAlignment"): "JointEncoder" for name in (*SINGLE, "Mixture", "MixtureOfProducts")},
     **{
         ("HoelderPool", objective): "StratifiedELBO or StratifiedIWAE"
         for objective in OBJECTIVES
-        if objective not in ("MixtureELBO", "StratifiedELBO", "StratifiedIWAE")
+        if objective not in ("MixtureELBO", "SampledAlignment", "StratifiedELBO", "StratifiedIWAE")
     },
 }
 PAIRS = [(posterior, objective) for posterior in POSTERIORS for objective in OBJECTIVES]
