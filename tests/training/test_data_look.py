@@ -36,6 +36,15 @@ def lines(data: Tensor, likelihood: Any = None, observed: Tensor | None = None, 
     return odd_data(model, Batch({"labs": data, "other": torch.randn(len(data), 1)}, masks))
 
 
+def test_some_columns_of_counts_may_be_zero_throughout() -> None:
+    """As rare events are; a tenth of the columns is too many."""
+    counts = torch.poisson(torch.full((ROWS, 20), 4.0), generator=torch.Generator().manual_seed(0))
+    counts[:, :2] = 0.0
+    assert lines(counts, likelihoods.NegativeBinomial()) == []
+    counts[:, 2] = 0.0
+    assert "3 of 20 columns (0, 1, 2) are constant" in lines(counts, likelihoods.NegativeBinomial())[0]
+
+
 COUNTS = torch.poisson(torch.full((ROWS,), 40.0), generator=torch.Generator().manual_seed(0))
 LEVELS = torch.arange(ROWS).remainder(4).float()
 
