@@ -27,6 +27,7 @@ NOTEBOOKS: dict[str, dict[str, str]] = {
     "priors.md": {**FEWER_EPOCHS, r"(train, priors\.GaussianMixture\(5\))": r"\1, steps=5", r"steps=300": "steps=5"},
     "covariates.md": FEWER_EPOCHS,
     "composing.md": FEWER_EPOCHS,
+    "tables.md": FEWER_EPOCHS,
     "normative.md": {r"epochs=80": "epochs=8", r"epochs=15": "epochs=1"},  # columns must differ between rows
     "tutorials/own_networks.md": FEWER_EPOCHS,
     "tutorials/measuring.md": {
