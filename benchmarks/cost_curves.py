@@ -237,7 +237,7 @@ def inference_models(preset: Preset) -> dict[str, tuple[Any, dict[str, Tensor]]]
             "IterativeVAE",
         )
     }
-    for kind in ("DMVAE", "MMVAEPlus", "CMVAE"):
+    for kind in ("IDMVAE", "DMVAE", "MMVAEPlus", "CMVAE"):
         found[kind] = (getattr(models, kind)(modalities(3, width), 16, 8), data_of(3, width, rows))
     image, text = nn.ViT((1, 28, 28), 7), nn.TextTransformer(32, 16)
     pair = {"image": torch.rand(rows, 1, 28, 28), "text": torch.randint(1, 32, (rows, 16))}

@@ -117,7 +117,10 @@ def _from_pandas(name: str, value: Any) -> np.ndarray:
     """The numbers of a table or a column, whatever its index."""
     for column, kind in value.dtypes.items() if hasattr(value, "columns") else ():
         if kind.name in ("object", "category", "string", "str") or kind.kind in "mM":
-            raise TypeError(f"{name}: column {column!r} of the table is {kind}; encode it as numbers first.")
+            raise TypeError(
+                f"{name}: column {column!r} of the table is {kind}; encode it as numbers first, or take modalities and "
+                f"data of the whole table from mmvae.data.from_frame."
+            )
     return value.to_numpy()
 
 

@@ -21,7 +21,7 @@ VAES = [
     name for name in models.__all__ if name not in BASES and issubclass(getattr(models, name), models.MultimodalVAE)
 ]
 
-PRIVATE = ("DMVAE", "CMVAE", "MMVAEPlus")
+PRIVATE = ("IDMVAE", "DMVAE", "CMVAE", "MMVAEPlus")
 """Recipes that must be told how large private latents are."""
 
 

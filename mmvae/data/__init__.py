@@ -13,6 +13,7 @@ from mmvae.data.digits.digit_tasks import mnist_svhn_text, mnist_usps_text, poly
 from mmvae.data.digits.digit_words import ALPHABET, DigitWords, decode, encode
 from mmvae.data.digits.polymnist import polymnist, polymnist_form
 from mmvae.data.digits.rendered import rendered_digits
+from mmvae.data.frames import Table, from_frame
 from mmvae.data.image_text.food101 import food101
 from mmvae.data.image_text.hateful_memes import hateful_memes
 from mmvae.data.image_text.image_files import ImageFiles
@@ -49,6 +50,7 @@ __all__ = [
     "Sampler",
     "SourceNotFound",
     "Streamed",
+    "Table",
     "Tokenizer",
     "add_noise",
     "ave",
@@ -61,6 +63,7 @@ __all__ = [
     "encode",
     "feature_statistics",
     "food101",
+    "from_frame",
     "hateful_memes",
     "mapped",
     "mask_features",

@@ -155,10 +155,13 @@ def simulation_based_calibration(
         better="lower",
     ),
     Words("calibration_band", "Distance that an exact posterior may reach", "With a confidence of 95 %."),
-    Words(
-        "posterior_coverage_*",
-        "Coverage of {} % posterior intervals",
-        "Share of simulated latents inside the central interval of their posterior; the level itself is right.",
+    *(
+        Words(
+            f"posterior_coverage_{round(100 * level)}",
+            f"Coverage of {level:.0%} intervals",
+            "Share of simulated latents inside the central interval of their posterior; the level itself is right.",
+        )
+        for level in _LEVELS
     ),
     about="inference",
     kinds="VAEs",

@@ -98,9 +98,10 @@ class Objective(Remembers, ABC):
     def judged_by(self, model: Generative) -> Judge:
         """What validation compares when a model is trained for this objective.
 
-        The ELBO, if the loss is made of plain ELBOs: all modality weights are 1, and so is beta at the end of its
-        schedule. Otherwise the loss itself, since the ELBO in nats is then not what training improves. The loss judges
-        models with a part that is frozen as a whole, too: if the decoders do not learn, the ELBO may not move.
+        The ELBO, if the loss is made of plain ELBOs: all modality weights are 1, so is beta at the end of its schedule,
+        and the model adds no further terms. Otherwise the loss itself, since the ELBO in nats is then not what training
+        improves. The loss judges models with a part that is frozen as a whole, too: if the decoders do not learn, the
+        ELBO may not move.
 
         Args:
             model: To train; parts that do not learn require no gradients.
@@ -109,7 +110,8 @@ class Objective(Remembers, ABC):
         is_plain = all(weight == 1 for weight in (beta, *model.weights.values()))
         parts = [list(part.parameters()) for part in model.children()] if isinstance(model, nn.Module) else []
         is_whole = all(any(each.requires_grad for each in part) for part in parts if part)
-        return BY_ELBO if is_plain and is_whole else BY_LOSS
+        has_more = bool(getattr(model, "further_terms", None))
+        return BY_ELBO if is_plain and is_whole and not has_more else BY_LOSS
 
     @property
     def settled_after(self) -> float:

@@ -18,6 +18,7 @@ from mmvae.plotting.figures.posterior_moments import (
     kl_per_dimension,
     posterior_of_datum,
 )
+from mmvae.plotting.figures.posterior_ranks import posterior_ranks
 from mmvae.plotting.figures.refinement_trace import RefinementTrace, refinement_trace
 from mmvae.plotting.figures.scores import coherence_heatmap, comparison
 from mmvae.plotting.figures.students_against_teacher import StudentsAgainstTeacher, students_against_teacher
@@ -49,6 +50,7 @@ __all__ = [
     "latent_means",
     "posterior_against_hmc",
     "posterior_of_datum",
+    "posterior_ranks",
     "prior_samples",
     "refinement_trace",
     "report",

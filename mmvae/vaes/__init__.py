@@ -11,7 +11,7 @@ from mmvae.vaes.jmvae import JMVAE
 from mmvae.vaes.mcvae import MCVAE
 from mmvae.vaes.mmjsd import MMJSD
 from mmvae.vaes.mmvae import MMVAE
-from mmvae.vaes.mmvae_plus import CMVAE, MMVAEPlus
+from mmvae.vaes.mmvae_plus import CMVAE, IDMVAE, MMVAEPlus
 from mmvae.vaes.mmvm import MMVM
 from mmvae.vaes.mopoe import MoPoE
 from mmvae.vaes.mvae import MVAE
@@ -25,6 +25,7 @@ __all__ = [
     "CVAE",
     "DMVAE",
     "HELVAE",
+    "IDMVAE",
     "JMVAE",
     "JNF",
     "MCVAE",

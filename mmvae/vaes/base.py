@@ -36,6 +36,7 @@ from mmvae.modes import in_evaluation_mode
 from mmvae.multimodal import MultimodalModel
 from mmvae.objectives import Loss, Objective
 from mmvae.objectives.base import check_pair
+from mmvae.objectives.further_terms import FurtherTerms, Once
 from mmvae.posteriors import JointPosterior, UnimodalExperts
 from mmvae.priors import Prior, WithPrivate, prior_of_layout
 from mmvae.subsets import Subset, canonical
@@ -95,6 +96,9 @@ class MultimodalVAE(MultimodalModel):
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
         weights: Weights of the modalities' log-likelihoods in the objective: ``None`` for those of the modalities,
             ``"balanced"`` (largest size / size), or by name.
+        contrast: Weight of InfoNCE between the shared means of modalities, see
+            :class:`~mmvae.objectives.further_terms.FurtherTerms`.
+        augmentation: Weight of the term that exchanges private latents between rows; needs some.
         family: Family of the unimodal posteriors, ``pyro.distributions.Normal`` or ``Laplace``.
 
     Attributes:
@@ -125,6 +129,8 @@ class MultimodalVAE(MultimodalModel):
         private_dim: PrivateDim = None,
         covariates: CovariateLevels = None,
         weights: Weights = None,
+        contrast: float = 0.0,
+        augmentation: float = 0.0,
         family: Family = dist.Normal,
     ) -> None:
         names = checked_names(modalities)
@@ -136,6 +142,8 @@ class MultimodalVAE(MultimodalModel):
         self.latent_dim = self.layout.size
         self.weights = resolve_weights(self.modalities, weights)
         self.objective = objective
+        self.further_terms = FurtherTerms(contrast, augmentation)
+        self.further_terms.check(self.layout)
         context = self.covariates.size
         likelihoods = make_likelihoods(self.modalities)
         encoders, features = make_encoders(self.modalities, likelihoods)
@@ -262,7 +270,21 @@ class MultimodalVAE(MultimodalModel):
         prepared = self.prepare(batch, observed, covariates)
         if self.joint_posterior.needs_complete_data:
             self._require_complete(prepared)
-        return self.objective(self, prepared)
+        if not self.further_terms:
+            return self.objective(self, prepared)
+        experts = self.experts(prepared)
+        once: Any = Once(self, experts, prepared)
+        return self.further_terms.added(self.objective(once, prepared), self, prepared, experts)
+
+    def decoded(self, name: str, z: Float[Tensor, "N D"], batch: Batch) -> Tensor | None:
+        """The mean of a modality at latents of the rows of a batch, in the data's units, with gradients.
+
+        Returns:
+            ``[N, *shape]``; ``None`` for a modality of codes, which have no mean.
+        """
+        if not self._likelihood(name).data_dtype.is_floating_point:
+            return None
+        return self._point(name, self._observation(name, z, batch.context))
 
     def _require_complete(self, batch: Batch) -> None:
         """Raise ``ValueError`` with the names of what is missing, unless every row has every modality."""

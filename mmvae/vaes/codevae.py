@@ -36,6 +36,8 @@ class CoDEVAE(MultimodalVAE):
         private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
         weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        contrast: Weight of InfoNCE between the shared means of modalities.
+        augmentation: Weight of the term that exchanges private latents between rows; needs some.
         chunk_size: Latents decoded at a time, out of the (2^M - 1) · N of a step; see :class:`~mmvae.models.MVAE`.
 
     Raises:
@@ -57,6 +59,8 @@ class CoDEVAE(MultimodalVAE):
         private_dim: PrivateDim = None,
         covariates: CovariateLevels = None,
         weights: Weights = None,
+        contrast: float = 0.0,
+        augmentation: float = 0.0,
         chunk_size: ChunkSize = None,
     ) -> None:
         if len(checked_names(modalities)) > _MOST_MODALITIES:
@@ -73,6 +77,8 @@ class CoDEVAE(MultimodalVAE):
             private_dim=private_dim,
             covariates=covariates,
             weights=weights,
+            contrast=contrast,
+            augmentation=augmentation,
         )
         self.subset_logits = nn.Parameter(torch.zeros(2 ** len(modalities) - 1))
 

@@ -25,6 +25,8 @@ class CRMVAE(MultimodalVAE):
         private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
         weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        contrast: Weight of InfoNCE between the shared means of modalities.
+        augmentation: Weight of the term that exchanges private latents between rows; needs some.
 
     Source: the CRMVAE of Senellart's MultiVae, after the paper of that name (OpenReview Rn8u4MYgeNJ), whose text was
     out of reach; a reconstruction.
@@ -40,6 +42,8 @@ class CRMVAE(MultimodalVAE):
         private_dim: PrivateDim = None,
         covariates: CovariateLevels = None,
         weights: Weights = None,
+        contrast: float = 0.0,
+        augmentation: float = 0.0,
     ) -> None:
         super().__init__(
             modalities,
@@ -50,4 +54,6 @@ class CRMVAE(MultimodalVAE):
             private_dim=private_dim,
             covariates=covariates,
             weights=weights,
+            contrast=contrast,
+            augmentation=augmentation,
         )

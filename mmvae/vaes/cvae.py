@@ -28,6 +28,8 @@ class CVAE(MultimodalVAE):
         prior: One of :mod:`mmvae.priors`; by default a normal that reads the covariates.
         private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
         weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        contrast: Weight of InfoNCE between the shared means of modalities.
+        augmentation: Weight of the term that exchanges private latents between rows; needs some.
 
     Source: Sohn et al. 2015, "Learning structured output representation using deep conditional generative models".
     """
@@ -42,6 +44,8 @@ class CVAE(MultimodalVAE):
         prior: Prior | None = None,
         private_dim: PrivateDim = None,
         weights: Weights = None,
+        contrast: float = 0.0,
+        augmentation: float = 0.0,
     ) -> None:
         super().__init__(
             modalities,
@@ -52,4 +56,6 @@ class CVAE(MultimodalVAE):
             private_dim=private_dim,
             covariates=covariates,
             weights=weights,
+            contrast=contrast,
+            augmentation=augmentation,
         )

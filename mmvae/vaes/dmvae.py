@@ -29,6 +29,8 @@ class DMVAE(MultimodalVAE):
         prior: One of :mod:`mmvae.priors` over the shared latent; by default the standard normal.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
         weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        contrast: Weight of InfoNCE between the shared means of modalities.
+        augmentation: Weight of the term that exchanges private latents between rows; needs some.
         chunk_size: Latents decoded at a time, see :class:`~mmvae.models.MVAE`.
 
     Source: Lee and Pavlovic 2021, "Private-shared disentangled multimodal VAE for learning of latent representations".
@@ -46,6 +48,8 @@ class DMVAE(MultimodalVAE):
         prior: Prior | None = None,
         covariates: CovariateLevels = None,
         weights: Weights = None,
+        contrast: float = 0.0,
+        augmentation: float = 0.0,
         chunk_size: ChunkSize = None,
     ) -> None:
         super().__init__(
@@ -57,4 +61,6 @@ class DMVAE(MultimodalVAE):
             private_dim=private_dim,
             covariates=covariates,
             weights=weights,
+            contrast=contrast,
+            augmentation=augmentation,
         )

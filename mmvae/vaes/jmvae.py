@@ -33,6 +33,8 @@ class JMVAE(MultimodalVAE):
         private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
         weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        contrast: Weight of InfoNCE between the shared means of modalities.
+        augmentation: Weight of the term that exchanges private latents between rows; needs some.
 
     Source: Suzuki et al. 2016, "Joint multimodal learning with deep generative models" (JMVAE-kl).
     """
@@ -51,6 +53,8 @@ class JMVAE(MultimodalVAE):
         private_dim: PrivateDim = None,
         covariates: CovariateLevels = None,
         weights: Weights = None,
+        contrast: float = 0.0,
+        augmentation: float = 0.0,
     ) -> None:
         layout = Layout.of(checked_names(modalities), latent_dim, private_dim)
         encoders, features = make_encoders(modalities, make_likelihoods(modalities))
@@ -65,4 +69,6 @@ class JMVAE(MultimodalVAE):
             prior=prior,
             covariates=covariates,
             weights=weights,
+            contrast=contrast,
+            augmentation=augmentation,
         )

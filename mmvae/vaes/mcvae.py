@@ -27,6 +27,8 @@ class MCVAE(MultimodalVAE):
         private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
         weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        contrast: Weight of InfoNCE between the shared means of modalities.
+        augmentation: Weight of the term that exchanges private latents between rows; needs some.
         chunk_size: Latents decoded at a time, see :class:`~mmvae.models.MVAE`.
 
     Source: Antelmi et al. 2019, "Sparse multi-channel variational autoencoder for the joint analysis of heterogeneous
@@ -44,6 +46,8 @@ class MCVAE(MultimodalVAE):
         private_dim: PrivateDim = None,
         covariates: CovariateLevels = None,
         weights: Weights = None,
+        contrast: float = 0.0,
+        augmentation: float = 0.0,
         chunk_size: ChunkSize = None,
     ) -> None:
         super().__init__(
@@ -55,4 +59,6 @@ class MCVAE(MultimodalVAE):
             private_dim=private_dim,
             covariates=covariates,
             weights=weights,
+            contrast=contrast,
+            augmentation=augmentation,
         )

@@ -43,6 +43,8 @@ class MMVAE(MultimodalVAE):
         private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
         weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        contrast: Weight of InfoNCE between the shared means of modalities.
+        augmentation: Weight of the term that exchanges private latents between rows; needs some.
         chunk_size: how many of a step's K · M · N latents are decoded at a time (never fewer than one draw from each
             component): a number, ``"auto"`` for what free memory allows, or ``None`` for all. The gradients are the
             same; memory then does not grow with K, but by the draws themselves, and decoders run twice where there are
@@ -68,6 +70,8 @@ class MMVAE(MultimodalVAE):
         private_dim: PrivateDim = None,
         covariates: CovariateLevels = None,
         weights: Weights = None,
+        contrast: float = 0.0,
+        augmentation: float = 0.0,
         chunk_size: ChunkSize = None,
     ) -> None:
         check_choice("objective", objective, _OBJECTIVES)
@@ -81,5 +85,7 @@ class MMVAE(MultimodalVAE):
             private_dim=private_dim,
             covariates=covariates,
             weights=weights,
+            contrast=contrast,
+            augmentation=augmentation,
             family=_FAMILIES[family],
         )

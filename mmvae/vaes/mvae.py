@@ -27,6 +27,8 @@ class MVAE(MultimodalVAE):
         private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
         weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        contrast: Weight of InfoNCE between the shared means of modalities.
+        augmentation: Weight of the term that exchanges private latents between rows; needs some.
         chunk_size: how many of a step's (1 + M + k) · N latents are decoded at a time (never fewer than those of one
             row): a number, ``"auto"`` for what free memory allows, or ``None`` for all. The gradients are the same;
             memory then does not grow with the subsets and the rows, but by the draws themselves and what encoders
@@ -49,6 +51,8 @@ class MVAE(MultimodalVAE):
         private_dim: PrivateDim = None,
         covariates: CovariateLevels = None,
         weights: Weights = None,
+        contrast: float = 0.0,
+        augmentation: float = 0.0,
         chunk_size: ChunkSize = None,
     ) -> None:
         super().__init__(
@@ -60,4 +64,6 @@ class MVAE(MultimodalVAE):
             private_dim=private_dim,
             covariates=covariates,
             weights=weights,
+            contrast=contrast,
+            augmentation=augmentation,
         )

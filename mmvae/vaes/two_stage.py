@@ -49,6 +49,8 @@ class TELBO(MultimodalVAE):
         private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
         weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        contrast: Weight of InfoNCE between the shared means of modalities.
+        augmentation: Weight of the term that exchanges private latents between rows; needs some.
 
     Raises:
         ValueError: For another word of ``students``, or sizes out of range.
@@ -71,6 +73,8 @@ class TELBO(MultimodalVAE):
         private_dim: PrivateDim = None,
         covariates: CovariateLevels = None,
         weights: Weights = None,
+        contrast: float = 0.0,
+        augmentation: float = 0.0,
     ) -> None:
         check_choice("students", students, ("along", "after"))
         layout = Layout.of(checked_names(modalities), latent_dim, private_dim)
@@ -82,6 +86,8 @@ class TELBO(MultimodalVAE):
             prior=prior,
             covariates=covariates,
             weights=weights,
+            contrast=contrast,
+            augmentation=augmentation,
         )
         self.students = students
 
@@ -114,6 +120,7 @@ class JNF(MultimodalVAE):
         prior: One of :mod:`mmvae.priors`; by default the standard normal.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
         weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        contrast: Weight of InfoNCE between the shared means of modalities.
 
     Raises:
         ValueError: For another word of ``students``, or sizes out of range.
@@ -138,6 +145,7 @@ class JNF(MultimodalVAE):
         prior: Prior | None = None,
         covariates: CovariateLevels = None,
         weights: Weights = None,
+        contrast: float = 0.0,
     ) -> None:
         check_choice("students", students, ("along", "after"))
         layout = Layout.of(checked_names(modalities), latent_dim, None)
@@ -150,6 +158,7 @@ class JNF(MultimodalVAE):
             prior=prior,
             covariates=covariates,
             weights=weights,
+            contrast=contrast,
         )
         self.students = students
 

@@ -29,6 +29,8 @@ class WeightedMVAE(MultimodalVAE):
         private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
         weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        contrast: Weight of InfoNCE between the shared means of modalities.
+        augmentation: Weight of the term that exchanges private latents between rows; needs some.
 
     Source: Lawry Aguila et al. 2023, "Multi-modal variational autoencoders for normative modelling across multiple
     imaging modalities", after Cao and Fleet 2014. Departures: weights have the sum of one that Cao and Fleet ask for,
@@ -45,6 +47,8 @@ class WeightedMVAE(MultimodalVAE):
         private_dim: PrivateDim = None,
         covariates: CovariateLevels = None,
         weights: Weights = None,
+        contrast: float = 0.0,
+        augmentation: float = 0.0,
     ) -> None:
         layout = Layout.of(checked_names(modalities), latent_dim, private_dim)
         super().__init__(
@@ -55,4 +59,6 @@ class WeightedMVAE(MultimodalVAE):
             prior=prior,
             covariates=covariates,
             weights=weights,
+            contrast=contrast,
+            augmentation=augmentation,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -133,6 +134,15 @@ def test_as_a_metric() -> None:
         assert rows["calibration_distance", given] < rows["calibration_band", given]
         assert rows["posterior_coverage_90", given] == pytest.approx(0.9, abs=0.03)
         assert rows["posterior_coverage_50", given] == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_figure_of_ranks() -> None:
+    ranks = simulation_based_calibration(bent(stretch=0.5), "a", num_rows=500)
+    ax = mmvae.plot.posterior_ranks(ranks)
+    line = next(each for each in ax.lines if str(each.get_label()).startswith("furthest"))
+    assert np.abs(line.get_ydata()).max() == pytest.approx(float(ranks.distances().max()), abs=1e-6)
+    assert ax.get_title(loc="left") == "given a"
+    assert "2 of 2 leave the band" in {text.get_text() for text in ax.get_legend().get_texts()}
 
 
 def test_what_cannot_be_simulated() -> None:

@@ -165,6 +165,7 @@ CASES: dict[str, Case] = {
     "TELBO": _vae(models.TELBO, trunk_width=8, hidden=8),
     "JNF": _vae(models.JNF, trunk_width=8, hidden=8, flow_hidden=8),
     "CVAE": _vae(models.CVAE),
+    "IDMVAE": _vae(models.IDMVAE, private_dim=2),
     "IterativeVAE": _vae(models.IterativeVAE, num_steps=1, trunk_width=8, hidden=8, refinement_hidden=8),
     "MoLT": _molt(modality_dropout=False),
     "MoLT, dropout": _molt(OnBoth),

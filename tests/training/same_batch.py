@@ -152,6 +152,8 @@ def cases() -> Iterator[tuple[str, Callable[[], Any], Any]]:
     yield "JNF", partial(vae, models.JNF, trunk_width=4, hidden=8, flow_hidden=8), Batch(vectors())
     yield "CVAE", partial(vae, models.CVAE), Batch(vectors())
     yield "CVAE-holes", partial(vae, models.CVAE), holes(vectors())
+    yield "IDMVAE", partial(vae, models.IDMVAE, private_dim=1, augmentation=0.0), Batch(vectors())
+    yield "IDMVAE-holes", partial(vae, models.IDMVAE, private_dim=1, augmentation=0.0), holes(vectors())
     yield "MMVAE-DReG", partial(vae, models.MMVAE, num_samples=3), Batch(vectors())
     yield "JMVAE", partial(vae, models.JMVAE, alpha=0.5), Batch(vectors())
     yield "IterativeVAE", partial(vae, models.IterativeVAE, num_steps=2, refinement_hidden=6), Batch(vectors())
