@@ -67,8 +67,8 @@ def imputation(context: Context) -> Iterator[Row]:
     for importance sampling.
 
     Extras: ``floor``, the error of the mean, or of the most frequent code, of the training data (of this data if there
-    is none); ``coverage``, the share of the hidden numbers that lie within intervals of ``interval`` (0.9); of codes, which
-    have no order, there is none.
+    is none); ``coverage``, the share of the hidden numbers that lie within intervals of ``interval`` (0.9). Codes have
+    no order, and no coverage.
     """
     for subset in context.each_subset("imputation"):
         rows = context.rows(subset)
