@@ -284,7 +284,7 @@ class MultimodalVAE(MultimodalModel):
         """
         if not self._likelihood(name).data_dtype.is_floating_point:
             return None
-        return self._point(name, self._observation(name, z, batch.context))
+        return self._point(name, self._observation(name, z, batch.context, batch.covariates))
 
     def _require_complete(self, batch: Batch) -> None:
         """Raise ``ValueError`` with the names of what is missing, unless every row has every modality."""
