@@ -46,6 +46,9 @@ ODD: dict[str, tuple[dict[str, Any], str]] = {
     "missing": ({"data": plain(), "observed": torch.arange(ROWS) < 6}, "97% of the rows lack it"),
     "nearly missing": ({"data": plain(2000), "observed": torch.arange(2000) < 60}, "97% of the rows lack it"),
     "constant": ({"data": changed(1, torch.full((ROWS,), 3.0))}, "column 1 is constant"),
+    "never counted": ({"data": torch.zeros(ROWS, 3), "likelihood": likelihoods.Poisson()}, "all 3 columns are const"),
+    "one count": ({"data": changed(0, torch.full((ROWS,), 4.0)).abs().round(), "likelihood": likelihoods.Poisson()},
+                  "column 0 is constant"),
     "all constant": ({"data": torch.ones(ROWS, 3)}, "all 3 columns are constant"),
     "counts": ({"data": changed(2, COUNTS)}, r"column 2 is counts, to \d+, but Normal .*NegativeBinomial"),
     "levels": ({"data": changed(0, LEVELS)}, "column 0 is of few whole values, but Normal .*Categorical"),
@@ -112,6 +115,7 @@ def test_odd_data_is_told_by_name_with_what_to_do(given: dict[str, Any], message
         {"data": (plain() > 0).float(), "likelihood": likelihoods.Bernoulli()},
         {"data": torch.randint(3, (ROWS, 2)), "likelihood": likelihoods.Categorical(3)},
         {"data": torch.ones(5, 3)},
+        {"data": changed(1, torch.zeros(ROWS)).abs().round(), "likelihood": likelihoods.NegativeBinomial()},
     ],
 )
 def test_ordinary_data_and_few_rows_are_passed_over(given: dict[str, Any]) -> None:
