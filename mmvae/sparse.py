@@ -16,7 +16,8 @@ def is_sparse(value: Any) -> bool:
     """Whether data is a sparse matrix ``[n, P]``, of SciPy or as a tensor."""
     if isinstance(value, Tensor):
         return value.layout != torch.strided and value.ndim == 2 and not value.is_nested
-    return type(value).__module__.startswith("scipy.sparse") and getattr(value, "ndim", 0) == 2
+    is_scipy = any(kind.__module__.startswith("scipy.sparse") for kind in type(value).__mro__)  # subclasses too
+    return is_scipy and getattr(value, "ndim", 0) == 2
 
 
 def as_csr(name: str, value: Any) -> Any:

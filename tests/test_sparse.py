@@ -19,7 +19,13 @@ DENSE = (GENERATOR.poisson(0.3, (20, 7))).astype(np.float32)
 OTHER = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
 SEEN = torch.arange(20) % 4 > 0
 
+
+class View(sparse.csr_matrix):
+    """A subclass, as other packages have for parts of their objects."""
+
+
 FORMS: dict[str, Any] = {
+    "view": View,
     "csr": sparse.csr_matrix,
     "csc": sparse.csc_array,
     "coo": sparse.coo_matrix,

@@ -26,6 +26,7 @@ from mmvae.data.mapped_folders import mapped, write_mapped
 from mmvae.data.mapped_rows import MappedRows
 from mmvae.data.missingness import Missingness
 from mmvae.data.noise import Noisy, add_noise, feature_statistics, mask_features, mask_tokens
+from mmvae.data.omics import Cells, from_mudata
 from mmvae.data.paired_sequences import PairedSequences, paired_sequences
 from mmvae.data.pairing import pair_by_label, pair_images
 from mmvae.data.rows import Rows, Sampler
@@ -36,6 +37,7 @@ __all__ = [
     "ALPHABET",
     "Blocks",
     "CaptionVocabulary",
+    "Cells",
     "ClipFeatures",
     "DigitWords",
     "ImageFiles",
@@ -64,6 +66,7 @@ __all__ = [
     "feature_statistics",
     "food101",
     "from_frame",
+    "from_mudata",
     "hateful_memes",
     "mapped",
     "mask_features",

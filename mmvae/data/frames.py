@@ -39,7 +39,7 @@ class _Column:
         kind: Kind of its values.
         dtype: Type in the frame.
         categories: Values that codes stand for.
-        origin: Nanoseconds since 1970 from which dates are counted in days.
+        origin: Nanoseconds, since 1970 for a date, from which days are counted: the mean.
     """
 
     name: Any
@@ -94,7 +94,7 @@ class Table:
     Attributes:
         modalities: Modalities for a model: each takes single missing values and has a likelihood for each column.
         data: ``{name: float64 [N, P]}``, for :func:`mmvae.fit`, :func:`mmvae.infer` and :func:`mmvae.impute`; NaN where
-            a value is missing. Categories are codes, dates and durations days.
+            a value is missing. Categories are codes, dates and durations are days from their mean.
         columns: ``{name: names of the columns}`` of each modality.
         left_out: ``{column: reason}``: columns that no model sees; :meth:`to_frame` keeps them as they are.
     """
@@ -276,7 +276,7 @@ def _column(values: pd.Series, likelihood: Likelihood | None) -> tuple[_Column, 
         return _of_categories(name, dtype, tuple(dtype.categories), likelihood)
     if pd.api.types.is_datetime64_any_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):
         kind: Kind = "duration" if pd.api.types.is_timedelta64_dtype(dtype) else "date"
-        origin = int(_nanoseconds(known).min()) if kind == "date" else 0
+        origin = int(_nanoseconds(known).astype(np.float64).mean())
         return _Column(name, kind, dtype, origin=origin), likelihood or Normal("by_feature")
     if pd.api.types.is_bool_dtype(dtype) or all(isinstance(each, bool | np.bool_) for each in known):
         return _Column(name, "truth", dtype), likelihood or Bernoulli()

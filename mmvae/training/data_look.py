@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmvae.batch import Batch
-from mmvae.likelihoods import Columns, Likelihood, _Counts, _LocationScale
+from mmvae.likelihoods import Columns, Likelihood, _LocationScale
 from mmvae.transforms import Transform, spread
 
 _FEW_ROWS, _MOST_ROWS = 30, 4096
@@ -26,10 +26,10 @@ _SMALL, _LARGE = 0.05, 20.0
 _OUTLIER = 30.0
 """Standard deviations from the mean, beyond which a value rules the loss of its column."""
 
-_ORDINARY = 0.5
-"""Share of columns of counts below which it is ordinary that they are zero throughout."""
-
 _FEW_LEVELS, _LARGE_COUNT = 10, 20
+_CONSTANT_COUNTS = 0.1
+"""Share of columns of counts and bits that may be constant before something is said of them."""
+
 _COLUMNS_NAMED = 5
 
 
@@ -118,12 +118,10 @@ def _of_modality(name: str, batch: Batch, likelihood: Likelihood, transform: Tra
     columns = _columns(values, likelihood.names if isinstance(likelihood, Columns) else ())
     if bool(columns.is_empty.any()):
         yield f"{name}: {columns.named(columns.is_empty)} missing in every row. Leave them out, or look why."
-    constant = columns.is_constant
-    if isinstance(likelihood, _Counts) and float(constant.double().mean()) < _ORDINARY:
-        constant = constant & (columns.mean != 0)  # what is never counted in a sample, such as rare genes
-    if bool(constant.any()):
+    expected = 0.0 if likelihood.scores_transformed else _CONSTANT_COUNTS  # of rare counts and bits some are all zero
+    if float(columns.is_constant.double().mean()) > expected:
         yield (
-            f"{name}: {columns.named(constant)} constant, and say nothing. Leave them out, or look whether "
+            f"{name}: {columns.named(columns.is_constant)} constant, and say nothing. Leave them out, or look whether "
             f"they were read rightly."
         )
     if isinstance(likelihood, _LocationScale):

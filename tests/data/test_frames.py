@@ -92,8 +92,8 @@ def test_a_type_decides_on_the_likelihood_and_comes_back(kind: str, share: float
     # Filled with the numbers of the whole column, the frame is the whole column again, in its type.
     whole = from_frame(pd.DataFrame({"first": frame["first"], "x": values}))
     shift = 0.0
-    if kind in ("date", "zone", "seconds"):
-        shift = (frame["x"].min() - values.min()) / pd.Timedelta(days=1)
+    if kind in ("date", "zone", "seconds", "duration"):  # counted from the mean
+        shift = (frame["x"].mean() - values.mean()) / pd.Timedelta(days=1)
     filled = whole.data["table"] - torch.tensor([0.0, shift])
     again = table.to_frame({"table": filled})
     assert (again.dtypes == frame.dtypes).all()

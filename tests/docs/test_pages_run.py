@@ -28,6 +28,9 @@ NOTEBOOKS: dict[str, dict[str, str]] = {
     "covariates.md": FEWER_EPOCHS,
     "composing.md": FEWER_EPOCHS,
     "tables.md": FEWER_EPOCHS,
+    "frames.md": {r"epochs=\d+": "epochs=1", r"rows = 600": "rows = 120"},
+    "time_series.md": FEWER_EPOCHS,
+    "omics.md": {**FEWER_EPOCHS, r"cells, sizes = 1500": "cells, sizes = 300"},
     "normative.md": {r"epochs=80": "epochs=8", r"epochs=15": "epochs=1"},  # columns must differ between rows
     "tutorials/own_networks.md": FEWER_EPOCHS,
     "tutorials/measuring.md": {
