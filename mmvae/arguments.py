@@ -40,7 +40,8 @@ class Remembers:
         with contextlib.suppress(TypeError):  # wrong arguments: the constructor says so in its own words
             bound = signature.bind_partial(*args, **kwargs)
             arguments = {name: _kept(value) for name, value in bound.arguments.items()}
-        if inspect.unwrap(cls.__init__).__module__.startswith("mmvae."):  # parts of others have ranges of their own
+        home = getattr(inspect.unwrap(cls.__init__), "__module__", "")
+        if home.startswith("mmvae."):  # the parts of others have ranges of their own
             name = arguments.get("name")
             check_numbers(name if isinstance(name, str) else cls.__name__, signature, arguments)
         object.__setattr__(part, "arguments", arguments)

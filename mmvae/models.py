@@ -18,6 +18,7 @@ from mmvae.vaes import (
     CRMVAE,
     CVAE,
     DMVAE,
+    DVCCA,
     HELVAE,
     IDMVAE,
     JMVAE,
@@ -35,6 +36,7 @@ from mmvae.vaes import (
     MMVAEPlus,
     MoPoE,
     MultimodalVAE,
+    SetVAE,
     WeightedMVAE,
 )
 
@@ -45,6 +47,7 @@ __all__ = [
     "CVAE",
     "DCID",
     "DMVAE",
+    "DVCCA",
     "FCID",
     "HELVAE",
     "IDMVAE",
@@ -70,5 +73,6 @@ __all__ = [
     "MultimodalClassifier",
     "MultimodalModel",
     "MultimodalVAE",
+    "SetVAE",
     "WeightedMVAE",
 ]

@@ -40,6 +40,8 @@ VAES: dict[str, dict[str, Any]] = {
     "JNF": {"trunk_width": 4, "hidden": 8, "flow_hidden": 8},
     "CVAE": {},
     "IDMVAE": {"private_dim": 1, "augmentation": 0.0},
+    "SetVAE": {"hidden": 8, "pooled": 8},
+    "DVCCA": {},
     "IterativeVAE": {"trunk_width": 4, "hidden": 8, "num_steps": 2},
 }
 CLASSIFIERS: dict[str, dict[str, Any]] = {

@@ -24,6 +24,6 @@ def soft_clamp(x: Float[Tensor, "*S"], low: float, high: float) -> Float[Tensor,
     margin = _MARGIN * (high - low)
     inside = x.clamp(low, high)
     beyond = x - inside  # of slope 0 within the range, where the clamp has slope 1, and the other way round outside
-    width = torch.full_like(beyond, margin).copysign(beyond.detach())
+    width = torch.where(beyond.detach() < 0, -margin, margin)  # so that t is not negative
     # 1 - 1 / (1 + t) rather than t / (1 + t): its gradient has no difference of nearly equal numbers.
     return torch.addcmul(inside, width, 1 - (1 + beyond / width).reciprocal())

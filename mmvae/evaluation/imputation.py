@@ -67,7 +67,8 @@ def imputation(context: Context) -> Iterator[Row]:
     for importance sampling.
 
     Extras: ``floor``, the error of the mean, or of the most frequent code, of the training data (of this data if there
-    is none); ``coverage``, the share of the hidden numbers that lie within intervals of ``interval`` (0.9).
+    is none); ``coverage``, the share of the hidden numbers that lie within intervals of ``interval`` (0.9). Codes have
+    no order, and no coverage.
     """
     for subset in context.each_subset("imputation"):
         rows = context.rows(subset)
@@ -114,13 +115,16 @@ def _rows(context: Context, subset: tuple[str, ...], hidden: _Hidden) -> Iterato
     )
     errors = Errors(tuple(hidden.true.shape[1:]), _on_cpu(is_ordered))
     errors.add(hidden.true, hidden.filled[name].cpu(), hidden.where, usual)
-    inside = _inside(hidden)
+    ordered = (_on_cpu(is_ordered) & torch.ones_like(hidden.where)) & hidden.where
+    inside = errors.by_column(_inside(hidden) & ordered)
+    with_order = errors.by_column(ordered)
+    covered = inside / with_order  # NaN in columns of codes, which rows then lack
     counts = errors.counts
     told = counts > 0
     relative = errors.relative[told & (errors.floors > 0)]
     if len(relative):
-        share = float(inside[hidden.where].double().mean())
-        extras = {"floor": 1.0, "coverage": share, "interval": _INTERVAL, "hidden": int(counts.sum())}
+        coverage = float(inside.sum() / with_order.sum())
+        extras = {"floor": 1.0, "coverage": coverage, "interval": _INTERVAL, "hidden": int(counts.sum())}
         rows = int(hidden.where.reshape(len(hidden.where), -1).any(1).sum())
         yield make_row("imputation", float(relative.mean()), subset, name, n=rows, **extras)
     else:
@@ -128,7 +132,6 @@ def _rows(context: Context, subset: tuple[str, ...], hidden: _Hidden) -> Iterato
     names = _names(context, name, len(counts))
     if len(counts) > _MOST_COLUMNS:
         return
-    within = errors.by_column(inside & hidden.where) / counts.clamp(min=1)
     for place in told.nonzero().flatten().tolist():
         yield make_row(
             "imputation_column",
@@ -137,7 +140,7 @@ def _rows(context: Context, subset: tuple[str, ...], hidden: _Hidden) -> Iterato
             name,
             column=names[place],
             floor=float(errors.floors[place]),
-            coverage=float(within[place]),
+            coverage=float(covered[place]),
             interval=_INTERVAL,
             n=int(counts[place]),
         )

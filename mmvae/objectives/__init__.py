@@ -6,6 +6,7 @@ from mmvae.objectives.coordination import CoordinatedELBO
 from mmvae.objectives.cross_subsets import CrossSubsetELBO
 from mmvae.objectives.elbo import ELBO
 from mmvae.objectives.judging import Judge
+from mmvae.objectives.masked_bound import MaskedBound
 from mmvae.objectives.mixture_elbo import MixtureELBO
 from mmvae.objectives.sampled_alignment import SampledAlignment
 from mmvae.objectives.schedules import LinearWarmup
@@ -23,6 +24,7 @@ __all__ = [
     "Judge",
     "LinearWarmup",
     "Loss",
+    "MaskedBound",
     "MixtureELBO",
     "Objective",
     "SampledAlignment",

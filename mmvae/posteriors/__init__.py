@@ -13,6 +13,7 @@ from mmvae.posteriors.joint_product import JointProduct
 from mmvae.posteriors.mixture import Mixture
 from mmvae.posteriors.mixture_of_products import MixtureOfProducts
 from mmvae.posteriors.product import Product
+from mmvae.posteriors.set_pooling import SetPooling
 
 __all__ = [
     "CorrectedProduct",
@@ -31,6 +32,7 @@ __all__ = [
     "MixtureOfProducts",
     "Product",
     "Reading",
+    "SetPooling",
     "SharedFusion",
     "UnimodalExperts",
 ]

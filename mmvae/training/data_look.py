@@ -27,6 +27,9 @@ _OUTLIER = 30.0
 """Standard deviations from the mean, beyond which a value rules the loss of its column."""
 
 _FEW_LEVELS, _LARGE_COUNT = 10, 20
+_CONSTANT_COUNTS = 0.1
+"""Share of columns of counts and bits that may be constant before something is said of them."""
+
 _COLUMNS_NAMED = 5
 
 
@@ -115,7 +118,8 @@ def _of_modality(name: str, batch: Batch, likelihood: Likelihood, transform: Tra
     columns = _columns(values, likelihood.names if isinstance(likelihood, Columns) else ())
     if bool(columns.is_empty.any()):
         yield f"{name}: {columns.named(columns.is_empty)} missing in every row. Leave them out, or look why."
-    if bool(columns.is_constant.any()):
+    expected = 0.0 if likelihood.scores_transformed else _CONSTANT_COUNTS  # of rare counts and bits some are all zero
+    if float(columns.is_constant.double().mean()) > expected:
         yield (
             f"{name}: {columns.named(columns.is_constant)} constant, and say nothing. Leave them out, or look whether "
             f"they were read rightly."

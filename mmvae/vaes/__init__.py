@@ -5,6 +5,7 @@ from mmvae.vaes.codevae import CoDEVAE
 from mmvae.vaes.crmvae import CRMVAE
 from mmvae.vaes.cvae import CVAE
 from mmvae.vaes.dmvae import DMVAE
+from mmvae.vaes.dvcca import DVCCA
 from mmvae.vaes.hoelder import HELVAE, HoelderVAE
 from mmvae.vaes.iterative import IterativeVAE
 from mmvae.vaes.jmvae import JMVAE
@@ -16,6 +17,7 @@ from mmvae.vaes.mmvm import MMVM
 from mmvae.vaes.mopoe import MoPoE
 from mmvae.vaes.mvae import MVAE
 from mmvae.vaes.mvtcae import MVTCAE
+from mmvae.vaes.setvae import SetVAE
 from mmvae.vaes.two_stage import JNF, TELBO
 from mmvae.vaes.weighted_mvae import WeightedMVAE
 
@@ -24,6 +26,7 @@ __all__ = [
     "CRMVAE",
     "CVAE",
     "DMVAE",
+    "DVCCA",
     "HELVAE",
     "IDMVAE",
     "JMVAE",
@@ -41,5 +44,6 @@ __all__ = [
     "MMVAEPlus",
     "MoPoE",
     "MultimodalVAE",
+    "SetVAE",
     "WeightedMVAE",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -15,11 +16,15 @@ from mmvae.modality import Modality
 from mmvae.objectives import Objective
 from mmvae.objectives.chunks import ChunkSize
 from mmvae.objectives.cross_reconstruction import CrossDReG, CrossELBO, CrossIWAE
-from mmvae.objectives.schedules import Weight
+from mmvae.objectives.schedules import Weight, weight_at
 from mmvae.posteriors import Mixture
-from mmvae.priors import GaussianMixture, Laplace, Normal, Prior
+from mmvae.priors import GaussianMixture, Laplace, Normal, Prior, WithPrivate
 from mmvae.subsets import Subset
 from mmvae.vaes.base import CovariateLevels, MultimodalVAE, Weights
+
+_FEWEST_CLUSTERS = 2
+_GONE = -1e4
+"""Logit of a cluster that was taken away: finite, and of weight zero."""
 
 _OBJECTIVES: dict[str, type[Objective]] = {"dreg": CrossDReG, "iwae": CrossIWAE, "elbo": CrossELBO}
 _FAMILIES = {"laplace": dist.Laplace, "normal": dist.Normal}
@@ -230,5 +235,54 @@ class CMVAE(MMVAEPlus):
         Source: Palumbo et al. 2024 take a majority vote over modalities; the average is this library's.
         """
         posterior: Any = self.infer(batch, subset, observed).shared.distribution
-        prior: Any = self.prior.shared
-        return prior.responsibilities(posterior.stratified_rsample(num_samples)).mean(0)
+        return self._mixture.responsibilities(posterior.stratified_rsample(num_samples)).mean(0)
+
+    @torch.no_grad()
+    def prune(self, batch: Any, subset: Subset = None, observed: Any = None, num_samples: int = 16) -> list[int]:
+        """Take away clusters that the data does not need, and return those that stay.
+
+        Clusters go one by one, the one with the least mass first, until two are left. The number of them is kept that
+        has the smallest β H(c | z) / log C - log p(z) / D, averaged over draws z of the shared posterior: entropy of
+        the assignment, relative to the most that C clusters allow, and density of the prior in each of its D columns.
+        A cluster that goes has the weight zero; encoders, decoders and the other clusters stay as they are.
+
+        Args:
+            batch: N rows.
+            subset: S; by default all that is observed.
+            observed: ``{name: bool [N]}``, beside the data or in the batch.
+            num_samples: Draws per row, stratified over the components of the posterior.
+
+        Raises:
+            TypeError: For a model whose prior is no mixture of Gaussians.
+
+        Source: Palumbo et al. 2024, whose expectation of log p(z, c) - log p(c | z) over the clusters is log p(z).
+        """
+        prior = self._mixture
+        posterior: Any = self.infer(batch, subset, observed).shared.distribution
+        mixture: Any = prior()
+        each = mixture.component_log_prob(posterior.stratified_rsample(num_samples)).flatten(0, -2)  # [K N, C]
+        beta = float(weight_at(self.objective.beta, self.epoch))
+        kept = prior.logits.softmax(0) > 0
+        best, found = math.inf, kept
+        while int(kept.sum()) >= _FEWEST_CLUSTERS:
+            joint = each + prior.logits.masked_fill(~kept, -math.inf).log_softmax(0)
+            log_p, share = joint.logsumexp(1, keepdim=True), joint.softmax(1)
+            entropy = -torch.where(share > 0, share * (joint - log_p), 0.0).sum(1).mean()
+            value = float(beta * entropy / math.log(int(kept.sum())) - log_p.mean() / prior.latent_dim)
+            if value < best:
+                best, found = value, kept
+            least = share.mean(0).masked_fill(~kept, math.inf).argmin()
+            kept = kept & (torch.arange(len(kept), device=kept.device) != least)
+        prior.logits[~found] = _GONE
+        return found.nonzero().flatten().tolist()
+
+    @property
+    def _mixture(self) -> GaussianMixture:
+        """The prior over the shared latent, whose components are the clusters."""
+        prior = self.prior.shared if isinstance(self.prior, WithPrivate) else self.prior
+        if not isinstance(prior, GaussianMixture):
+            raise TypeError(
+                f"this model has no clusters, as its prior is a {type(prior).__name__}; leave prior= out, or fit "
+                f"priors.GaussianMixture(20)."
+            )
+        return prior

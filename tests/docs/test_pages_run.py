@@ -27,6 +27,7 @@ NOTEBOOKS: dict[str, dict[str, str]] = {
     "priors.md": {**FEWER_EPOCHS, r"(train, priors\.GaussianMixture\(5\))": r"\1, steps=5", r"steps=300": "steps=5"},
     "covariates.md": FEWER_EPOCHS,
     "composing.md": FEWER_EPOCHS,
+    "tables.md": FEWER_EPOCHS,
     "frames.md": {r"epochs=\d+": "epochs=1", r"rows = 600": "rows = 120"},
     "time_series.md": FEWER_EPOCHS,
     "omics.md": {**FEWER_EPOCHS, r"cells, sizes = 1500": "cells, sizes = 300"},

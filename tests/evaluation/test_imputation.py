@@ -67,6 +67,8 @@ def test_columns_of_a_table_are_called_by_their_names_and_codes_have_a_share_of_
     assert list(rows) == ["price", "kind", "visits", "is_new"]
     assert all(row["value"] < row["floor"] for row in rows.values())
     kind = train.data["table"][:, 1]
+    assert "coverage" not in rows["kind"]
+    assert all(row["coverage"] > 0.7 for row in rows.values() if row["column"] != "kind")
     assert rows["kind"]["floor"] == pytest.approx(1 - float((kind == kind.mode().values).float().mean()))
     assert rows["price"]["floor"] == pytest.approx(float(train.data["table"][:, 0].std(correction=0)), rel=1e-4)
     assert found.value("imputation", "other", "table") < 0.8

@@ -151,7 +151,7 @@ def test_without_labels_the_rest_is_there_and_notes_say_why(exact_model, linear_
     found = evaluate(exact_model(), linear_data().data, **SMALL)
     assert {row["metric"] for row in found.rows} == {
         "cosine", "cosine_shuffled", "elbo", "log_likelihood", "conditional_log_likelihood", "active_units",
-        "canonical_correlation",
+        "canonical_correlation", "imputation", "imputation_column",
     }  # fmt: skip
     for metric in ("linear_probe", "coherence", "joint_coherence", "classifier_feature_fd", "classifier_accuracy"):
         assert any(note.startswith(metric) for note in found.notes)

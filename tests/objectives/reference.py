@@ -413,6 +413,32 @@ def sampled_alignment(reference: Reference, drawn: Drawn, beta: float) -> Tensor
     return loss / reference.size
 
 
+def set_pooling(reference: Reference, names: Sequence[str], row: int) -> Gaussian:
+    pooling: Any = reference.model.joint_posterior
+    if not names:
+        return torch.zeros(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+    pooled = torch.zeros(())
+    for name in names:
+        loc, scale = reference.expert(name, row)
+        pooled = pooled + pooling.each(torch.cat([loc, scale.log()]))
+    loc, scale = pooling.head(pooling.together(pooled)[None])
+    return loc[0], scale[0]
+
+
+def masked_bound(reference: Reference, drawn: Drawn, beta: float, kept: Tensor) -> Tensor:
+    """For the parts ``kept``, bool ``[N, M]``, that the objective drew."""
+    loss = torch.zeros((), dtype=torch.float64)
+    for row in range(reference.size):
+        has = reference.has(row)
+        some = [name for name in has if kept[row, reference.names.index(name)]]
+        rest = [name for name in has if name not in some]
+        part, whole = set_pooling(reference, some, row), set_pooling(reference, has, row)
+        z, other = reference.redraw(part, drawn.z[0][row]), reference.redraw(whole, drawn.z[1][row])
+        loss = loss - reference.weighted(row, z, some) + beta * kl_normal(part, reference.prior())
+        loss = loss - reference.weighted(row, other, rest) + beta * kl_normal(whole, part)
+    return loss / reference.size
+
+
 def aligned_elbo(reference: Reference, drawn: Drawn, beta: float, alpha: float) -> Tensor:
     loss = torch.zeros((), dtype=torch.float64)
     for row in range(reference.size):

@@ -19,6 +19,7 @@ from objectives.reference import (
     elbo_of_pool,
     geometric_pool,
     jensen_shannon,
+    masked_bound,
     mixture_elbo,
     moments_of_roots,
     plain_elbo,
@@ -114,6 +115,18 @@ def test_aligned_elbo(beta: str, warmup: int, factor: float) -> None:
     options = {"alpha": 0.3, "warmup_epochs": warmup, "trunk_width": 4, "hidden": 8}
     model, loss, reference, drawn = setup("JMVAE", beta, missing=False, **options)
     expected = aligned_elbo(reference, drawn, factor * BETA_VALUES[beta], factor * 0.3)
+    assert_close(loss.total, expected)
+    assert_same_gradients(model, loss.total, reference, expected)
+
+
+@each_beta
+@each_missing
+def test_masked_bound(beta: str, missing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some parts are empty, some are the whole."""
+    kept = torch.tensor([[1, 0, 0], [0, 0, 0], [1, 1, 1], [0, 1, 1], [1, 0, 1], [0, 0, 1]]).bool()
+    monkeypatch.setattr("mmvae.objectives.MaskedBound._kept", lambda objective, observed: kept)
+    model, loss, reference, drawn = setup("SetVAE", beta, missing, hidden=4, pooled=5)
+    expected = masked_bound(reference, drawn, BETA_VALUES[beta], kept)
     assert_close(loss.total, expected)
     assert_same_gradients(model, loss.total, reference, expected)
 

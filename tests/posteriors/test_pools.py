@@ -23,6 +23,7 @@ from mmvae.posteriors import (
     JointPosterior,
     Mixture,
     Product,
+    SetPooling,
     SharedFusion,
 )
 from mmvae.testing import PosteriorContract
@@ -53,6 +54,13 @@ class TestHoelderGaussian(PosteriorContract):
         return HoelderGaussian()
 
 
+class TestSetPooling(PosteriorContract):
+    def make_posterior(self, names: Sequence[str], latent_dim: int) -> JointPosterior:
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            return SetPooling(latent_dim, 8, 8)
+
+
 def experts(seed: int, count: int = 3, size: int = 2, observed: bool = True) -> Experts:
     """Random experts of four rows; every row has the first one."""
     generator = torch.Generator().manual_seed(seed)
@@ -67,7 +75,13 @@ def members(count: int) -> Tensor:
     return torch.tensor(list(product([False, True], repeat=count)))
 
 
-FUSIONS = [GeometricPool(3, 2).double(), DependentProduct(0.5), HoelderPool(), HoelderGaussian()]
+FUSIONS = [
+    GeometricPool(3, 2).double(),
+    DependentProduct(0.5),
+    HoelderPool(),
+    HoelderGaussian(),
+    SetPooling(2).double(),
+]
 
 
 @pytest.mark.parametrize("fusion", FUSIONS, ids=lambda each: type(each).__name__)

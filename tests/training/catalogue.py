@@ -166,6 +166,8 @@ CASES: dict[str, Case] = {
     "JNF": _vae(models.JNF, trunk_width=8, hidden=8, flow_hidden=8),
     "CVAE": _vae(models.CVAE),
     "IDMVAE": _vae(models.IDMVAE, private_dim=2),
+    "SetVAE": _vae(models.SetVAE, hidden=8, pooled=8),
+    "DVCCA": _vae(models.DVCCA, private_dim=1),
     "IterativeVAE": _vae(models.IterativeVAE, num_steps=1, trunk_width=8, hidden=8, refinement_hidden=8),
     "MoLT": _molt(modality_dropout=False),
     "MoLT, dropout": _molt(OnBoth),

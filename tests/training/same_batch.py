@@ -154,6 +154,10 @@ def cases() -> Iterator[tuple[str, Callable[[], Any], Any]]:
     yield "CVAE-holes", partial(vae, models.CVAE), holes(vectors())
     yield "IDMVAE", partial(vae, models.IDMVAE, private_dim=1, augmentation=0.0), Batch(vectors())
     yield "IDMVAE-holes", partial(vae, models.IDMVAE, private_dim=1, augmentation=0.0), holes(vectors())
+    yield "SetVAE", partial(vae, models.SetVAE, hidden=8, pooled=8), Batch(vectors())
+    yield "SetVAE-holes", partial(vae, models.SetVAE, hidden=8, pooled=8), holes(vectors())
+    yield "DVCCA", partial(vae, models.DVCCA), Batch(vectors())
+    yield "DVCCA-holes", partial(vae, models.DVCCA), holes(vectors())
     yield "MMVAE-DReG", partial(vae, models.MMVAE, num_samples=3), Batch(vectors())
     yield "JMVAE", partial(vae, models.JMVAE, alpha=0.5), Batch(vectors())
     yield "IterativeVAE", partial(vae, models.IterativeVAE, num_steps=2, refinement_hidden=6), Batch(vectors())
@@ -238,7 +242,8 @@ def main(folder: Path, devices: int) -> None:
         rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
         mmvae.storage.write_tensors(folder / f"{name}-{devices}-{rank}.safetensors", model.state_dict())
         metrics[name] = [
-            {key: value for key, value in row.items() if key not in ("seconds", "split")} for row in run.metrics
+            {key: value for key, value in row.items() if key not in ("seconds", "split", "stage")}
+            for row in run.metrics
         ]
     if rank == 0:
         (folder / f"metrics-{devices}.json").write_text(json.dumps(metrics))

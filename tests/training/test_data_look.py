@@ -36,6 +36,15 @@ def lines(data: Tensor, likelihood: Any = None, observed: Tensor | None = None, 
     return odd_data(model, Batch({"labs": data, "other": torch.randn(len(data), 1)}, masks))
 
 
+def test_some_columns_of_counts_may_be_zero_throughout() -> None:
+    """As rare events are; a tenth of the columns is too many."""
+    counts = torch.poisson(torch.full((ROWS, 20), 4.0), generator=torch.Generator().manual_seed(0))
+    counts[:, :2] = 0.0
+    assert lines(counts, likelihoods.NegativeBinomial()) == []
+    counts[:, 2] = 0.0
+    assert "3 of 20 columns (0, 1, 2) are constant" in lines(counts, likelihoods.NegativeBinomial())[0]
+
+
 COUNTS = torch.poisson(torch.full((ROWS,), 40.0), generator=torch.Generator().manual_seed(0))
 LEVELS = torch.arange(ROWS).remainder(4).float()
 
@@ -46,6 +55,9 @@ ODD: dict[str, tuple[dict[str, Any], str]] = {
     "missing": ({"data": plain(), "observed": torch.arange(ROWS) < 6}, "97% of the rows lack it"),
     "nearly missing": ({"data": plain(2000), "observed": torch.arange(2000) < 60}, "97% of the rows lack it"),
     "constant": ({"data": changed(1, torch.full((ROWS,), 3.0))}, "column 1 is constant"),
+    "never counted": ({"data": torch.zeros(ROWS, 3), "likelihood": likelihoods.Poisson()}, "all 3 columns are const"),
+    "one count": ({"data": changed(0, torch.full((ROWS,), 4.0)).abs().round(), "likelihood": likelihoods.Poisson()},
+                  "column 0 is constant"),
     "all constant": ({"data": torch.ones(ROWS, 3)}, "all 3 columns are constant"),
     "counts": ({"data": changed(2, COUNTS)}, r"column 2 is counts, to \d+, but Normal .*NegativeBinomial"),
     "levels": ({"data": changed(0, LEVELS)}, "column 0 is of few whole values, but Normal .*Categorical"),

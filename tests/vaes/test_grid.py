@@ -36,6 +36,7 @@ POSTERIORS: dict[str, Callable[[], JointPosterior]] = {
     "DependentProduct": lambda: posteriors.DependentProduct(0.4),
     "HoelderPool": posteriors.HoelderPool,
     "HoelderGaussian": posteriors.HoelderGaussian,
+    "SetPooling": lambda: posteriors.SetPooling(SIZE, 8, 8),
     "Flow": lambda: posteriors.Flow(Product(True), SIZE, transforms=1, hidden=8),
 }
 OBJECTIVES: dict[str, Callable[[], Any]] = {
@@ -43,6 +44,7 @@ OBJECTIVES: dict[str, Callable[[], Any]] = {
     "SubsetELBO": lambda: objectives.SubsetELBO(num_random_subsets=1),
     "CoordinatedELBO": objectives.CoordinatedELBO,
     "CrossSubsetELBO": objectives.CrossSubsetELBO,
+    "MaskedBound": objectives.MaskedBound,
     "MixtureELBO": objectives.MixtureELBO,
     "TotalCorrelation": objectives.TotalCorrelation,
     "TripleELBO": objectives.TripleELBO,
@@ -59,6 +61,7 @@ SINGLE = (
     "DependentProduct",
     "HoelderPool",
     "HoelderGaussian",
+    "SetPooling",
     "Flow",
 )
 """Posteriors that are no mixture in which every component counts as much."""
@@ -71,6 +74,7 @@ REFUSED = {
         for objective in ("ELBO", "StratifiedELBO", "StratifiedIWAE", "StratifiedDReG")
     },
     **{(name, "MixtureELBO"): "Mixture or MixtureOfProducts" for name in NETWORKS},
+    **{(name, "MaskedBound"): "a fusion such as SetPooling" for name in NETWORKS},
     ("Flow", "StratifiedDReG"): "StratifiedIWAE",
     **{(name, "SampledAlignment"): "JointEncoder" for name in (*SINGLE, "Mixture", "MixtureOfProducts")},
     **{

@@ -228,3 +228,22 @@ def test_clusters_are_found_from_every_subset() -> None:
         chosen = found.argmax(1)
         pure = sum(int(cluster[chosen == each].bincount(minlength=3).max()) for each in chosen.unique())
         assert pure > 0.9 * 1500
+    before = {name: value.clone() for name, value in vae.state_dict().items()}
+    kept = vae.prune(data)
+    assert len(kept) == 3
+    moved = {name for name, value in vae.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == {"prior.shared.logits"}
+    found = vae.clusters(data)
+    assert (found[:, [each for each in range(6) if each not in kept]] == 0).all()
+    chosen = found.argmax(1)
+    assert sum(int(cluster[chosen == each].bincount(minlength=3).max()) for each in chosen.unique()) > 0.9 * 1500
+    assert vae.prune(data) == kept
+    assert vae.loss(data).total.isfinite()
+
+
+def test_pruning_needs_clusters() -> None:
+    parts = Parts()
+    model = CMVAE(parts.make_modalities(), 2, 1, prior=mmvae.priors.StandardNormal())
+    for ask in (model.prune, model.clusters):
+        with pytest.raises(TypeError, match="no clusters, as its prior is a StandardNormal; leave prior= out"):
+            ask(parts.make_data())

@@ -140,3 +140,23 @@ def test_a_prior_fitted_to_any_recipe_is_saved(kind: str, tmp_path: Any) -> None
     again = mmvae.load(tmp_path / "run")
     z = torch.randn(5, model.latent_dim)
     torch.testing.assert_close(again.prior().log_prob(z), model.prior().log_prob(z))
+
+
+@pytest.mark.parametrize("kind", ["TELBO", "JNF"])
+def test_a_run_of_two_stages_goes_on_where_it_stopped(kind: str, tmp_path: Any) -> None:
+    """In the middle of the second stage, with the weights of a run without a break."""
+    data = {name: torch.randn(12, 4, generator=torch.Generator().manual_seed(0)) for name in "ab"}
+    weights = []
+    for breaks in (False, True):
+        torch.manual_seed(0)
+        modalities = [Modality(name, (4,), likelihoods.Normal()) for name in "ab"]
+        model = getattr(mmvae.models, kind)(modalities, 2, students="after", **SMALL)
+        out = tmp_path / str(breaks)
+        options: Any = {"batch_size": 6, "progress": False, "out": out, "seed": 1}
+        if breaks:
+            mmvae.fit(model, data, epochs={"joint": 2, "students": 1}, **options)
+            mmvae.fit(model, data, epochs={"joint": 2, "students": 2}, resume=True, **options)
+        else:
+            mmvae.fit(model, data, epochs={"joint": 2, "students": 2}, **options)
+        weights.append(model.state_dict())
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
