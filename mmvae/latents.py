@@ -57,7 +57,7 @@ class Latents:
         """Rows that had a member of the subset: all but those that ``infer(missing="nan")`` gave as NaN."""
         if isinstance(self.distribution, WithGaps):
             return self.distribution.rows
-        return torch.ones(len(self), dtype=torch.bool, device=self.mean.device)
+        return torch.ones(len(self), dtype=torch.bool)
 
     def with_gaps(self, rows: Bool[Tensor, "N"], covariates: Mapping[str, Tensor]) -> Latents:
         """These latents of n rows as latents of N, of which the others are NaN, and -1 where they are codes.

@@ -146,6 +146,7 @@ class WithSparse:
             dense = dense_rows(name, matrix, rows).to(chosen.device)
             read = Batch({name: dense}, {name: chosen.observed[name]})
             chosen.data[name], chosen.observed[name] = read.data[name], read.observed[name]
+            chosen.cells |= read.cells
             chosen.complete = chosen.complete and read.complete
         return chosen
 

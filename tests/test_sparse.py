@@ -110,6 +110,15 @@ def test_values_that_are_not_finite_are_errors() -> None:
         MultimodalDataset({"rna": odd})
 
 
+def test_numbers_that_are_stored_as_nan_are_missing() -> None:
+    stored = sparse.csr_array(np.array([[np.nan, 0.0], [1.0, 2.0]], np.float32))
+    batch = as_source({"rna": stored}).batch(torch.tensor([1, 0]))
+    assert batch.cells["rna"].tolist() == [[True, True], [False, True]]
+    assert batch.data["rna"].tolist() == [[1.0, 2.0], [0.0, 0.0]]
+    with pytest.raises(ValueError, match="rna: row 1 is NaN in part"):
+        models.MVAE([Modality("rna", (2,), likelihoods.Normal())], latent_dim=1).infer(batch)
+
+
 def test_unequal_rows_are_named() -> None:
     with pytest.raises(ValueError, match=r"unequal batch sizes: \{'rna': 20, 'other': 19\}"):
         as_source({"rna": sparse.csr_array(DENSE), "other": OTHER[1:]})

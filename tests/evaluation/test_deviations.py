@@ -108,6 +108,21 @@ def test_rows_that_lack_something_are_nan_there() -> None:
     assert mmvae.deviation(model(), rows, some).z["a"].isfinite().all()
 
 
+def test_single_numbers_that_are_missing_are_nan_alone() -> None:
+    torch.manual_seed(0)
+    modalities = [Modality(name, (3,), likelihoods.Normal(), missing="cells") for name in "ab"]
+    vae = models.MVAE(modalities, latent_dim=1)
+    reference = {name: 5 * torch.randn(40, 3) for name in "ab"}
+    rows = {name: value[:4].clone() for name, value in reference.items()}
+    rows["a"][1, 2] = torch.nan
+    reference["a"][::3, 0] = torch.nan
+    found = mmvae.deviation(vae, rows, reference)
+    expected = torch.ones(4, 3, dtype=torch.bool)
+    expected[1, 2] = False
+    assert torch.equal(found.z["a"].isfinite(), expected)
+    assert found.views["a"].isfinite().all()
+
+
 def test_columns_that_nothing_is_known_of_are_left_out() -> None:
     torch.manual_seed(0)
     vae = models.MVAE([Modality(name, (3,), likelihoods.Normal()) for name in "ab"], latent_dim=3)
