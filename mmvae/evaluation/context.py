@@ -17,6 +17,7 @@ from mmvae.batch import Batch
 from mmvae.evaluation.results import Unavailable
 from mmvae.inference import infer
 from mmvae.labels import class_numbers
+from mmvae.layout import Layout
 from mmvae.literal import without_markup
 from mmvae.networks.masked import masked_mean
 from mmvae.seeds import derive_seed
@@ -38,6 +39,7 @@ class Inferred:
         point_mass: whether the posterior is deterministic.
         codes: of models with a codebook, ``[n, *T]`` on the CPU, -1 at steps that are not there; otherwise ``None``.
         logits: of models that classify, ``[n, C]`` on the CPU; otherwise ``None``.
+        layout: columns of the latent, shared and private; ``None`` where all are shared.
     """
 
     rows: Int64[Tensor, "n"]
@@ -46,6 +48,7 @@ class Inferred:
     point_mass: bool
     codes: Int64[Tensor, "n *T"] | None = None
     logits: Float[Tensor, "n C"] | None = None
+    layout: Layout | None = None
 
     @property
     def there(self) -> Bool[Tensor, "n *T"]:
@@ -56,6 +59,17 @@ class Inferred:
     def flat(self) -> Float[Tensor, "n F"]:
         """The means, those of sequences step after step in one row, with zeros for steps that are not there."""
         return (self.mean * self.there.unsqueeze(-1)).flatten(1)
+
+    @property
+    def shared(self) -> Float[Tensor, "n F"]:
+        """The means of the shared latents; all of :attr:`flat`, of a model without private ones."""
+        return self.flat if self.layout is None or self.layout.is_shared else self.mean[:, self.layout.columns()]
+
+    def private(self, name: str) -> Float[Tensor, "n F"] | None:
+        """The means of a modality's private latents, or ``None`` if it has none."""
+        if self.layout is None or name not in self.layout.private:
+            return None
+        return self.mean[:, self.layout.columns(name)]
 
     @property
     def pooled(self) -> Float64[Tensor, "n D"]:
@@ -77,6 +91,7 @@ def joined(parts: Sequence[Inferred]) -> Inferred:
         first.point_mass,
         None if first.codes is None else torch.cat([part.codes for part in parts]),  # type: ignore[misc]
         None if first.logits is None else torch.cat([part.logits for part in parts]),  # type: ignore[misc]
+        first.layout,
     )
 
 
@@ -118,6 +133,8 @@ class Context:
         inception_weights: a file with the weights of the Inception network, or ``None``.
         notes: what is left out, and why.
         asked: whether metrics were asked for by name, so that poor numbers are reported too.
+        private_labels: ``{modality: int64 [N]}``, classes of what modalities have for themselves, -1 where unknown.
+        train_private_labels: the same of the training data.
     """
 
     def __init__(
@@ -137,8 +154,11 @@ class Context:
         inception_weights: Path | None,
         progress: Progress,
         asked: bool = True,
+        private_labels: Mapping[str, Int64[Tensor, "N"]] | None = None,
+        train_private_labels: Mapping[str, Int64[Tensor, "T"]] | None = None,
     ) -> None:
         self.asked = asked
+        self.private_labels, self.train_private_labels = private_labels or {}, train_private_labels or {}
         self.model, self.data, self.train = model, data, train
         self.device = device_of(model)
         self.names = observed_names(model, data)
@@ -288,6 +308,7 @@ class Context:
                     is_point_mass(latents.distribution),
                     None if latents.codes is None else latents.codes.cpu(),
                     logits,
+                    latents.layout,
                 )
             )
         return joined(parts)
@@ -327,11 +348,15 @@ def gather(source: Source, max_rows: int, seed: int) -> Batch:
 
     A dataset that draws some modality anew at each access is read once here, so that all metrics see the same.
     """
-    size = len(source)
+    return source.batch(rows_to_gather(len(source), max_rows, seed))
+
+
+def rows_to_gather(size: int, max_rows: int, seed: int) -> Int64[Tensor, "n"]:
+    """The rows that :func:`gather` takes of a source of this size, ascending."""
     if size <= max_rows:
-        return source.batch(torch.arange(size))
+        return torch.arange(size)
     chosen = torch.randperm(size, generator=torch.Generator().manual_seed(seed))[:max_rows]
-    return source.batch(chosen.sort().values)
+    return chosen.sort().values
 
 
 def device_of(module: Any) -> torch.device:

@@ -13,7 +13,8 @@ from torch import nn
 from mmvae.abilities import Describes, Evaluated
 from mmvae.batch import Batch
 from mmvae.choices import numbers_checked
-from mmvae.evaluation.context import Context, device_of, gather, observed_names, rows_with_any
+from mmvae.evaluation.context import Context, device_of, gather, observed_names, rows_to_gather, rows_with_any
+from mmvae.evaluation.disentanglement import private_classes
 from mmvae.evaluation.judges import train_classifiers
 from mmvae.evaluation.registry import METRICS, Measure, costly_metrics
 from mmvae.evaluation.results import Evaluation, OtherKind, Row, Unavailable, words_of
@@ -50,6 +51,8 @@ def evaluate(
     inception_weights: str | Path | None = None,
     cache: str | Path | None = None,
     progress: bool = True,
+    private_labels: Mapping[str, Any] | None = None,
+    train_private_labels: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """How good a model's inference and generation are, as rows of numbers.
 
@@ -78,9 +81,14 @@ def evaluate(
         inception_weights: the file of pytorch-fid's weights, for FID.
         cache: a folder for trained classifiers.
         progress: show bars.
+        private_labels: ``{modality: classes [N]}``, one for each row of ``dataset``: classes of what this modality has
+            for itself, such as the quadrant that a digit stands in. The metric ``disentanglement`` reads them; labels
+            of ``dataset`` are the classes that all modalities share.
+        train_private_labels: the same of ``train``, ``{modality: classes [T]}``.
 
     Raises:
-        ValueError: for an unknown metric or modality, data that does not fit the model, or sizes below one.
+        ValueError: for an unknown metric or modality, data that does not fit the model, private labels that are not one
+            class for each row, or sizes below one.
 
     Example:
         >>> import torch, mmvae
@@ -98,9 +106,15 @@ def evaluate(
         if size < 1:
             raise ValueError(f"{name}: expected at least 1, got {size}.")
     with _undisturbed(model, (classifiers or {}).values()), torch.no_grad(), _progress(progress) as bars:
-        data = gather(as_source(dataset, covariates=covariates), max_data, seed)
+        evaluated = as_source(dataset, covariates=covariates)
+        data = gather(evaluated, max_data, seed)
         source = None if train is None else as_source(train)
         train_batch = None if source is None else gather(source, max_data, seed + 1)
+        private, train_private = private_classes(
+            private_labels, train_private_labels, model.names, len(evaluated), None if source is None else len(source)
+        )
+        looked_at = rows_to_gather(len(evaluated), max_data, seed)
+        trained_on = rows_to_gather(0 if source is None else len(source), max_data, seed + 1)
         data, train_batch = _numbered_alike(data, train_batch)
         names = observed_names(model, data)
         if not names:
@@ -131,6 +145,8 @@ def evaluate(
             inception_weights=None if inception_weights is None else Path(inception_weights),
             progress=bars,
             asked=metrics is not None,
+            private_labels={name: classes[looked_at] for name, classes in private.items()},
+            train_private_labels={name: classes[trained_on] for name, classes in train_private.items()},
         )
         context.notes += notes
         rows: list[Row] = []
