@@ -9,9 +9,12 @@ import torch
 from mmvae.evaluation.context import Context
 from mmvae.evaluation.generation import generator_of, no_judges, readings, real_readings, sampler_of
 from mmvae.evaluation.registry import metric
-from mmvae.evaluation.results import Row, Unavailable, make_row, share_error
+from mmvae.evaluation.results import OtherKind, Row, Unavailable, make_row, share_error
 from mmvae.subsets import label
 from mmvae.words import Words
+
+_FEWEST_MODALITIES = 3
+"""One to give, and two that may disagree."""
 
 
 @metric(
@@ -76,6 +79,66 @@ def joint_coherence(context: Context) -> Iterator[Row]:
 
 @metric(
     Words(
+        "one_to_many_agreement",
+        "Agreement of all that was missing",
+        "Share of draws at which the classifiers of all modalities that were not given agree.",
+        better="higher",
+    ),
+    Words(
+        "one_to_many_coherence",
+        "One-to-many coherence",
+        "Share of draws at which all modalities that were not given are of the class of what was given.",
+        better="higher",
+    ),
+    about="generation",
+    kinds="of three or more modalities, that generate",
+    beside=("classifier_accuracy",),
+)
+def one_to_many_coherence(context: Context) -> Iterator[Row]:
+    """Whether all that was missing agrees when it is decoded from one draw, per subset that lacks two modalities.
+
+    z is drawn from q(z | x_S) once for each data point, and every modality outside of S is decoded from it and
+    classified. ``coherence`` looks at each of them by itself: at 0.9 for each of four modalities, all of them may be
+    right in 0.6 of the draws or in 0.9. Rows of ``one_to_many_coherence`` are left out without classes.
+
+    Extras: ``targets``, how many modalities must agree.
+
+    Source: the counterpart of joint coherence (Shi et al. 2019, section 4.2), given a subset; as a share of data points
+    it is this library's.
+    """
+    generator_of(context)
+    if len(context.model.names) < _FEWEST_MODALITIES:
+        raise OtherKind(f"{type(context.model).__name__} has fewer than three modalities")
+    names = _classified(context)
+    try:
+        labels = context.labels
+    except Unavailable as reason:
+        context.note(f"one_to_many_coherence: agreement alone, since {reason}.")
+        labels = None
+    found_any = False
+    for subset in context.each_subset("one-to-many coherence"):
+        targets = [name for name in names if name not in subset]
+        if len(targets) < 2:
+            continue
+        found_any = True
+        found = readings(context, subset)
+        predicted = torch.stack([found[name].predicted for name in targets])  # [targets, n]
+        agree = (predicted == predicted[0]).all(0)
+        yield _share("one_to_many_agreement", agree, subset, "", targets=len(targets))
+        if labels is None:
+            continue
+        truth = labels[context.inferred(subset).rows]
+        if bool((truth >= 0).any()):
+            right = (agree & (predicted[0] == truth))[truth >= 0]
+            yield _share("one_to_many_coherence", right, subset, "", targets=len(targets))
+        else:
+            context.note(f"one_to_many_coherence: left out for {label(subset)}, whose data points have no known class.")
+    if not found_any:
+        raise Unavailable("no subset lacks two modalities that have classifiers; ask for smaller subsets=")
+
+
+@metric(
+    Words(
         "classifier_accuracy", "Accuracy of the judges", "Of the classifiers on real data: the ceiling of coherence."
     ),
     about="generation",
@@ -114,6 +177,6 @@ def _classified(context: Context) -> tuple[str, ...]:
     return tuple(name for name in context.model.names if name in context.classifiers)
 
 
-def _share(metric: str, hits: torch.Tensor, subset: tuple[str, ...], target: str, **extras: str) -> Row:
+def _share(metric: str, hits: torch.Tensor, subset: tuple[str, ...], target: str, **extras: float | str) -> Row:
     share = float(hits.double().mean())
     return make_row(metric, share, subset, target, stderr=share_error(share, len(hits)), n=len(hits), **extras)
