@@ -93,13 +93,13 @@ def no_judges(context: Context) -> str:
 
 def readings(context: Context, subset: tuple[str, ...] | None) -> dict[str, Reading]:
     """What the classifiers make of the data that :func:`generated` gives, by modality."""
-    return context.once(("readings", subset), lambda: _read(context.classifiers, generated(context, subset)))
+    return context.once(("readings", subset), lambda: read(context.classifiers, generated(context, subset)))
 
 
 def real_readings(context: Context, name: str) -> Reading:
     """What the classifier of a modality makes of the data points that have it."""
     classifier = {name: context.classifiers[name]}
-    return context.once(("real", name), lambda: _read(classifier, real(context, name))[name])
+    return context.once(("real", name), lambda: read(classifier, real(context, name))[name])
 
 
 def real(context: Context, name: str) -> Iterator[dict[str, Tensor]]:
@@ -108,7 +108,8 @@ def real(context: Context, name: str) -> Iterator[dict[str, Tensor]]:
         yield {name: context.data.data[name][block.to(context.data.device)]}
 
 
-def _read(classifiers: Mapping[str, nn.Module], batches: Iterator[dict[str, Tensor]]) -> dict[str, Reading]:
+def read(classifiers: Mapping[str, nn.Module], batches: Iterator[dict[str, Tensor]]) -> dict[str, Reading]:
+    """What classifiers make of data of their modality that comes a batch at a time."""
     predicted: dict[str, list[Tensor]] = {name: [] for name in classifiers}
     features: dict[str, list[Tensor]] = {name: [] for name in classifiers}
     widths: dict[str, int] = {}
