@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from mmvae.evaluation.context import Context
-from mmvae.evaluation.generation import generator_of, no_judges, readings, real_readings, sampler_of
+from mmvae.evaluation.generation import Reading, generator_of, no_judges, readings, real_readings, sampler_of
 from mmvae.evaluation.registry import metric
 from mmvae.evaluation.results import OtherKind, Row, Unavailable, make_row, share_error
 from mmvae.subsets import label
@@ -38,7 +40,7 @@ def coherence(context: Context) -> Iterator[Row]:
     """
     known = context.labels >= 0
     generator_of(context)
-    names = _classified(context)
+    names = judged_names(context)
     for subset in context.each_subset("coherence"):
         rows = context.inferred(subset).rows
         if not bool(known[rows].any()):
@@ -70,11 +72,10 @@ def joint_coherence(context: Context) -> Iterator[Row]:
     """
     generator_of(context)
     sampler_of(context)
-    names = _classified(context)
+    names = judged_names(context)
     if len(names) < 2:
         raise Unavailable("with fewer than two classifiers there is nothing to agree on")
-    predicted = torch.stack([reading.predicted for reading in readings(context, None).values()])
-    yield _share("joint_coherence", (predicted == predicted[0]).all(0), (), "")
+    yield _share("joint_coherence", agreement(readings(context, None)), (), "")
 
 
 @metric(
@@ -109,7 +110,7 @@ def one_to_many_coherence(context: Context) -> Iterator[Row]:
     generator_of(context)
     if len(context.model.names) < _FEWEST_MODALITIES:
         raise OtherKind(f"{type(context.model).__name__} has fewer than three modalities")
-    names = _classified(context)
+    names = judged_names(context)
     try:
         labels = context.labels
     except Unavailable as reason:
@@ -122,14 +123,13 @@ def one_to_many_coherence(context: Context) -> Iterator[Row]:
             continue
         found_any = True
         found = readings(context, subset)
-        predicted = torch.stack([found[name].predicted for name in targets])  # [targets, n]
-        agree = (predicted == predicted[0]).all(0)
+        agree = agreement({name: found[name] for name in targets})
         yield _share("one_to_many_agreement", agree, subset, "", targets=len(targets))
         if labels is None:
             continue
         truth = labels[context.inferred(subset).rows]
         if bool((truth >= 0).any()):
-            right = (agree & (predicted[0] == truth))[truth >= 0]
+            right = (agree & (found[targets[0]].predicted == truth))[truth >= 0]
             yield _share("one_to_many_coherence", right, subset, "", targets=len(targets))
         else:
             context.note(f"one_to_many_coherence: left out for {label(subset)}, whose data points have no known class.")
@@ -148,7 +148,7 @@ def classifier_accuracy(context: Context) -> Iterator[Row]:
     """Accuracy of the classifiers on the evaluated data itself: the ceiling of coherence, and a check of the judge."""
     known = context.labels >= 0
     generator_of(context)
-    for name in _classified(context):
+    for name in judged_names(context):
         rows = context.rows((name,)) if name in context.names else torch.empty(0, dtype=torch.int64)
         if bool(known[rows].any()):
             reading = real_readings(context, name)
@@ -161,7 +161,13 @@ def classifier_accuracy(context: Context) -> Iterator[Row]:
             yield _share("classifier_accuracy", (reading.predicted == labels)[known[rows]], (), name)
 
 
-def _classified(context: Context) -> tuple[str, ...]:
+def agreement(found: Mapping[str, Reading]) -> Bool[Tensor, "n"]:
+    """Whether the classifiers of all these modalities name one class, for each of n draws."""
+    predicted = torch.stack([reading.predicted for reading in found.values()])  # (M, n)
+    return (predicted == predicted[0]).all(0)
+
+
+def judged_names(context: Context) -> tuple[str, ...]:
     """The modalities that have a classifier; for the others there is a note.
 
     Raises:
@@ -177,6 +183,6 @@ def _classified(context: Context) -> tuple[str, ...]:
     return tuple(name for name in context.model.names if name in context.classifiers)
 
 
-def _share(metric: str, hits: torch.Tensor, subset: tuple[str, ...], target: str, **extras: float | str) -> Row:
+def _share(metric: str, hits: Tensor, subset: tuple[str, ...], target: str, **extras: float | str) -> Row:
     share = float(hits.double().mean())
     return make_row(metric, share, subset, target, stderr=share_error(share, len(hits)), n=len(hits), **extras)

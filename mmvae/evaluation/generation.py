@@ -45,15 +45,7 @@ def generated(context: Context, subset: tuple[str, ...] | None) -> Iterator[dict
         Unavailable: for a model that does not generate or, without a subset, has no prior.
     """
     if subset is None:
-        prior = sampler_of(context)
-        for number, start in enumerate(range(0, context.prior_samples, _PRIOR_BLOCK)):
-            context.reseed("prior", number)
-            size = min(_PRIOR_BLOCK, context.prior_samples - start)
-            if context.data.covariates:  # those of the data, in turn
-                rows = torch.arange(start, start + size) % context.data.size
-                yield prior.sample(size, covariates=context.covariates_of(rows))
-            else:
-                yield prior.sample(size)
+        yield from from_prior(context, sampler_of(context))
         return
     model, found = generator_of(context), context.inferred(subset)
     for places in torch.arange(len(found.rows)).split(context.batch_size):
@@ -61,6 +53,18 @@ def generated(context: Context, subset: tuple[str, ...] | None) -> Iterator[dict
         at_draw = point_mass(found.draw[places].to(context.device))
         covariates = context.covariates_of(found.rows[places])
         yield model.generate(Latents(at_draw, subset, codes=codes, covariates=covariates))
+
+
+def from_prior(context: Context, model: Samples) -> Iterator[dict[str, Tensor]]:
+    """Data of every modality from draws of a model's prior, a batch at a time; the same at each call."""
+    for number, start in enumerate(range(0, context.prior_samples, _PRIOR_BLOCK)):
+        context.reseed("prior", number)
+        size = min(_PRIOR_BLOCK, context.prior_samples - start)
+        if context.data.covariates:  # those of the data, in turn
+            rows = torch.arange(start, start + size) % context.data.size
+            yield model.sample(size, covariates=context.covariates_of(rows))
+        else:
+            yield model.sample(size)
 
 
 def generator_of(context: Context) -> Generates:

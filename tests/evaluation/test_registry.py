@@ -19,7 +19,7 @@ PAGE = Path(mmvae.__file__).parents[1] / "docs" / "evaluation.md"
 SMALL: dict[str, Any] = {"num_samples": 20, "progress": False}
 
 
-COSTLY = {"retrieval", "transfer", "students", "inference_gaps", "posterior_calibration"}
+COSTLY = {"retrieval", "transfer", "students", "inference_gaps", "posterior_calibration", "latent_prior"}
 
 
 @pytest.fixture
