@@ -32,7 +32,12 @@ def test_smoke(experiment: ModuleType, tmp_path: Path) -> None:
     assert "| wine, a group | " in text
     assert "| diabetes, progression | " in text
     found = pd.read_csv(path.with_name("tables.csv"))
-    tools = {"nearest neighbours", "iterative imputation", "iterative with a firm ridge", "gradient boosting"}
+    tools = {
+        "nearest neighbours",
+        "iterative imputation",
+        "iterative imputation with a firm ridge",
+        "gradient boosting",
+    }
     assert set(found["method"]) == tools | {"MVTCAE", "MoPoE"}
     assert set(found["holes"][found["method"] == "gradient boosting"]) == {"without cultivar", "without progression"}
     assert np.isfinite(found[["relative", "seconds"]]).all(axis=None)
