@@ -18,8 +18,8 @@ from typing import Any, Literal
 import torch
 import tyro
 from folders import run_folder
+from markdown_tables import markdown
 from rich.console import Console
-from tables import markdown
 
 import mmvae
 from mmvae import Modality, likelihoods, models, nn

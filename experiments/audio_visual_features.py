@@ -19,9 +19,9 @@ from typing import Literal
 import step_events
 import torch
 import tyro
+from markdown_tables import markdown
 from rich.console import Console
 from step_events import Steps
-from tables import markdown
 from torch import Tensor
 
 import mmvae

@@ -19,8 +19,8 @@ from typing import Any, Literal
 import torch
 import tyro
 from image_text_encoders import Encoders, Pretraining, fresh, from_folders, pretrained
+from markdown_tables import markdown
 from rich.console import Console
-from tables import markdown
 from torch import Tensor, nn
 
 import mmvae

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from generalization.keeping import RANDOM_DRAWS, SHARES, best_shares
 from generalization.tasks import FINE, Task
-from tables import markdown, mean_and_spread
+from markdown_tables import markdown, mean_and_spread
 
 import mmvae
 from mmvae import Batch

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from markdown_tables import markdown, mean_and_spread
 from missing.digits import MORE_IMAGE_NOISE, MORE_TEXT_NOISE, SPACE
 from missing.training import Predict, Training
 from sklearn.metrics import f1_score
-from tables import markdown, mean_and_spread
 from torch import Tensor
 
 import mmvae
