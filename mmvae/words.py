@@ -92,10 +92,10 @@ def term_words(term: str, recorded: Collection[str]) -> Words:
 
     Args:
         term: Name of a term, or ``"loss"``.
-        recorded: Names of all terms of the same loss. Where they include ``"elbo"``, terms that are not declared are
-            modalities.
+        recorded: Names of all terms of the same loss. Where they include ``"elbo"`` or ``"kl"``, as those of a VAE do, terms
+            that are not declared are modalities.
     """
-    is_bound = "elbo" in recorded
+    is_bound = "elbo" in recorded or "kl" in recorded
     if term == _LOSS:
         unit = "nats per datum" if is_bound else "mean over the data"
         return Words(_LOSS, "Training loss", "What training minimises, with all weights.", unit, "lower")

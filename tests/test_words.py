@@ -66,7 +66,7 @@ def test_every_term_of_a_vae_is_declared_or_a_modality(model: Any) -> None:
     for name in terms:
         words = term_words(name, terms)
         assert words.unit in ("nats per datum", "nats")  # the latter of what is no mean over rows
-        assert words.better is not None
+        assert words.better is not None or name == "entropy"  # of learned weights, with no good end
         assert words.meaning.endswith(".")
         assert (words.heading == name) == (name in model.names)
 
