@@ -43,9 +43,14 @@ class Remembers:
         home = getattr(inspect.unwrap(cls.__init__), "__module__", "")
         if home.startswith("mmvae."):  # the parts of others have ranges of their own
             name = arguments.get("name")
-            check_numbers(name if isinstance(name, str) else cls.__name__, signature, arguments)
+            cls._check_arguments(name if isinstance(name, str) else cls.__name__, signature, arguments)
         object.__setattr__(part, "arguments", arguments)
         return part
+
+    @classmethod
+    def _check_arguments(cls, owner: str, signature: Signature, arguments: Mapping[str, Any]) -> None:
+        """Check the arguments of a part of the library; ``owner`` begins messages."""
+        check_numbers(owner, signature, arguments)
 
 
 def constructor(cls: type) -> Signature:

@@ -6,6 +6,7 @@ import numbers
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import Signature
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -133,6 +134,14 @@ class Modality(Remembers):
 
     before: ClassVar[Mapping[str, Any]] = {"transform": None}
 
+    @classmethod
+    def _check_arguments(cls, owner: str, signature: Signature, arguments: Mapping[str, Any]) -> None:
+        if isinstance(arguments.get("weight"), str):
+            raise TypeError(
+                f'{owner}: weight must be a number; to balance modalities by size pass weights="balanced" to the model.'
+            )
+        super()._check_arguments(owner, signature, arguments)
+
     def __post_init__(self) -> None:
         check_name(self.name)
         shape = (self.shape,) if isinstance(self.shape, numbers.Integral) else tuple(self.shape)
@@ -161,11 +170,6 @@ class Modality(Remembers):
             )
         if self.decoder is not None and not callable(self.decoder):
             raise TypeError(f"{self.name}: decoder must be a callable from the latent size to an nn.Module.")
-        if isinstance(self.weight, str):
-            raise TypeError(
-                f'{self.name}: weight must be a number; to balance modalities by size pass weights="balanced" to '
-                f"the model."
-            )
         if not 0 < float(self.weight) < float("inf"):
             raise ValueError(f"{self.name}: weight must be a finite number above 0, got {self.weight!r}.")
         if not (self.transform is None or self.transform == "auto" or isinstance(self.transform, Transform)):

@@ -54,7 +54,7 @@ class Streamed:
         >>> import torch, mmvae
         >>> class Numbers(torch.utils.data.IterableDataset):
         ...     def __iter__(self):
-        ...         return ({"a": torch.full((4,), float(i)), "b": torch.zeros(4)} for i in range(64))
+        ...         return ({"a": torch.full((4,), i / 7), "b": torch.full((4,), -i / 7)} for i in range(64))
         >>> from mmvae import Modality, likelihoods, models
         >>> vae = models.MVAE([Modality(name, (4,), likelihoods.Normal()) for name in ("a", "b")], latent_dim=2)
         >>> run = mmvae.fit(vae, mmvae.data.Streamed(Numbers(), length=64), epochs=1, progress=False)

@@ -135,9 +135,12 @@ class Transform(Remembers, nn.Module, Units):
         mean = sum((_summed(part.double(), mask, shape) for part, mask in pairs), zero) / count
         squares = (_summed((part.double() - mean).square(), mask, shape) for part, mask in pairs)
         deviation = (sum(squares, zero) / count).sqrt()
-        self.loc.copy_(mean)
-        self.scale.copy_(torch.where(deviation <= _CONSTANT * mean.abs(), 1.0, deviation))
-        self.fitted.fill_(True)
+        scale = torch.where(deviation <= _CONSTANT * mean.abs(), 1.0, deviation)
+        self.loc, self.scale = (
+            mean.to(self.loc),
+            scale.to(self.scale),
+        )  # not in place: of a model made in inference mode
+        self.fitted = torch.ones_like(self.fitted)
 
     def forward(self, values: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
         """What networks see, of the shape of ``values``."""
@@ -282,9 +285,9 @@ class LogNormalize(Transform):
         totals = totals.reshape(len(values), -1).sum(1)
         totals = totals[totals > 0]
         if len(totals):
-            self.typical.fill_(float(totals.median()))
+            self.typical = totals.median().to(self.typical)
         if self._given is None:
-            self.size.copy_(self.typical)
+            self.size = self.typical.clone()
         return super()._prepared(values, observed)
 
 

@@ -92,8 +92,8 @@ def term_words(term: str, recorded: Collection[str]) -> Words:
 
     Args:
         term: Name of a term, or ``"loss"``.
-        recorded: Names of all terms of the same loss. Where they include ``"elbo"`` or ``"kl"``, as those of a VAE do, terms
-            that are not declared are modalities.
+        recorded: Names of all terms of the same loss. Where they include ``"elbo"`` or ``"kl"``, as those of a
+            VAE do, terms that are not declared are modalities.
     """
     is_bound = "elbo" in recorded or "kl" in recorded
     if term == _LOSS:

@@ -82,8 +82,12 @@ def deviation(
     Example:
         >>> import torch, mmvae
         >>> from mmvae import Modality, likelihoods, models
-        >>> vae = models.MVAE([Modality(name, (4,), likelihoods.Normal()) for name in ("a", "b")], latent_dim=2)
-        >>> controls, patients = ({"a": torch.randn(n, 4), "b": torch.randn(n, 4)} for n in (60, 5))
+        >>> vae = models.MVAE([Modality(name, (4,), likelihoods.Normal(0.3)) for name in ("a", "b")], latent_dim=2)
+        >>> factor = torch.randn(65, 1)
+        >>> rows = {name: factor + 0.3 * torch.randn(65, 4) for name in ("a", "b")}
+        >>> controls = {name: each[:60] for name, each in rows.items()}
+        >>> patients = {name: each[60:] for name, each in rows.items()}
+        >>> run = mmvae.fit(vae, controls, epochs=100, lr=3e-3, progress=False)
         >>> found = mmvae.deviation(vae, patients, controls)
         >>> found.latent.shape, found.z["a"].shape
         (torch.Size([5]), torch.Size([5, 4]))

@@ -20,6 +20,9 @@ from mmvae.transforms import Transform
 _AT_HAND, _READ = 2**16, 2**12
 """The most rows of data in memory, and of data that must be read first."""
 
+_NUMBERS, _LEAST = 2**20, 64
+"""Numbers of data that must be read at which a sample is large enough, and rows that it has in any case."""
+
 
 @runtime_checkable
 class HasTransforms(Protocol):
@@ -67,12 +70,21 @@ def sample_of_rows(source: Source, rows: Int64[Tensor, "N"]) -> Batch:
     most = _AT_HAND if is_at_hand(source) else _READ
     if isinstance(source, InMemory) and len(source) == len(rows) <= most:
         return source.whole
-    if len(rows) > most:
-        rows = rows[torch.linspace(0, len(rows) - 1, most, dtype=torch.float64).round().long()]
+    rows = rows[_evenly(len(rows), most)]
+    if not is_at_hand(source):
+        one = rows[:1]
+        with RowFeed(source, one, 1).undisturbed(), randomness_kept():
+            width = sum(value.numel() for value in source.batch(one).data.values())
+        rows = rows[_evenly(len(rows), max(_LEAST, _NUMBERS // max(1, width)))]
     feed = RowFeed(source, rows, len(rows))
     with feed.undisturbed(), randomness_kept():
         seed_generators(0)
         return source.batch(rows)
+
+
+def _evenly(count: int, most: int) -> Int64[Tensor, "K"]:
+    """At most so many of ``count`` places, evenly spread."""
+    return torch.linspace(0, count - 1, min(count, most), dtype=torch.float64).round().long()
 
 
 def is_at_hand(source: Source) -> bool:
@@ -92,5 +104,6 @@ def _first(feed: Feed) -> Iterator[Batch]:
     for batch in feed.shuffled(0):
         yield batch
         rows += batch.size
-        if rows >= _READ:
+        width = sum(value.numel() for value in batch.data.values()) / max(1, batch.size)
+        if rows >= _READ or (rows >= _LEAST and rows * width >= _NUMBERS):
             return

@@ -153,7 +153,7 @@ def test_blocks_by_default_are_of_a_mebibyte(tmp_path):
     assert mapped(tmp_path).blocks == Blocks(rows=85, together=256)
     assert mapped(tmp_path, blocks=Blocks(7, 3)).subset([0, 1]).blocks == Blocks(7, 3)
     assert Noisy(mapped(tmp_path), {}).blocks == Blocks(85, 256)
-    with pytest.raises(ValueError, match="at least one row"):
+    with pytest.raises(ValueError, match="rows: expected at least 1, got 0"):
         Blocks(0)
 
 

@@ -55,4 +55,4 @@ def in_float64(
     batch = model.prepare(data, observed)
     model = copy.deepcopy(model).double()
     wide = {name: x.double() if x.is_floating_point() else x for name, x in batch.data.items()}
-    return model, Batch.trusted(wide, None if batch.complete else batch.observed, conforms_to=model.likelihoods)
+    return model, Batch.trusted(wide, None if batch.complete else batch.observed, conforms_to=model.forms)

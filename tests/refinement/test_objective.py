@@ -128,7 +128,7 @@ def test_schedules_are_followed() -> None:
     losses = []
     for each in (model, scheduled):
         torch.manual_seed(3)
-        losses.append(each.loss(Batch.trusted(batch.data, conforms_to=each.likelihoods)))
+        losses.append(each.loss(Batch.trusted(batch.data, conforms_to=each.forms)))
         losses[-1].total.backward()
     torch.testing.assert_close(losses[1].total, losses[0].total)
     for first, second in zip(model.parameters(), scheduled.parameters(), strict=True):
@@ -143,7 +143,7 @@ def test_the_terms_are_in_honest_nats() -> None:
     losses = []
     for each in (plain, weighted):
         torch.manual_seed(3)
-        losses.append(each.loss(Batch.trusted(batch.data, conforms_to=each.likelihoods)))
+        losses.append(each.loss(Batch.trusted(batch.data, conforms_to=each.forms)))
     assert losses[0].total != losses[1].total
     assert losses[0].terms == losses[1].terms
 

@@ -85,8 +85,8 @@ def test_weights_of_subsets_follow_their_bounds() -> None:
     }
     torch.manual_seed(0)
     modalities = [
-        Modality("sharp", (4,), likelihoods.Normal(0.1)),
-        Modality("blurred", (4,), likelihoods.Normal(2.0)),
+        Modality("sharp", (4,), likelihoods.Normal(0.1), transform=None),
+        Modality("blurred", (4,), likelihoods.Normal(2.0), transform=None),
     ]
     vae = CoDEVAE(modalities, 1, entropy=1.0)
     mmvae.fit(vae, data, epochs=15, lr=1e-2, progress=False)
