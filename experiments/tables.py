@@ -580,7 +580,7 @@ def described(arguments: Arguments, command: str) -> str:
         "first setting without such rows had been seen on seed 0\n"
         "- scikit-learn, on standardised columns and indicators of all categories but the first: `KNNImputer()`, and "
         "`IterativeImputer()` limited to the range of the training rows, with its default regression, which is "
-        "unstable on small tables with such holes, and with `Ridge(10.0)`, chosen on the wine table; "
+        "unstable on small tables with such holes, and with `Ridge(10.0)`, chosen on the wine table, one of its seeds here among them; "
         "`HistGradientBoostingClassifier()` or `HistGradientBoostingRegressor()` on the training rows that have the "
         "column. All other settings are the default ones\n"
         f"- {platform.machine()}, {torch.get_num_threads()} thread on a machine with other work beside it, so times "
