@@ -150,7 +150,9 @@ def test_a_classifier_is_evaluated_by_default_in_all_that_applies(labels: Tensor
     metrics = {row["metric"] for row in found.rows}
     common = {"f1_macro", "cosine", "cosine_shuffled", "canonical_correlation", "active_units"}
     if labels.ndim == 1:
-        assert metrics == common | {"accuracy", "linear_probe", "linear_probe_all", "linear_probe_protocol"}
+        clusters = {"clustering_nmi", "clustering_ari", "clustering_accuracy"}
+        probes = {"linear_probe", "linear_probe_all", "linear_probe_protocol"}
+        assert metrics == common | {"accuracy"} | clusters | probes
     else:
         assert metrics == common | {"f1_micro", "auroc"}
     for metric in ("elbo", "log_likelihood", "coherence", "joint_coherence", "frechet"):
