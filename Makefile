@@ -51,6 +51,7 @@ $(VENV)/.installed-peers: $(VENV)/.installed
 
 benchmark: $(VENV)/.installed-peers
 	$(VENV)/bin/python benchmarks/run.py --device auto --out docs/results/benchmark.md
+	$(VENV)/bin/python benchmarks/bare.py --out docs/results/benchmark.md
 	$(VENV)/bin/python benchmarks/exact_likelihood.py --out docs/results/exact_likelihood.md
 	$(VENV)/bin/python benchmarks/agreement.py --out docs/results/speed.md
 	$(VENV)/bin/python benchmarks/train_step.py --out docs/results/speed.md
