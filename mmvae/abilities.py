@@ -186,7 +186,7 @@ class Imputes(Evaluated, Describes, Protocol):
         """p(x_m | z) of every modality, given latents ``[K, N, D]`` of the rows of a batch."""
 
     def agreed(self, name: str, distribution: Distribution) -> Tensor:
-        """The one datum of each row that stands for a mixture over the first dimension, ``[N, *shape]``."""
+        """The one value of each row that stands for a mixture over the first dimension, ``[N, *shape]``."""
 
     def is_ordered(self, name: str) -> Tensor | bool:
         """Whether the values of a modality have an order, which codes lack; one for all, or by column."""

@@ -16,7 +16,7 @@ from mmvae.abilities import Imputes
 from mmvae.batch import Batch
 from mmvae.choices import check_count
 from mmvae.modes import mode
-from mmvae.seeds import derive_seed
+from mmvae.seeds import derive_seed, seeded
 from mmvae.sources import Data, as_source, consecutive
 from mmvae.transforms import columns_of, spread
 
@@ -190,9 +190,7 @@ def _drawing(model: Imputes, seed: int, draws: bool) -> Iterator[None]:
     if not draws:
         yield
         return
-    device = next(iter(model.parameters())).device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    with seeded(seed, next(iter(model.parameters())).device):
         yield
 
 

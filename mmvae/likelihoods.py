@@ -54,7 +54,7 @@ _LOG_BOUNDS = (-20.0, 20.0)
 """Within which logarithms of rates, dispersions and learned scales are taken as they are (see :func:`soft_clamp`)."""
 
 _LONGEST_STANDARDISED = 2
-"""Dimensions of a datum up to which real data is standardised by default: vectors and sequences, not images."""
+"""Dimensions of a row up to which real data is standardised by default: vectors and sequences, not images."""
 
 OBSERVED = "observed"
 """Library of counts whose size factor is the total of the row."""
@@ -102,12 +102,12 @@ class Likelihood(Remembers, nn.Module, ABC):
         """
 
     def log_prob(self, parameters: Tensor, data: Tensor, observed: Tensor | None = None) -> Tensor:
-        """The log-density or log-probability of each datum, ``[*P, N]``, in nats.
+        """The log-density or log-probability of each row, ``[*P, N]``, in nats.
 
         Args:
             parameters: Output of the decoder, ``[*P, N, *parameter_shape]``.
             data: ``[N, *shape]``.
-            observed: Numbers that the sum over a datum takes, bool ``[N, *shape]``; by default all.
+            observed: Numbers that the sum over a row takes, bool ``[N, *shape]``; by default all.
         """
         distribution = self(parameters)
         if observed is not None:
@@ -138,7 +138,7 @@ class Likelihood(Remembers, nn.Module, ABC):
         return distribution.mean
 
     def agreed(self, points: Tensor, distribution: Distribution) -> Tensor:
-        """The datum that stands for a mixture of K distributions: the mean of their points, or the most probable code.
+        """The point that stands for a mixture of K distributions: the mean of their points, or the most probable code.
 
         Args:
             points: Their points, ``[K, N, *shape]``, in units of the data.
@@ -238,7 +238,7 @@ class _LocationScale(Likelihood):
         return (self.family if self.is_by_feature else self.noise)(parameters, self.scale)
 
     def log_prob(self, parameters: Tensor, data: Tensor, observed: Tensor | None = None) -> Tensor:
-        """The log-density of each datum, without a distribution in between unless it is to check its arguments."""
+        """The log-density of each row, without making a distribution unless arguments are checked."""
         if Distribution._validate_args or observed is not None or self.is_by_feature:
             return super().log_prob(parameters, data, observed)
         with without_autocast(parameters):

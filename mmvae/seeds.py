@@ -5,8 +5,10 @@ Every part of the library that needs a seed of its own derives it here.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
 
 import torch
 
@@ -24,3 +26,11 @@ def derive_seed(seed: int, *name: str | int) -> int:
 def stream(seed: int, *name: str | int) -> torch.Generator:
     """A generator on the CPU, seeded by :func:`derive_seed`; the global generator is neither read nor written."""
     return torch.Generator().manual_seed(derive_seed(seed, *name))
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the global generators of the CPU and of a device for a while; afterwards they are as they were."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

@@ -143,7 +143,7 @@ class MaskedReconstruction(MultimodalModel):
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...] | None]:
-        """Of one datum."""
+        """Of one row."""
         return {self.names[0]: self.encoder.shape}
 
     @property

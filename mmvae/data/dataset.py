@@ -143,7 +143,7 @@ class MultimodalDataset(Dataset[Any]):
 
         Raises:
             IndexError: for a row outside 0..N-1 (on the CPU; elsewhere nothing is waited for).
-            ValueError: for a datum of :class:`~mmvae.data.MappedRows` that is infinite.
+            ValueError: for a row of :class:`~mmvae.data.MappedRows` that is infinite.
         """
         chosen = torch.as_tensor(rows, dtype=torch.int64).to(self.device, non_blocking=True)
         labels = None if self.labels is None else self.labels.index_select(0, chosen)

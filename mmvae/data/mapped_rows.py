@@ -53,7 +53,7 @@ class MappedRows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one datum."""
+        """Of one row."""
         return tuple(self._values.shape[1:])
 
     def __len__(self) -> int:

@@ -20,7 +20,7 @@ class Rows(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one datum."""
+        """Of one row."""
 
     def __len__(self) -> int: ...
 
@@ -61,7 +61,7 @@ class SparseRows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one datum."""
+        """Of one row."""
         return (self._matrix.shape[1],)
 
     def __len__(self) -> int:
@@ -101,7 +101,7 @@ class Stored:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one datum."""
+        """Of one row."""
         return tuple(self.values.shape[1:])
 
     def __len__(self) -> int:

@@ -14,7 +14,6 @@ from mmvae.abilities import HasPrior
 from mmvae.evaluation.context import Context
 from mmvae.evaluation.registry import metric
 from mmvae.evaluation.results import Row, make_row, share_error
-from mmvae.inference import infer
 from mmvae.priors import GaussianMixture
 from mmvae.priors.base import WithPrivate
 from mmvae.subsets import label
@@ -24,8 +23,6 @@ _STARTS = 10
 """Of k-means, of which the one with the smallest squared distances counts."""
 
 _DRAWS = 16
-_BLOCK = 2048
-"""Rows whose latents are drawn with one seed. It is no setting, since draws would depend on it."""
 
 
 @metric(
@@ -155,9 +152,6 @@ def _components(
 ) -> Int64[Tensor, "n"]:
     """The most probable component of each row."""
     found = []
-    for number, block in enumerate(rows.split(_BLOCK)):
-        batch = context.data[block.to(context.data.device)].restrict(subset)
-        latents = infer(context.model, batch, subset, batch_size=context.batch_size, progress=False)
-        context.reseed("components", subset, number)
+    for _, latents in context.latents(subset, rows, "components"):
         found.append(mixture.responsibilities(latents.shared.sample(_DRAWS)).mean(0).argmax(1).cpu())
     return torch.cat(found)

@@ -17,6 +17,7 @@ from mmvae.batch import Batch
 from mmvae.evaluation.results import Unavailable
 from mmvae.inference import infer
 from mmvae.labels import class_numbers
+from mmvae.latents import Latents
 from mmvae.layout import Layout
 from mmvae.literal import without_markup
 from mmvae.networks.masked import masked_mean
@@ -291,15 +292,38 @@ class Context:
             self.note(f"labels: {what} has a single class; scores of telling classes apart mean little.")
         return labels
 
+    def latents(
+        self, subset: tuple[str, ...], rows: Int64[Tensor, "n"], *words: object
+    ) -> Iterator[tuple[Int64[Tensor, "b"], Latents]]:
+        """Blocks of rows of the data with their latents, each with the generators seeded for the draws that follow.
+
+        Args:
+            subset: Modalities that inference sees.
+            rows: Rows that have all of them.
+            words: What the draws are for, as of :meth:`reseed`.
+        """
+        return self._in_blocks(self.data, subset, subset, rows, *words)
+
+    def _in_blocks(
+        self,
+        data: Batch,
+        members: Sequence[str],
+        subset: tuple[str, ...] | None,
+        rows: Int64[Tensor, "n"],
+        *words: object,
+    ) -> Iterator[tuple[Int64[Tensor, "b"], Latents]]:
+        for number, block in enumerate(rows.split(_BLOCK)):
+            batch = data[block.to(data.device)].restrict(members)
+            latents = infer(self.model, batch, subset, batch_size=self.batch_size, progress=False)
+            self.reseed(*words, subset, number)
+            yield block, latents
+
     def _infer(self, data: Batch, subset: tuple[str, ...] | None, which: str) -> Inferred:
         members = self.names if subset is None else subset
         rows = self.rows(members, data) if subset is not None else rows_with_any(data, members)
         parts: list[Inferred] = []
-        for number, block in enumerate(rows.split(_BLOCK)):
-            batch = data[block.to(data.device)].restrict(members)
-            latents = infer(self.model, batch, subset, batch_size=self.batch_size, progress=False)
+        for block, latents in self._in_blocks(data, members, subset, rows, "draw", which):
             logits = self.model.predict(latents).float().cpu() if isinstance(self.model, Predicts) else None
-            self.reseed("draw", which, subset, number)
             parts.append(
                 Inferred(
                     block,

@@ -15,7 +15,6 @@ from mmvae.evaluation.generation import generator_of, no_judges, read, real_read
 from mmvae.evaluation.judges import Featured, Reads
 from mmvae.evaluation.registry import metric
 from mmvae.evaluation.results import Row, Unavailable, make_row, mean_and_error
-from mmvae.inference import infer
 from mmvae.labels import class_numbers
 from mmvae.latents import Latents
 from mmvae.subsets import label
@@ -24,9 +23,6 @@ from mmvae.words import Words
 _PAIR = 2
 _MOST_REAL = 1000
 """Real rows whose distances are compared, all with all."""
-
-_BLOCK = 2048
-"""Rows whose latents are drawn with one seed. It is no setting, since draws would depend on it."""
 
 
 @metric(
@@ -92,10 +88,7 @@ def diversity(context: Context) -> Iterator[Row]:
 def _decoded(context: Context, subset: tuple[str, ...], rows: Int64[Tensor, "n"]) -> Iterator[dict[str, Tensor]]:
     """Data of every modality at two draws for each row, one beside the other, a batch at a time."""
     model = generator_of(context)
-    for number, block in enumerate(rows.split(_BLOCK)):
-        batch = context.data[block.to(context.data.device)].restrict(subset)
-        found = infer(context.model, batch, subset, batch_size=context.batch_size, progress=False)
-        context.reseed("diversity", subset, number)
+    for block, found in context.latents(subset, rows, "diversity"):
         draws = found.sample(_PAIR).float()  # (2, n, D)
         for places in torch.arange(len(block)).split(context.batch_size):
             codes = None if found.codes is None else found.codes[places.to(found.codes.device)]

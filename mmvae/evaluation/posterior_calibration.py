@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ from mmvae.evaluation.results import OtherKind, Row, make_row
 from mmvae.inference import infer
 from mmvae.modes import mode
 from mmvae.refinement import Refine
-from mmvae.seeds import derive_seed
-from mmvae.subsets import Subset, canonical, label
+from mmvae.seeds import derive_seed, seeded
+from mmvae.subsets import Subset, canonical
 from mmvae.vaes.base import MultimodalVAE
 from mmvae.words import Words
 
@@ -136,7 +135,7 @@ def simulation_based_calibration(
     check_count("num_rows", num_rows, 1)
     check_count("num_draws", num_draws, 1)
     known = {name: value.cpu() for name, value in model.covariates.of_rows(num_rows, {}, covariates).items()}
-    with torch.no_grad(), mode(model, training=False), _seeded(derive_seed(seed, "calibration"), device_of(model)):
+    with torch.no_grad(), mode(model, training=False), seeded(derive_seed(seed, "calibration"), device_of(model)):
         z = model.sample_latents(num_rows, known)
         data = {name: each.sample() for name, each in model.decode(z, members, known).items()}
         found = infer(model, data, members, refine=refine, steps=steps, covariates=known, progress=False)
@@ -182,19 +181,14 @@ def posterior_calibration(context: Context) -> Iterator[Row]:
     rows = context.data.size
     known = {name: values[torch.arange(_ROWS) % rows] for name, values in context.data.covariates.items()}
     for subset in context.each_subset("posterior calibration"):
-        ranks = simulation_based_calibration(model, subset, covariates=known, seed=derive_seed(0, label(subset)))
+        ranks = simulation_based_calibration(
+            model, subset, covariates=known, seed=context.derived_seed("calibration", subset)
+        )
         yield make_row("calibration_distance", float(ranks.distances().max()), subset, n=_ROWS)
         yield make_row("calibration_band", ranks.band(), subset, n=_ROWS)
         for level in _LEVELS:
             share = float(ranks.coverage(level).mean())
             yield make_row(f"posterior_coverage_{round(100 * level)}", share, subset, n=_ROWS)
-
-
-@contextlib.contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 def _histogram(ranks: Int64[Tensor, "N D"], places: int) -> Float64[Tensor, "R D"]:

@@ -404,7 +404,7 @@ class MultimodalVAE(MultimodalModel):
         return made
 
     def agreed(self, name: str, distribution: Distribution) -> Float[Tensor, "N *shape"] | Int64[Tensor, "N *shape"]:
-        """The datum that stands for a mixture over the first dimension: the mean, or the most probable code.
+        """The point that stands for a mixture over the first dimension: the mean, or the most probable code.
 
         Args:
             name: Modality.
@@ -658,7 +658,7 @@ class MultimodalVAE(MultimodalModel):
         return {name: self._point(name, each) for name, each in self.decode(z, covariates=covariates).items()}
 
     def _point(self, name: str, distribution: Distribution) -> Tensor:
-        """The datum that stands for a likelihood; of a transformed one what its point stands for."""
+        """The point that stands for a likelihood; of a transformed one what its point stands for."""
         likelihood = self._likelihood(name)
         if isinstance(distribution, InDataUnits):
             return distribution.transform.inverse(likelihood.point(distribution.base))

@@ -136,6 +136,17 @@ def test_as_a_metric() -> None:
         assert rows["posterior_coverage_50", given] == pytest.approx(0.5, abs=0.05)
 
 
+def test_the_metric_draws_from_the_seed_of_the_evaluation() -> None:
+    data = {name: value.float() for name, value in YARDSTICK.sample(6).items()}
+
+    def values(seed: int) -> list[float]:
+        found = mmvae.evaluate(exact(), data, ["posterior_calibration"], seed=seed, progress=False)
+        return [row["value"] for row in found.select("calibration_distance")]
+
+    assert values(1) == values(1)
+    assert values(1) != values(2)
+
+
 def test_a_figure_of_ranks() -> None:
     ranks = simulation_based_calibration(bent(stretch=0.5), "a", num_rows=500)
     ax = mmvae.plot.posterior_ranks(ranks)

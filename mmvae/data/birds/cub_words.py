@@ -74,7 +74,7 @@ class CaptionVocabulary:
 
     @property
     def shape(self) -> tuple[int]:
-        """Of one datum."""
+        """Of one row."""
         return (self.length,)
 
     def __len__(self) -> int:

@@ -63,7 +63,7 @@ class Overlay:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one datum."""
+        """Of one row."""
         return (3, *self._digits.shape[2:])
 
     def __len__(self) -> int:

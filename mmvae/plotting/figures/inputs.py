@@ -18,6 +18,7 @@ from mmvae.evaluation.context import device_of, is_point_mass, mean_over_steps, 
 from mmvae.inference import infer
 from mmvae.labels import class_numbers
 from mmvae.modes import mode
+from mmvae.seeds import seeded
 from mmvae.sources import Data, as_source
 from mmvae.subsets import Subset, canonical, powerset
 
@@ -178,8 +179,5 @@ def prior_of(model: Evaluated) -> Distribution:
 @contextmanager
 def evaluating(model: Any, seed: int) -> Iterator[None]:
     """No gradients, evaluation mode, and draws of a fixed seed; the model's mode and the generators come back."""
-    device = next(iter(model.parameters())).device
-    forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
-    with torch.no_grad(), mode(model, training=False), forked:
-        torch.manual_seed(seed)
+    with torch.no_grad(), mode(model, training=False), seeded(seed, next(iter(model.parameters())).device):
         yield
