@@ -208,14 +208,15 @@ class _LocationScale(Likelihood):
                 f'{type(self).__name__}: scale must be a finite number above 0, "learned" or "by_feature", got '
                 f"{scale!r}."
             )
-        self.register_buffer("log_scale", torch.tensor(float(scale)).log(), persistent=False)
+        self._fixed = float(scale)
+        self.register_buffer("fixed_scale", torch.tensor(self._fixed), persistent=False)
 
     @property
     def scale(self) -> Tensor:
         """The scale in the units of the transformed data, a number or one for each column; a learned one stays above
         0.001."""
         if not self.learned:
-            return self.log_scale.exp()
+            return self.fixed_scale
         return soft_clamp(self.log_scale, *_LOG_BOUNDS).exp() + _SCALE_FLOOR
 
     def for_shape(self, shape: tuple[int, ...]) -> Likelihood:
@@ -242,7 +243,8 @@ class _LocationScale(Likelihood):
         if Distribution._validate_args or observed is not None or self.is_by_feature:
             return super().log_prob(parameters, data, observed)
         with without_autocast(parameters):
-            return self.noise.score(data, at_least_float32(parameters), self.scale, data.ndim - 1)
+            scale = self.scale if self.learned else self._fixed  # a number, from which less is computed
+            return self.noise.score(data, at_least_float32(parameters), scale, data.ndim - 1)
 
 
 class Normal(_LocationScale):
