@@ -62,6 +62,9 @@ OBSERVED = "observed"
 _LEAST_CENTRE = 1e-4
 """Smallest mean count that a decoder's zero stands for, of columns that are (nearly) always zero."""
 
+_MOST_NAMES = 5
+"""Columns that are named in a sentence."""
+
 
 class Likelihood(Remembers, nn.Module, ABC):
     """What a decoder's output means: a distribution, what data it can score, and its best single guess.
@@ -640,7 +643,7 @@ class Columns(Likelihood):
         table = narrowed(name, data, torch.float32)
         for number, likelihood in enumerate(self._groups):
             for place in self._places(number).tolist():
-                self._check_column(f"{name}, column {self.names[place]!r}", table[:, place], likelihood)
+                check_column(f"{name}, column {self.names[place]!r}", table[:, place], likelihood)
         return table
 
     def kinds(self) -> Iterator[tuple[type, list[int]]]:
@@ -648,12 +651,18 @@ class Columns(Likelihood):
         for number, likelihood in enumerate(self._groups):
             yield type(likelihood), self._places(number).tolist()
 
-    def _check_column(self, name: str, values: Tensor, likelihood: Likelihood) -> None:
-        if likelihood.data_dtype.is_floating_point:
-            likelihood.conform(name, values)
-            return
-        _require(name, values, values == values.round(), f"{type(likelihood).__name__} scores whole numbers")
-        likelihood.conform(name, values.to(likelihood.data_dtype))
+    def words(self) -> str:
+        """Which columns have which likelihood, as a clause for a reader."""
+        columns: dict[str, list[str]] = {}
+        for name, count, place in zip(self.names, self.categories, self._group_of_each(), strict=True):
+            kind = type(self._groups[place]).__name__
+            columns.setdefault(kind if count is None else f"{kind}({count})", []).append(repr(name))
+        return "; ".join(f"{kind} for {', '.join(_shortened(names))}" for kind, names in columns.items())
+
+    def _group_of_each(self) -> list[int]:
+        """By column the number of its group."""
+        found = {place: number for number in range(len(self._groups)) for place in self._places(number).tolist()}
+        return [found[place] for place in range(len(self.names))]
 
     @property
     def _groups(self) -> list[Likelihood]:
@@ -666,6 +675,36 @@ class Columns(Likelihood):
         """The parameters of a group of n columns, ``[..., *parameter_shape of (n,)]``."""
         own = parameters.index_select(-1, getattr(self, f"_read_{number}"))
         return own.reshape(*parameters.shape[:-1], *self._groups[number].parameter_shape((len(self._places(number)),)))
+
+
+def check_column(name: str, values: Tensor, likelihood: Likelihood) -> None:
+    """Check one column of a table, in which codes stand as real numbers.
+
+    Args:
+        name: Of the column, for errors.
+        values: Real numbers ``[N]``, none of them missing.
+        likelihood: Of the column.
+
+    Raises:
+        ValueError: For a value that the likelihood cannot score.
+    """
+    if likelihood.data_dtype.is_floating_point:
+        likelihood.conform(name, values)
+        return
+    _require(name, values, values == values.round(), f"{type(likelihood).__name__} scores whole numbers")
+    likelihood.conform(name, values.to(likelihood.data_dtype))
+
+
+def look_like_counts(least: float, most: float) -> bool:
+    """Whether whole numbers between these two look like counts.
+
+    None is negative, and the smallest is at most half of the largest. Years do not look like counts.
+    """
+    return least >= 0 and most > 0 and least <= most / 2
+
+
+def _shortened(names: list[str]) -> list[str]:
+    return names if len(names) <= _MOST_NAMES else [*names[:_MOST_NAMES], f"{len(names) - _MOST_NAMES} more"]
 
 
 def _by_column(distribution: Distribution) -> ByColumn:
