@@ -30,7 +30,8 @@ from mmvae.distributions.mixture_of_experts import Family
 from mmvae.free_memory import latents_at_a_time
 from mmvae.latents import Latents, check_latents
 from mmvae.layout import Layout
-from mmvae.likelihoods import OBSERVED, Likelihood
+from mmvae.likelihoods import Likelihood
+from mmvae.likelihoods.count_data import OBSERVED
 from mmvae.modality import Modality
 from mmvae.modes import in_evaluation_mode
 from mmvae.multimodal import MultimodalModel
