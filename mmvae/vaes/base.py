@@ -15,8 +15,9 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import Distribution
 
-from mmvae.autoencoders.base import CovariateLevels, MultimodalAutoencoder, PrivateDim, Weights, lay_out_images
+from mmvae.autoencoders.base import CovariateLevels, PrivateDim, Weights, lay_out_images
 from mmvae.autoencoders.parts import make_encoders
+from mmvae.autoencoders.sampling import SamplesPrior
 from mmvae.batch import Batch
 from mmvae.choices import numbers_checked
 from mmvae.distributions import (
@@ -48,7 +49,7 @@ _DRAWN = 2**22
 """Numbers, over all components, of the draws that are held at a time; fixed for the same reason."""
 
 
-class MultimodalVAE(MultimodalAutoencoder):
+class MultimodalVAE(SamplesPrior):
     """Modalities, a joint posterior, a prior and an objective; the models of the literature are recipes over these.
 
     Inference, generation, bounds and likelihoods run in evaluation mode, whatever mode the model is in, and may run in
@@ -225,7 +226,7 @@ class MultimodalVAE(MultimodalAutoencoder):
                 f"missing here. Leave incomplete rows out, or use MVAE, MMVAE, MoPoE or MVTCAE."
             )
 
-    # Inference and generation.
+    # Inference.
 
     def latents(self, batch: Batch) -> Latents:
         """q(z | x) given all that a batch holds, which must conform; what :meth:`infer` gives."""
@@ -241,30 +242,6 @@ class MultimodalVAE(MultimodalAutoencoder):
             A reparameterised distribution of batch shape ``[N]`` and event shape ``[D]``.
         """
         return self.joint_posterior(batch, self.experts)
-
-    @torch.no_grad()
-    @in_evaluation_mode
-    @numbers_checked
-    def sample(self, num_samples: int, covariates: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
-        """Data generated from ``num_samples`` draws of the prior, ``{name: [num_samples, *shape]}``.
-
-        Args:
-            num_samples: Number of draws.
-            covariates: ``{name: value or values [num_samples]}``, for a model that has some.
-        """
-        known = self.covariates.of_rows(num_samples, {}, covariates)
-        return self._points(self.sample_latents(num_samples, known), known)
-
-    def sample_latents(self, num_samples: int, covariates: Mapping[str, Any] | None = None) -> Float[Tensor, "N D"]:
-        """Draws of the prior, without their data.
-
-        Args:
-            num_samples: N.
-            covariates: ``{name: value or values [N]}``, for a model that has some.
-        """
-        context = self._encoded(self.covariates.of_rows(num_samples, {}, covariates))
-        prior = self.prior(context)
-        return prior.sample(torch.Size((num_samples,)) if context is None or not prior.batch_shape else torch.Size())
 
     # Bounds and likelihoods, in honest nats.
 
