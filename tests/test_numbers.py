@@ -38,6 +38,7 @@ VAES = [
     for each in vars(models).values()
     if inspect.isclass(each) and issubclass(each, models.MultimodalVAE) and each is not models.MultimodalVAE
 ]
+POINTS = [models.DCCAE, models.MAAE, models.MWAE]
 
 
 def required(kind: Any) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def required(kind: Any) -> dict[str, Any]:
 
 
 VALID: dict[Any, dict[str, Any]] = {
-    **{kind: required(kind) for kind in VAES},
+    **{kind: required(kind) for kind in (*VAES, *POINTS)},
     models.DCID: {"modalities": {"a": 3, "b": 3}, **CODEBOOK},
     models.FCID: {"fine": {"a": 3, "b": 3}, "coarse": {"c": 3, "d": 3}, **CODEBOOK},
     **{part: {"encoders": TEXTS, "num_classes": 3} for part in (models.CMPT, models.MoLT, models.LateFusion)},

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from mmvae.autoencoders.forms import ModalityForm
 from mmvae.batch import Batch
 from mmvae.posteriors import Fusion, JointNetwork, JointPosterior, UnimodalExperts
-from mmvae.vaes.forms import ModalityForm
 
 
 class PseudoEncoder:

@@ -14,7 +14,10 @@ from docs.blocks import ROOT
 import mmvae
 
 DOCS = ROOT / "docs"
-BASES = {"CodebookModel", "FrozenEncoderClassifier", "MultimodalClassifier", "MultimodalModel", "MultimodalVAE"}
+BASES = {
+    *("CodebookModel", "DeterministicAutoencoder", "FrozenEncoderClassifier", "MultimodalAutoencoder"),
+    *("MultimodalClassifier", "MultimodalModel", "MultimodalVAE"),
+}
 REFERENCE = "\n".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "reference").glob("*.md")))
 
 
