@@ -62,6 +62,9 @@ OBSERVED = "observed"
 _LEAST_CENTRE = 1e-4
 """Smallest mean count that a decoder's zero stands for, of columns that are (nearly) always zero."""
 
+_MOST_NAMES = 5
+"""Columns that are named in a sentence."""
+
 
 class Likelihood(Remembers, nn.Module, ABC):
     """What a decoder's output means: a distribution, what data it can score, and its best single guess.
@@ -208,14 +211,15 @@ class _LocationScale(Likelihood):
                 f'{type(self).__name__}: scale must be a finite number above 0, "learned" or "by_feature", got '
                 f"{scale!r}."
             )
-        self.register_buffer("log_scale", torch.tensor(float(scale)).log(), persistent=False)
+        self._fixed = float(scale)
+        self.register_buffer("fixed_scale", torch.tensor(self._fixed), persistent=False)
 
     @property
     def scale(self) -> Tensor:
         """The scale in the units of the transformed data, a number or one for each column; a learned one stays above
         0.001."""
         if not self.learned:
-            return self.log_scale.exp()
+            return self.fixed_scale
         return soft_clamp(self.log_scale, *_LOG_BOUNDS).exp() + _SCALE_FLOOR
 
     def for_shape(self, shape: tuple[int, ...]) -> Likelihood:
@@ -242,7 +246,8 @@ class _LocationScale(Likelihood):
         if Distribution._validate_args or observed is not None or self.is_by_feature:
             return super().log_prob(parameters, data, observed)
         with without_autocast(parameters):
-            return self.noise.score(data, at_least_float32(parameters), self.scale, data.ndim - 1)
+            scale = self.scale if self.learned else self._fixed  # a number, from which less is computed
+            return self.noise.score(data, at_least_float32(parameters), scale, data.ndim - 1)
 
 
 class Normal(_LocationScale):
@@ -638,7 +643,7 @@ class Columns(Likelihood):
         table = narrowed(name, data, torch.float32)
         for number, likelihood in enumerate(self._groups):
             for place in self._places(number).tolist():
-                self._check_column(f"{name}, column {self.names[place]!r}", table[:, place], likelihood)
+                check_column(f"{name}, column {self.names[place]!r}", table[:, place], likelihood)
         return table
 
     def kinds(self) -> Iterator[tuple[type, list[int]]]:
@@ -646,12 +651,18 @@ class Columns(Likelihood):
         for number, likelihood in enumerate(self._groups):
             yield type(likelihood), self._places(number).tolist()
 
-    def _check_column(self, name: str, values: Tensor, likelihood: Likelihood) -> None:
-        if likelihood.data_dtype.is_floating_point:
-            likelihood.conform(name, values)
-            return
-        _require(name, values, values == values.round(), f"{type(likelihood).__name__} scores whole numbers")
-        likelihood.conform(name, values.to(likelihood.data_dtype))
+    def words(self) -> str:
+        """Which columns have which likelihood, as a clause for a reader."""
+        columns: dict[str, list[str]] = {}
+        for name, count, place in zip(self.names, self.categories, self._group_of_each(), strict=True):
+            kind = type(self._groups[place]).__name__
+            columns.setdefault(kind if count is None else f"{kind}({count})", []).append(repr(name))
+        return "; ".join(f"{kind} for {', '.join(_shortened(names))}" for kind, names in columns.items())
+
+    def _group_of_each(self) -> list[int]:
+        """By column the number of its group."""
+        found = {place: number for number in range(len(self._groups)) for place in self._places(number).tolist()}
+        return [found[place] for place in range(len(self.names))]
 
     @property
     def _groups(self) -> list[Likelihood]:
@@ -664,6 +675,36 @@ class Columns(Likelihood):
         """The parameters of a group of n columns, ``[..., *parameter_shape of (n,)]``."""
         own = parameters.index_select(-1, getattr(self, f"_read_{number}"))
         return own.reshape(*parameters.shape[:-1], *self._groups[number].parameter_shape((len(self._places(number)),)))
+
+
+def check_column(name: str, values: Tensor, likelihood: Likelihood) -> None:
+    """Check one column of a table, in which codes stand as real numbers.
+
+    Args:
+        name: Of the column, for errors.
+        values: Real numbers ``[N]``, none of them missing.
+        likelihood: Of the column.
+
+    Raises:
+        ValueError: For a value that the likelihood cannot score.
+    """
+    if likelihood.data_dtype.is_floating_point:
+        likelihood.conform(name, values)
+        return
+    _require(name, values, values == values.round(), f"{type(likelihood).__name__} scores whole numbers")
+    likelihood.conform(name, values.to(likelihood.data_dtype))
+
+
+def look_like_counts(least: float, most: float) -> bool:
+    """Whether whole numbers between these two look like counts.
+
+    None is negative, and the smallest is at most half of the largest. Years do not look like counts.
+    """
+    return least >= 0 and most > 0 and least <= most / 2
+
+
+def _shortened(names: list[str]) -> list[str]:
+    return names if len(names) <= _MOST_NAMES else [*names[:_MOST_NAMES], f"{len(names) - _MOST_NAMES} more"]
 
 
 def _by_column(distribution: Distribution) -> ByColumn:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmvae.batch import Batch
-from mmvae.likelihoods import Columns, Likelihood, _LocationScale
+from mmvae.likelihoods import Columns, Likelihood, _LocationScale, look_like_counts
 from mmvae.transforms import Transform, spread
 
 _FEW_ROWS, _MOST_ROWS = 30, 4096
@@ -73,6 +73,12 @@ def warn_of_odd_data(model: Any, batch: Batch) -> None:
     lines = odd_data(model, batch)
     if lines:
         warnings.warn("fit has looked at the data. " + " ".join(lines), stacklevel=3)
+
+
+def columns_in_words(model: Any) -> list[str]:
+    """The likelihoods of the columns of each table of a model, a line for each table."""
+    likelihoods = getattr(model, "likelihoods", None) or {}
+    return [f"{name}: {each.words()}" for name, each in likelihoods.items() if isinstance(each, Columns)]
 
 
 def odd_data(model: Any, batch: Batch) -> list[str]:
@@ -147,12 +153,14 @@ def _of_real_columns(
                 f"categories, make them a modality, or columns of likelihoods.Columns, under likelihoods.Categorical, "
                 f"or likelihoods.Bernoulli for 0 and 1."
             )
-        present = values.nan_to_num(0.0)
-        counted = whole & ~few & (present.amin(0) >= 0) & (present.amax(0) >= _LARGE_COUNT)
+        least = torch.where(missing, torch.inf, values).amin(0)
+        most = torch.where(missing, -torch.inf, values).amax(0)
+        count_like = [look_like_counts(*each) for each in zip(least.tolist(), most.tolist(), strict=True)]
+        counted = whole & ~few & torch.tensor(count_like, device=whole.device) & (most >= _LARGE_COUNT)
         if bool(counted.any()):
             yield (
-                f"{name}: {columns.named(counted)} counts, to {float(present[:, counted].max()):.6g}, but {scores} "
-                f"scores real numbers. likelihoods.NegativeBinomial() scores counts."
+                f"{name}: {columns.named(counted)} of whole numbers to {float(most[counted].max()):.6g}, but {scores} "
+                f"scores real numbers. If they are counts, likelihoods.NegativeBinomial() scores them."
             )
     blurred = varies & (columns.deviation < _DIGITS * columns.mean.abs())
     if bool(blurred.any()):

@@ -25,7 +25,7 @@ from mmvae.sources import Data, InBlocks, InMemory, Placeable, Source, as_source
 from mmvae.streams import Streamed, as_stream
 from mmvae.training.checked import CheckedOnce, sound
 from mmvae.training.checkpoint import Checkpoints
-from mmvae.training.data_look import warn_of_odd_data
+from mmvae.training.data_look import columns_in_words, warn_of_odd_data
 from mmvae.training.display import Display
 from mmvae.training.engine import Engine, MakeOptimizer
 from mmvae.training.feed import Feed, RowFeed, split
@@ -244,6 +244,9 @@ def fit(
         all_epochs = sum(stage.epochs for stage in stages)
         display = Display(all_epochs, feeds[0].steps) if progress and engine.is_main else None
         say = _nothing if display is None else display.say
+        if state is None:
+            for line in columns_in_words(model):
+                say(line)
         files = [] if folder is None else [MetricsFile(folder), TensorBoard(folder)]
         shown = [] if display is None else [display]
         kept = f"Training is kept in the last checkpoint: {checkpoints}."
