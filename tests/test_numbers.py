@@ -95,7 +95,7 @@ VALID: dict[Any, dict[str, Any]] = {
     posteriors.SetPooling: {"latent_dim": 2},
     **{part: {} for part in (refinement.HMC, refinement.Amortized, refinement.Gradient, refinement.RefinedELBO)},
     refinement.RefinementNetwork: {"num_features": 4, "latent_dim": 2},
-    **{part: {} for part in (priors.Flow, priors.ConditionalNormal)},
+    **{part: {} for part in (priors.Flow, priors.Diffusion, priors.ConditionalNormal)},
     **{key: {"num_components": 3} for key in (priors.GaussianMixture, priors.Vamp)},
     evaluation.StepHead: {},
     data.Blocks: {"rows": 3},

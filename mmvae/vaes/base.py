@@ -130,6 +130,7 @@ class MultimodalVAE(SamplesPrior):
         """
         whole = prior_of_layout(prior, self.layout, self.experts.family, self.covariates.size)
         shared = whole.shared if isinstance(whole, WithPrivate) else whole
+        shared.is_weighed = self.objective.weighs_draws
         shared.attach(PseudoEncoder(self.shapes, self._forms, self.experts, self.joint_posterior))
         return whole
 

@@ -80,6 +80,7 @@ PARTS = [
     posteriors.Flow(Product(True), 2, hidden=4),
     priors.GaussianMixture(3, learned_scale=False),
     priors.Flow(hidden=4),
+    priors.Diffusion(hidden=4),
     priors.ConditionalNormal(),
     Layout(3, {"a": 2}),
     TotalCorrelation(0.25, LinearWarmup(2.0, 3)),
