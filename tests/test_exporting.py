@@ -42,6 +42,7 @@ VAES: dict[str, dict[str, Any]] = {
     "IDMVAE": {"private_dim": 1, "augmentation": 0.0},
     "SetVAE": {"hidden": 8, "pooled": 8},
     "DVCCA": {},
+    "MHVAE": {"levels": 2, "hidden": 8},
     "IterativeVAE": {"trunk_width": 4, "hidden": 8, "num_steps": 2},
 }
 POINTS: dict[str, dict[str, Any]] = {"DCCAE": {}, "MAAE": {}, "MWAE": {}}

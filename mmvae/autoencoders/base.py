@@ -108,13 +108,23 @@ class MultimodalAutoencoder(MultimodalModel):
         """
         context = self.covariates.size
         likelihoods = {name: self._likelihood(name) for name in self.names}
-        inputs = {name: self.layout.width(name) + context for name in self.names}
+        inputs = {name: self.read_width(name) + context for name in self.names}
         decoders = make_decoders(self.modalities, likelihoods, inputs)
         self.decoders = nn.ModuleDict(decoders)
         transforms, read = make_transforms(self.modalities, likelihoods, encoders, decoders)
         self.transforms = nn.ModuleDict(transforms)
         self._forms = make_forms(self.modalities, likelihoods, transforms, read)
         check_libraries(likelihoods, self.covariates)
+
+    # What decoders read.
+
+    def read(self, z: Float[Tensor, "*P D"], name: str) -> Float[Tensor, "*P W"]:
+        """The columns of latents that the decoder of a modality reads: the shared ones and its own."""
+        return self.layout.read(z, name)
+
+    def read_width(self, name: str) -> int:
+        """W, their number."""
+        return self.layout.width(name)
 
     # Training.
 
@@ -386,7 +396,7 @@ class MultimodalAutoencoder(MultimodalModel):
 
     def _decode(self, name: str, z: Float[Tensor, "*P D"], context: Tensor | None) -> Tensor:
         """The decoder's output, ``[*P, *parameter_shape]``; leading dimensions are flattened for it and restored."""
-        read = self.layout.read(z, name)
+        read = self.read(z, name)
         if context is not None:
             read = torch.cat([read, context.expand(*z.shape[:-1], -1)], -1)
         if read.ndim == 2:

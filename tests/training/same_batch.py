@@ -158,6 +158,8 @@ def cases() -> Iterator[tuple[str, Callable[[], Any], Any]]:
     yield "SetVAE-holes", partial(vae, models.SetVAE, hidden=8, pooled=8), holes(vectors())
     yield "DVCCA", partial(vae, models.DVCCA), Batch(vectors())
     yield "DVCCA-holes", partial(vae, models.DVCCA), holes(vectors())
+    yield "MHVAE", partial(vae, models.MHVAE, levels=2, hidden=8), Batch(vectors())
+    yield "MHVAE-holes", partial(vae, models.MHVAE, levels=2, hidden=8), holes(vectors())
     matched: Any = {"hidden": 8, "inner_steps": 2}
     for name, make in (
         ("DCCAE", partial(vae, models.DCCAE)),
