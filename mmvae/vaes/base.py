@@ -54,8 +54,8 @@ from mmvae.vaes.parts import (
 )
 from mmvae.vaes.pseudo_inputs import PseudoEncoder
 
-Weights = Literal["balanced"] | Mapping[str, float] | None
-"""Likelihood weights of a model: the modalities' own, balanced by size, or by name."""
+Weights = Literal["balanced", "auto"] | Mapping[str, float] | None
+"""Likelihood weights of a model: the modalities' own, balanced by size, chosen by ``fit``, or by name."""
 
 PrivateDim = int | Mapping[str, int] | None
 """Sizes of the private latents: one for all modalities, by name, or none."""
@@ -95,7 +95,8 @@ class MultimodalVAE(MultimodalModel):
         private_dim: Number of private columns: one for all modalities, by name, or none.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
         weights: Weights of the modalities' log-likelihoods in the objective: ``None`` for those of the modalities,
-            ``"balanced"`` (largest size / size), or by name.
+            ``"balanced"`` (largest size / size), ``"auto"`` (:func:`mmvae.fit` chooses them by short runs, once), or by
+            name.
         contrast: Weight of InfoNCE between the shared means of modalities, see
             :class:`~mmvae.objectives.further_terms.FurtherTerms`.
         augmentation: Weight of the term that exchanges private latents between rows; needs some.
@@ -108,6 +109,7 @@ class MultimodalVAE(MultimodalModel):
         layout: Which of them are shared, and which private.
         covariates: The covariates, see :class:`~mmvae.covariates.Covariates`.
         weights: ``{name: weight}``.
+        weights_are_open: Whether ``fit`` is to choose the weights.
         transforms: ``{name: transform}`` of the modalities that have one (see :mod:`mmvae.transforms`).
         epoch: Number of epochs the model was trained for (a scalar buffer); schedules of weights read it.
         arguments: Arguments of the recipe's constructor by name, as saved in the configuration.
@@ -141,6 +143,7 @@ class MultimodalVAE(MultimodalModel):
         self.layout = Layout.of(names, latent_dim, private_dim)
         self.latent_dim = self.layout.size
         self.weights = resolve_weights(self.modalities, weights)
+        self.weights_are_open = weights == "auto"
         self.objective = objective
         self.further_terms = FurtherTerms(contrast, augmentation)
         self.further_terms.check(self.layout)
@@ -176,6 +179,20 @@ class MultimodalVAE(MultimodalModel):
         shared = whole.shared if isinstance(whole, WithPrivate) else whole
         shared.attach(PseudoEncoder(self.shapes, self._forms, self.experts, self.joint_posterior))
         return whole
+
+    def choose_weights(self, weights: Mapping[str, float]) -> None:
+        """Take weights in the place of ``"auto"``; the model is then described, and saved, with these.
+
+        Args:
+            weights: ``{name: weight}`` of every modality.
+
+        Raises:
+            ValueError: For an unknown modality, or a weight not above zero.
+        """
+        self.weights = resolve_weights(self.modalities, dict(weights))
+        self.weights_are_open = False
+        if "weights" in self.arguments:
+            self.arguments["weights"] = dict(self.weights)
 
     # The Pyro programs.
 
