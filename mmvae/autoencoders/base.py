@@ -37,8 +37,8 @@ from mmvae.sources import Data
 from mmvae.subsets import Subset, canonical
 from mmvae.transforms import Transform, Units, spread
 
-Weights = Literal["balanced"] | Mapping[str, float] | None
-"""Likelihood weights of a model: the modalities' own, balanced by size, or by name."""
+Weights = Literal["balanced", "auto"] | Mapping[str, float] | None
+"""Likelihood weights of a model: the modalities' own, balanced by size, chosen by ``fit``, or by name."""
 
 PrivateDim = int | Mapping[str, int] | None
 """Sizes of the private latents: one for all modalities, by name, or none."""
@@ -65,7 +65,8 @@ class MultimodalAutoencoder(MultimodalModel):
         private_dim: Number of private columns: one for all modalities, by name, or none.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
         weights: Weights of the modalities' log-likelihoods in the loss: ``None`` for those of the modalities,
-            ``"balanced"`` (largest size / size), or by name.
+            ``"balanced"`` (largest size / size), ``"auto"`` (:func:`mmvae.fit` chooses them by short runs, once), or by
+            name.
 
     Attributes:
         modalities: As given.
@@ -74,6 +75,7 @@ class MultimodalAutoencoder(MultimodalModel):
         layout: Which of them are shared, and which private.
         covariates: The covariates, see :class:`~mmvae.covariates.Covariates`.
         weights: ``{name: weight}``.
+        weights_are_open: Whether ``fit`` is to choose the weights.
         likelihoods: ``{name: likelihood}``.
         decoders: ``{name: network}``.
         transforms: ``{name: transform}`` of the modalities that have one (see :mod:`mmvae.transforms`).
@@ -98,6 +100,7 @@ class MultimodalAutoencoder(MultimodalModel):
         self.layout = Layout.of(names, latent_dim, private_dim)
         self.latent_dim = self.layout.size
         self.weights = resolve_weights(self.modalities, weights)
+        self.weights_are_open = weights == "auto"
         self.likelihoods = nn.ModuleDict(make_likelihoods(self.modalities))
 
     def add_decoders(self, encoders: Mapping[str, nn.Module]) -> None:
@@ -125,6 +128,20 @@ class MultimodalAutoencoder(MultimodalModel):
     def read_width(self, name: str) -> int:
         """W, their number."""
         return self.layout.width(name)
+
+    def choose_weights(self, weights: Mapping[str, float]) -> None:
+        """Take weights in the place of ``"auto"``; the model is then described, and saved, with these.
+
+        Args:
+            weights: ``{name: weight}`` of every modality.
+
+        Raises:
+            ValueError: For an unknown modality, or a weight not above zero.
+        """
+        self.weights = resolve_weights(self.modalities, dict(weights))
+        self.weights_are_open = False
+        if "weights" in self.arguments:
+            self.arguments["weights"] = dict(self.weights)
 
     # Training.
 

@@ -50,7 +50,7 @@ class DCCAE(DeterministicAutoencoder):
             ``"frobenius"``, its root.
         ridge: That many times the mean variance of an encoding is added to the diagonal of its covariance.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the loss: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the loss: ``None`` (their own), ``"balanced"``, ``"auto"`` or by name.
 
     Raises:
         ValueError: For an unknown norm, or a ridge that is not above zero.

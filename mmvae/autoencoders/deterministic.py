@@ -73,7 +73,7 @@ class DeterministicAutoencoder(MultimodalAutoencoder):
         modalities: What the model sees.
         latent_dim: D, size of the latent.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the loss: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the loss: ``None`` (their own), ``"balanced"``, ``"auto"`` or by name.
 
     Attributes:
         encoding: Encoders, see :class:`PointEncoders`.

@@ -41,7 +41,7 @@ class MatchedAutoencoder(SamplesPrior, DeterministicAutoencoder):
         inner_steps: Steps of the networks of the match before each step of the others.
         inner_lr: Their learning rate.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the loss: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the loss: ``None`` (their own), ``"balanced"``, ``"auto"`` or by name.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class MAAE(MatchedAutoencoder):
         inner_steps: Steps of the discriminator before each step of the others.
         inner_lr: Its learning rate.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the loss: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the loss: ``None`` (their own), ``"balanced"``, ``"auto"`` or by name.
 
     Source: Makhzani et al. 2015, "Adversarial autoencoders"; for several views multi-view-AE, which names no paper.
     """
@@ -170,7 +170,7 @@ class MWAE(MatchedAutoencoder):
         inner_steps: Steps of the critic before each step of the others.
         inner_lr: Its learning rate.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the loss: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the loss: ``None`` (their own), ``"balanced"``, ``"auto"`` or by name.
 
     Raises:
         ValueError: For an unknown distance.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from mmvae.abilities import Imputes, lack
@@ -64,16 +64,19 @@ class HiddenData:
         training: Training data.
         validation: Validation data.
         seed: Of what is hidden.
+        asked_by: Argument that asks for it, for errors.
 
     Raises:
         ValueError: For a model that cannot fill in data, or data of which nothing can be hidden.
     """
 
-    def __init__(self, model: Any, training: Feed, validation: Feed, seed: int) -> None:
+    def __init__(
+        self, model: Any, training: Feed, validation: Feed, seed: int, asked_by: str = "select: 'imputation'"
+    ) -> None:
         if not isinstance(model, Imputes):
             raise ValueError(
-                f"select: 'imputation' needs a model that fills in data, and {type(model).__name__} {lack(Imputes)}. "
-                f"Choose another term."
+                f"{asked_by} needs a model that fills in data, and {type(model).__name__} {lack(Imputes)}. Choose "
+                f"otherwise."
             )
         self._model, self._seed = model, seed
         self._with_cells = [each.name for each in model.modalities if each.missing == "cells"]
@@ -85,12 +88,22 @@ class HiddenData:
                 self._counts[name] += int(counted.sum())
         if not any(self._counts.values()):
             raise ValueError(
-                "select: 'imputation' hides data of which something else is known, and no validation row has two "
-                'modalities, or a modality with missing="cells" and two numbers. Choose another term.'
+                f"{asked_by} hides data of which something else is known, and no validation row has two modalities, "
+                f'or a modality with missing="cells" and two numbers. Choose otherwise.'
             )
 
     def __call__(self, step: int, batch: Batch) -> Float[Tensor, ""]:
         """The share of a batch in the error, whose mean over all validation rows is 1 where it is that of the means.
+
+        Args:
+            step: Number of the batch.
+            batch: Validation data.
+        """
+        shares = self.by_modality(step, batch)
+        return torch.stack(list(shares.values())).sum() / len(shares) * self._rows / batch.size
+
+    def by_modality(self, step: int, batch: Batch) -> dict[str, Float64[Tensor, ""]]:
+        """The share of a batch in the error of each modality; they add up to the errors, 1 where that of the means.
 
         Args:
             step: Number of the batch.
@@ -103,12 +116,14 @@ class HiddenData:
             name: mask.reshape(batch.size, -1).any(1) for name, mask in masks.items() if name not in self._with_cells
         }
         given = self._model.prepare(Batch(batch.data, {**masks, **rows}, covariates=batch.covariates))
-        made, total = points(self._model, given), torch.zeros((), dtype=torch.float64, device=batch.device)
+        made, nothing = points(self._model, given), torch.zeros((), dtype=torch.float64, device=batch.device)
+        shares = {name: nothing for name, count in self._counts.items() if count}
         for name, counted in self._counted(step, batch).items():
             floor = self._floors[name]
-            each = deviations(batch.data[name], made[name], floor.is_ordered) / floor.error.to(counted.device)
-            total = total + torch.where(counted, each, 0.0).sum() / max(1, self._counts[name])
-        return total / sum(count > 0 for count in self._counts.values()) * self._rows / batch.size
+            if name in shares:
+                each = deviations(batch.data[name], made[name], floor.is_ordered) / floor.error.to(counted.device)
+                shares[name] = torch.where(counted, each, 0.0).sum() / self._counts[name]
+        return shares
 
     def _counted(self, step: int, batch: Batch) -> dict[str, Bool[Tensor, "N *shape"]]:
         """What is hidden of a batch and counts: of columns that vary."""

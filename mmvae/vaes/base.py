@@ -67,7 +67,8 @@ class MultimodalVAE(SamplesPrior):
         private_dim: Number of private columns: one for all modalities, by name, or none.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
         weights: Weights of the modalities' log-likelihoods in the objective: ``None`` for those of the modalities,
-            ``"balanced"`` (largest size / size), or by name.
+            ``"balanced"`` (largest size / size), ``"auto"`` (:func:`mmvae.fit` chooses them by short runs, once), or by
+            name.
         contrast: Weight of InfoNCE between the shared means of modalities, see
             :class:`~mmvae.objectives.further_terms.FurtherTerms`.
         augmentation: Weight of the term that exchanges private latents between rows; needs some.

@@ -28,7 +28,8 @@ class CVAE(MultimodalVAE):
         beta: KL weight of the objective, a number or a schedule.
         prior: One of :mod:`mmvae.priors`; by default a normal that reads the covariates.
         private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
-        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, ``"auto"`` or by
+            name.
         contrast: Weight of InfoNCE between the shared means of modalities.
         augmentation: Weight of the term that exchanges private latents between rows; needs some.
 

@@ -76,7 +76,8 @@ class IterativeVAE(MultimodalVAE):
             ``"students"``, in which these are aligned to a teacher that no longer moves.
         prior: One of :mod:`mmvae.priors`; by default the standard normal.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, ``"auto"`` or by
+            name.
         frozen: parts that are not trained, among ``"decoders"``, ``"joint_posterior"``, ``"refinement"`` and
             ``"experts"`` (the students); likelihoods and prior go with the decoders.
 

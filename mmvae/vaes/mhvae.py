@@ -61,7 +61,8 @@ class MHVAE(MultimodalVAE):
         beta: KL weight of the objective, a number or a schedule.
         prior: Prior over all levels in the place of the conditional ones, such as one that was fitted after training.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, ``"auto"`` or by
+            name.
 
     Source: Dorent et al. 2023, "Unified brain MR-ultrasound synthesis using multi-modal hierarchical representations".
     Departures: levels are vectors, where the paper has maps of several resolutions; Gaussians are multiplied, where the

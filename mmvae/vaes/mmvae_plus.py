@@ -51,7 +51,8 @@ class MMVAEPlus(MultimodalVAE):
         beta: KL weight of the objective, a number or a schedule.
         prior: One of :mod:`mmvae.priors` over the shared latent; by default the standard one of the family.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, ``"auto"`` or by
+            name.
         contrast: Weight of InfoNCE between the shared means of modalities.
         augmentation: Weight of the term that exchanges private latents between rows; needs some.
         chunk_size: Latents decoded at a time, see :class:`~mmvae.models.MMVAE`.
@@ -121,7 +122,8 @@ class IDMVAE(MMVAEPlus):
         beta: KL weight of the objective, a number or a schedule.
         prior: One of :mod:`mmvae.priors` over the shared latent; by default the standard one of the family.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, ``"auto"`` or by
+            name.
         chunk_size: Latents decoded at a time, see :class:`~mmvae.models.MMVAE`.
 
     Source: Zhang, Shen and Wang 2026, "Information-disentangled multimodal VAE". Departures: see
@@ -177,7 +179,8 @@ class CMVAE(MMVAEPlus):
         beta: KL weight of the objective, a number or a schedule.
         prior: Prior in the place of the mixture, such as one that was fitted after training.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, ``"auto"`` or by
+            name.
         contrast: Weight of InfoNCE between the shared means of modalities.
         augmentation: Weight of the term that exchanges private latents between rows; needs some.
         chunk_size: Latents decoded at a time, see :class:`~mmvae.models.MMVAE`.
