@@ -26,7 +26,8 @@ from mmvae.covariates import Covariates
 from mmvae.distributions import InDataUnits, seen_and_slopes
 from mmvae.latents import Latents, check_latents
 from mmvae.layout import Layout
-from mmvae.likelihoods import OBSERVED, Likelihood
+from mmvae.likelihoods import Likelihood
+from mmvae.likelihoods.count_data import OBSERVED
 from mmvae.modality import Modality
 from mmvae.modes import in_evaluation_mode
 from mmvae.multimodal import MultimodalModel

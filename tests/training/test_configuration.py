@@ -273,7 +273,7 @@ def test_arguments_that_the_caller_changes_later_are_remembered_as_they_were() -
         "testing.pytest",
         "likelihoods.Tensor",
         "likelihoods.SharedScaleLaplace",
-        "likelihoods._Counts",
+        "likelihoods.Counts",
         "Batch",
         "fit.Any",
         "__builtins__",
