@@ -20,10 +20,12 @@ from mmvae.autoencoders.parts import (
     make_transforms,
     resolve_weights,
 )
+from mmvae.autoencoders.prediction import central_intervals, conformal_margins
 from mmvae.batch import Batch
 from mmvae.choices import numbers_checked
 from mmvae.covariates import Covariates
 from mmvae.distributions import InDataUnits, seen_and_slopes
+from mmvae.intervals import DRAWS, WithIntervals, check_interval
 from mmvae.latents import Latents, check_latents
 from mmvae.layout import Layout
 from mmvae.likelihoods import Likelihood
@@ -31,6 +33,7 @@ from mmvae.likelihoods.count_data import OBSERVED
 from mmvae.modality import Modality
 from mmvae.modes import in_evaluation_mode
 from mmvae.multimodal import MultimodalModel
+from mmvae.sources import Data
 from mmvae.subsets import Subset, canonical
 from mmvae.transforms import Transform, Units, spread
 
@@ -159,8 +162,14 @@ class MultimodalAutoencoder(MultimodalModel):
     @in_evaluation_mode
     @numbers_checked
     def generate(
-        self, latents: Latents, num_samples: int | None = None, covariates: Mapping[str, Any] | None = None
-    ) -> dict[str, Tensor]:
+        self,
+        latents: Latents,
+        num_samples: int | None = None,
+        covariates: Mapping[str, Any] | None = None,
+        *,
+        interval: float | None = None,
+        conformal: Data | None = None,
+    ) -> WithIntervals:
         """Data of every modality: those that were missing, and those that were given; without gradients.
 
         Args:
@@ -168,23 +177,45 @@ class MultimodalAutoencoder(MultimodalModel):
             num_samples: Number of latents to draw from each posterior; by default its mean is taken, without chance.
             covariates: ``{name: value or values [N]}`` in the place of those that the latents were inferred with: "as
                 if from batch 0". By default theirs.
+            interval: Share of the predictive distribution that intervals around each number hold, between 0 and 1;
+                noise of the data included, from ``num_samples`` or 200 draws. By default there are no intervals.
+            conformal: Held-out data of every modality, like that which is generated for but not trained on. Intervals
+                are then moved by what they miss there, given the same subset without refinement, so that each number
+                of a new row lies inside with a probability of at least ``interval``, whatever the model is worth
+                (split conformal prediction).
 
         Returns:
             ``{name: [N, *shape]}``, or ``[num_samples, N, *shape]``: the mean of each likelihood, or its most
-            probable code. Rows that are NaN in the latents are NaN here, and -1 where they are codes.
+            probable code. Rows that are NaN in the latents are NaN here, and -1 where they are codes. With intervals,
+            ``.lower`` and ``.upper`` are such dicts too, of ``[N, *shape]``.
 
         Raises:
             TypeError: For something that is not latents, such as a tensor.
-            ValueError: For covariates that the model does not have, or that are missing.
+            ValueError: For covariates that the model does not have, or that are missing; an interval outside of (0, 1);
+                calibration data without an interval, or with too few rows or modalities.
+
+        Source: Romano, Patterson and Candès 2019, "Conformalized quantile regression".
         """
         check_latents(latents, "decode(z) takes a tensor")
+        check_interval(interval)
+        if conformal is not None and interval is None:
+            raise ValueError("conformal: it calibrates intervals; pass interval= too, such as 0.9.")
         known = self.covariates.of_rows(len(latents), latents.covariates, covariates)
         of = latents.without_gaps()
         z = of.mean if num_samples is None else of.sample(num_samples)
         if of is not latents:
             known = {name: value[latents.known.to(value.device)] for name, value in known.items()}
         axis = 0 if num_samples is None else 1
-        return {name: latents.spread(value, axis) for name, value in self._points(z, known).items()}
+        values = {name: latents.spread(value, axis) for name, value in self._points(z, known).items()}
+        if interval is None:
+            return WithIntervals(values)
+        draws = num_samples or DRAWS
+        ends = central_intervals(self, of, known, draws, interval)
+        if conformal is not None:
+            margins = conformal_margins(self, conformal, latents.subset, draws, interval)
+            ends |= {name: (ends[name][0] - margin, ends[name][1] + margin) for name, margin in margins.items()}
+        lower, upper = ({name: latents.spread(pair[end]) for name, pair in ends.items()} for end in (0, 1))
+        return WithIntervals(values, lower, upper)
 
     def decode(
         self, z: Float[Tensor, "*P D"], subset: Subset = None, covariates: Mapping[str, Any] | None = None

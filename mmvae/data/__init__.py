@@ -15,6 +15,7 @@ from mmvae.data.digits.digit_words import ALPHABET, DigitWords, decode, encode
 from mmvae.data.digits.polymnist import polymnist, polymnist_form, polymnist_quadrant, polymnist_translated
 from mmvae.data.digits.rendered import rendered_digits
 from mmvae.data.frames import Table, from_frame
+from mmvae.data.identifiable import IdentifiableSources, identifiable_sources
 from mmvae.data.image_text.food101 import food101
 from mmvae.data.image_text.hateful_memes import hateful_memes
 from mmvae.data.image_text.image_files import ImageFiles
@@ -41,6 +42,7 @@ __all__ = [
     "Cells",
     "ClipFeatures",
     "DigitWords",
+    "IdentifiableSources",
     "ImageFiles",
     "ImageText",
     "LabelledImages",
@@ -70,6 +72,7 @@ __all__ = [
     "from_frame",
     "from_mudata",
     "hateful_memes",
+    "identifiable_sources",
     "mapped",
     "mask_features",
     "mask_tokens",
