@@ -96,7 +96,7 @@ class MultimodalAutoencoder(MultimodalModel):
     ) -> None:
         names = checked_names(modalities)
         super().__init__(names, Covariates(covariates))
-        self.modalities = tuple(modalities)
+        self.modalities: Sequence[Modality] = tuple(modalities)
         self.layout = Layout.of(names, latent_dim, private_dim)
         self.latent_dim = self.layout.size
         self.weights = resolve_weights(self.modalities, weights)

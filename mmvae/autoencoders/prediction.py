@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributions import Distribution
 
+from mmvae.abilities import Imputes
 from mmvae.batch import Batch
 from mmvae.intervals import conformal_margin, quantiles
 from mmvae.latents import Latents
 from mmvae.sources import Data, as_source, consecutive
 from mmvae.transforms import spread
-
-if TYPE_CHECKING:
-    from mmvae.autoencoders.base import MultimodalAutoencoder
 
 Ends = dict[str, tuple[Tensor, Tensor]]
 """Lower and upper ends by modality, each ``[N, *shape]``."""
@@ -25,8 +24,17 @@ _ROWS, _NUMBERS = 1024, 2**24
 """The most rows, and numbers of all draws, that are held at a time."""
 
 
+class Decodes(Imputes, Protocol):
+    """A model that says how data is distributed at latents."""
+
+    def decode(
+        self, z: Tensor, subset: Any = None, covariates: Mapping[str, Any] | None = None
+    ) -> dict[str, Distribution]:
+        """p(x_m | z) of every modality."""
+
+
 def central_intervals(
-    model: MultimodalAutoencoder, latents: Latents, covariates: Mapping[str, Tensor], draws: int, interval: float
+    model: Decodes, latents: Latents, covariates: Mapping[str, Tensor], draws: int, interval: float
 ) -> Ends:
     """Intervals that hold a share of the predictive distribution of each number, noise of the data included.
 
@@ -50,7 +58,7 @@ def central_intervals(
 
 
 def conformal_margins(
-    model: MultimodalAutoencoder, calibration: Data, subset: tuple[str, ...], draws: int, interval: float
+    model: Decodes, calibration: Data, subset: tuple[str, ...], draws: int, interval: float
 ) -> dict[str, Float[Tensor, "*shape"]]:
     """By how much the ends of intervals must move, found on rows that have every modality of a subset.
 
@@ -78,7 +86,7 @@ def conformal_margins(
     return margins
 
 
-def _complete(model: MultimodalAutoencoder, calibration: Data, subset: tuple[str, ...]) -> Batch:
+def _complete(model: Decodes, calibration: Data, subset: tuple[str, ...]) -> Batch:
     """The rows that have every modality of the subset, as one batch that conforms."""
     source = as_source(calibration)
     batch = model.prepare(consecutive(source, 0, len(source)))

@@ -63,6 +63,7 @@ class MHVAE(MultimodalVAE):
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
         weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, ``"auto"`` or by
             name.
+        contrast: Weight of InfoNCE between the means of the experts of all levels.
 
     Source: Dorent et al. 2023, "Unified brain MR-ultrasound synthesis using multi-modal hierarchical representations".
     Departures: levels are vectors, where the paper has maps of several resolutions; Gaussians are multiplied, where the
@@ -80,6 +81,7 @@ class MHVAE(MultimodalVAE):
         prior: Prior | None = None,
         covariates: CovariateLevels = None,
         weights: Weights = None,
+        contrast: float = 0.0,
     ) -> None:
         super().__init__(
             modalities,
@@ -89,6 +91,7 @@ class MHVAE(MultimodalVAE):
             prior=LadderPrior() if prior is None else prior,
             covariates=covariates,
             weights=weights,
+            contrast=contrast,
         )
 
     def read(self, z: Float[Tensor, "*P D"], name: str) -> Float[Tensor, "*P W"]:
