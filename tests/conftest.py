@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jaxtyping
 import pytest
+from hypothesis import settings
 
 jaxtyping.install_import_hook("mmvae", "beartyped.checked")  # before anything imports mmvae
 
@@ -16,6 +17,11 @@ import pyro  # noqa: E402
 import torch  # noqa: E402
 
 torch.set_num_threads(1)  # tensors in tests are small: threads would spend their time waiting for each other
+
+# Property tests draw the same cases at every run, so that the same code gets the same verdict; `pytest
+# --hypothesis-profile default` draws new ones.
+settings.register_profile("same_cases", derandomize=True, deadline=None)
+settings.load_profile("same_cases")
 
 
 @pytest.fixture(autouse=True)

@@ -13,16 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmvae.likelihoods import (
-    Bernoulli,
-    Categorical,
-    Columns,
-    Likelihood,
-    NegativeBinomial,
-    Normal,
-    check_column,
-    look_like_counts,
-)
+from mmvae.likelihoods import Bernoulli, Categorical, Columns, Likelihood, NegativeBinomial, Normal
+from mmvae.likelihoods.table import check_column, look_like_counts
 from mmvae.modality import Modality
 
 if TYPE_CHECKING:

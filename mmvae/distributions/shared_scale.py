@@ -25,13 +25,13 @@ class _SharedScale(dist.Distribution):
         return _Event(self, count) if count > 0 else super().to_event(count)
 
     @classmethod
-    def score(cls, value: Tensor, loc: Tensor, scale: Tensor, event_dims: int) -> Tensor:
+    def score(cls, value: Tensor, loc: Tensor, scale: Tensor | float, event_dims: int) -> Tensor:
         """The log-density of events, in nats.
 
         Args:
             value: ``[*batch, *event]``.
             loc: Of a shape that broadcasts with it.
-            scale: Scalar.
+            scale: Scalar; a number, if nothing learns it, spares a step its logarithm and its gradient.
             event_dims: Number of dimensions of an event.
         """
         if loc.shape != value.shape:
@@ -48,7 +48,7 @@ class _SharedScale(dist.Distribution):
 
     @staticmethod
     @abstractmethod
-    def density(distance: Tensor, scale: Tensor, size: int) -> Tensor:
+    def density(distance: Tensor, scale: Tensor | float, size: int) -> Tensor:
         """The log-density of an event, in nats.
 
         Args:
@@ -74,10 +74,9 @@ class SharedScaleNormal(_SharedScale, dist.Normal):
         return mse_loss(loc, value, reduction="none")
 
     @staticmethod
-    def density(distance: Tensor, scale: Tensor, size: int) -> Tensor:
+    def density(distance: Tensor, scale: Tensor | float, size: int) -> Tensor:
         """In nats."""
-        offset = -size * (scale.log() + 0.5 * math.log(2 * math.pi))
-        return torch.addcmul(offset, distance, -0.5 / scale.square())
+        return distance * (-0.5 / scale**2) - size * (_log(scale) + 0.5 * math.log(2 * math.pi))
 
 
 class SharedScaleLaplace(_SharedScale, dist.Laplace):
@@ -96,9 +95,9 @@ class SharedScaleLaplace(_SharedScale, dist.Laplace):
         return l1_loss(loc, value, reduction="none")
 
     @staticmethod
-    def density(distance: Tensor, scale: Tensor, size: int) -> Tensor:
+    def density(distance: Tensor, scale: Tensor | float, size: int) -> Tensor:
         """In nats."""
-        return torch.addcmul(-size * (2 * scale).log(), distance, -1 / scale)
+        return distance * (-1 / scale) - size * (_log(scale) + math.log(2))
 
 
 class _Event(dist.Independent):
@@ -110,3 +109,7 @@ class _Event(dist.Independent):
         if base._validate_args:
             base._validate_sample(value)
         return base.score(value, base.loc, base.scale[(0,) * base.scale.ndim], len(self.event_shape))
+
+
+def _log(scale: Tensor | float) -> Tensor | float:
+    return scale.log() if isinstance(scale, Tensor) else math.log(scale)

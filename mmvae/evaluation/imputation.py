@@ -14,7 +14,8 @@ from mmvae.batch import Batch
 from mmvae.evaluation.context import Context
 from mmvae.evaluation.registry import metric
 from mmvae.evaluation.results import Row, make_row
-from mmvae.imputing import Errors, Imputed, cells_to_hide, impute, usual_values
+from mmvae.imputing import Errors, cells_to_hide, impute, usual_values
+from mmvae.intervals import WithIntervals
 from mmvae.likelihoods import Columns
 from mmvae.transforms import spread
 from mmvae.words import Words
@@ -40,9 +41,9 @@ class _Hidden:
     target: str
     true: Tensor
     where: Bool[Tensor, "n *shape"]
-    filled: Imputed
+    filled: WithIntervals
     chosen: Bool[Tensor, "n"]
-    intervals: Imputed | None
+    intervals: WithIntervals | None
 
 
 @metric(
@@ -87,7 +88,7 @@ def _hidden(context: Context, subset: tuple[str, ...], data: Batch, chosen: Bool
     masks = {name: data.masks[name] for name in subset}
     seed = context.derived_seed("filling", subset)
 
-    def filled(batch: Batch) -> tuple[Imputed, Bool[Tensor, "n"], Imputed | None]:
+    def filled(batch: Batch) -> tuple[WithIntervals, Bool[Tensor, "n"], WithIntervals | None]:
         some = batch[chosen.nonzero().flatten()]
         intervals = impute(model, some, interval=_INTERVAL, seed=seed) if len(some) else None
         return impute(model, batch, seed=seed), chosen, intervals

@@ -48,7 +48,7 @@ class MLPEncoder(Remembers, nn.Module):
 
     def forward(self, data: Tensor) -> Tensor:
         """Features ``[N, hidden[-1]]``."""
-        return self.layers(data.reshape(data.shape[0], -1))
+        return self.layers(data if data.ndim == 2 else data.reshape(data.shape[0], -1))
 
 
 class MLPDecoder(Remembers, nn.Module):
@@ -76,4 +76,5 @@ class MLPDecoder(Remembers, nn.Module):
 
     def forward(self, latent: Tensor) -> Tensor:
         """Parameters ``[N, *shape]``."""
-        return self.layers(latent).reshape(-1, *self.shape)
+        parameters = self.layers(latent)
+        return parameters if len(self.shape) == 1 else parameters.reshape(-1, *self.shape)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from mmvae.batch import Batch
 from mmvae.modality import Modality
 from mmvae.modes import mode
-from mmvae.objectives import Objective
 from mmvae.seeds import derive_seed, seeded
 from mmvae.sources import InMemory
 from mmvae.storage import read_json
@@ -38,7 +37,6 @@ class ChoosesWeights(Protocol):
 
     modalities: tuple[Modality, ...]
     weights: dict[str, float]
-    objective: Objective
     weights_are_open: bool
     epoch: Tensor
 
@@ -151,7 +149,9 @@ def _error(model: ChoosesWeights, sample: Batch, settings: Settings, optimizer: 
     source = InMemory(sample)
     training = RowFeed(source, rows, min(settings.batch_size, len(rows)), settings.seed)
     validation = RowFeed(source, held_out, settings.batch_size, settings.seed)
-    model.epoch.fill_(model.objective.settled_after)  # schedules of weights at their end
+    objective = getattr(model, "objective", None)
+    if objective is not None:
+        model.epoch.fill_(objective.settled_after)  # schedules of weights at their end
     with seeded(derive_seed(settings.seed, "weights"), sample.device):
         with mode(module, training=True), torch.enable_grad():
             for batch in _batches(training, _STEPS):

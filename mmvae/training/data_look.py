@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from mmvae.batch import Batch
-from mmvae.likelihoods import Columns, Likelihood, _LocationScale, look_like_counts
+from mmvae.likelihoods import Columns, Likelihood
+from mmvae.likelihoods.real_numbers import LocationScale
+from mmvae.likelihoods.table import look_like_counts
 from mmvae.transforms import Transform, spread
 
 _FEW_ROWS, _MOST_ROWS = 30, 4096
@@ -130,11 +132,11 @@ def _of_modality(name: str, batch: Batch, likelihood: Likelihood, transform: Tra
             f"{name}: {columns.named(columns.is_constant)} constant, and say nothing. Leave them out, or look whether "
             f"they were read rightly."
         )
-    if isinstance(likelihood, _LocationScale):
+    if isinstance(likelihood, LocationScale):
         yield from _of_real_columns(name, values, columns, type(likelihood).__name__, transform)
     elif isinstance(likelihood, Columns):
         for kind, places in likelihood.kinds():
-            if issubclass(kind, _LocationScale):
+            if issubclass(kind, LocationScale):
                 yield from _of_real_columns(name, values[:, places], columns.only(places), kind.__name__, transform)
 
 
@@ -192,7 +194,7 @@ def _of_scales(name: str, columns: _Column) -> Iterator[str]:
 
 
 def _of_images(name: str, values: Tensor, likelihood: Likelihood, transform: Transform | None) -> Iterator[str]:
-    if transform is None and isinstance(likelihood, _LocationScale):
+    if transform is None and isinstance(likelihood, LocationScale):
         most = float(values.abs().max())
         if most > _LARGE:
             yield (

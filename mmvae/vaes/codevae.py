@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from mmvae.autoencoders.base import CovariateLevels, PrivateDim, Weights
+from mmvae.autoencoders.parts import checked_names
 from mmvae.modality import Modality
 from mmvae.objectives.chunks import ChunkSize
 from mmvae.objectives.cross_subsets import ConsensusELBO
@@ -14,8 +16,7 @@ from mmvae.objectives.schedules import Weight
 from mmvae.posteriors import DependentProduct
 from mmvae.priors import Prior
 from mmvae.subsets import powerset
-from mmvae.vaes.base import CovariateLevels, MultimodalVAE, PrivateDim, Weights
-from mmvae.vaes.parts import checked_names
+from mmvae.vaes.base import MultimodalVAE
 
 _MOST_MODALITIES = 10
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from mmvae.autoencoders.base import CovariateLevels, Weights
 from mmvae.modality import Modality
 from mmvae.objectives import CrossSubsetELBO
 from mmvae.objectives.chunks import ChunkSize
 from mmvae.objectives.schedules import Weight
 from mmvae.posteriors import Product
 from mmvae.priors import Prior
-from mmvae.vaes.base import CovariateLevels, MultimodalVAE, Weights
+from mmvae.vaes.base import MultimodalVAE
 
 
 class DMVAE(MultimodalVAE):

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import torch
 from torch.distributions import Distribution
 
+from mmvae.autoencoders.base import CovariateLevels, Weights
+from mmvae.autoencoders.parts import checked_names, make_encoders, make_likelihoods
 from mmvae.batch import Batch
 from mmvae.choices import check_choice
 from mmvae.covariates import Covariates
@@ -20,8 +22,7 @@ from mmvae.priors import Prior
 from mmvae.refinement import Bound, Gaussian, RefinedELBO, RefinementNetwork
 from mmvae.refinement.amortized import Path, shared_noise, unroll
 from mmvae.refinement.objective import AlignTo, KLDirection, StepWeights
-from mmvae.vaes.base import CovariateLevels, MultimodalVAE, Weights
-from mmvae.vaes.parts import checked_names, make_encoders, make_likelihoods
+from mmvae.vaes.base import MultimodalVAE
 
 _LEAST_SAMPLES = 4
 """Of the noise at inference, in pairs that cancel: rows share it, so one draw would push all of them the same way."""

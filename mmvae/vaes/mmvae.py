@@ -7,6 +7,7 @@ from typing import Literal
 
 import pyro.distributions as dist
 
+from mmvae.autoencoders.base import CovariateLevels, PrivateDim, Weights
 from mmvae.choices import check_choice
 from mmvae.modality import Modality
 from mmvae.objectives import Objective, StratifiedDReG, StratifiedELBO, StratifiedIWAE
@@ -14,7 +15,7 @@ from mmvae.objectives.chunks import ChunkSize
 from mmvae.objectives.schedules import Weight
 from mmvae.posteriors import Mixture
 from mmvae.priors import Laplace, Normal, Prior
-from mmvae.vaes.base import CovariateLevels, MultimodalVAE, PrivateDim, Weights
+from mmvae.vaes.base import MultimodalVAE
 
 _OBJECTIVES: dict[str, Callable[[int, Weight, ChunkSize], Objective]] = {
     "dreg": StratifiedDReG,

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mmvae.autoencoders.base import CovariateLevels, Weights
 from mmvae.choices import check_choice
 from mmvae.modality import Modality
 from mmvae.objectives import Objective
@@ -20,7 +21,7 @@ from mmvae.objectives.schedules import Weight, weight_at
 from mmvae.posteriors import Mixture
 from mmvae.priors import GaussianMixture, Laplace, Normal, Prior, WithPrivate
 from mmvae.subsets import Subset
-from mmvae.vaes.base import CovariateLevels, MultimodalVAE, Weights
+from mmvae.vaes.base import MultimodalVAE
 
 _FEWEST_CLUSTERS = 2
 _GONE = -1e4

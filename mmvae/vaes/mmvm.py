@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmvae.autoencoders.base import CovariateLevels, PrivateDim, Weights
 from mmvae.modality import Modality
 from mmvae.objectives.schedules import LinearWarmup, Weight
 from mmvae.objectives.soft_sharing import SoftSharing
 from mmvae.posteriors import Mixture
 from mmvae.priors import Prior
-from mmvae.vaes.base import CovariateLevels, MultimodalVAE, PrivateDim, Weights
+from mmvae.vaes.base import MultimodalVAE
 
 _ANNEALED = LinearWarmup(end=0.0, epochs=50.0, start=1.0)
 

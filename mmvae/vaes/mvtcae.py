@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmvae.autoencoders.base import CovariateLevels, PrivateDim, Weights
 from mmvae.modality import Modality
 from mmvae.objectives import TotalCorrelation
 from mmvae.objectives.schedules import Weight
 from mmvae.objectives.total_correlation import Count
 from mmvae.posteriors import Product
 from mmvae.priors import Prior
-from mmvae.vaes.base import CovariateLevels, MultimodalVAE, PrivateDim, Weights
+from mmvae.vaes.base import MultimodalVAE
 
 
 class MVTCAE(MultimodalVAE):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from mmvae.autoencoders.base import CovariateLevels, PrivateDim, Weights
+from mmvae.autoencoders.parts import checked_names, make_encoders, make_likelihoods
 from mmvae.choices import check_choice
 from mmvae.covariates import Covariates
 from mmvae.layout import Layout
@@ -13,8 +15,7 @@ from mmvae.objectives import SampledAlignment, Stage, TripleELBO
 from mmvae.objectives.schedules import Weight
 from mmvae.posteriors import CorrectedProduct, Flow, Fusion, JointEncoder
 from mmvae.priors import Prior
-from mmvae.vaes.base import CovariateLevels, MultimodalVAE, PrivateDim, Weights
-from mmvae.vaes.parts import checked_names, make_encoders, make_likelihoods
+from mmvae.vaes.base import MultimodalVAE
 
 Students = Literal["along", "after"]
 """When the posteriors of single modalities learn."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmvae.autoencoders.base import CovariateLevels, PrivateDim, Weights
+from mmvae.autoencoders.parts import checked_names
 from mmvae.layout import Layout
 from mmvae.modality import Modality
 from mmvae.objectives import ELBO
 from mmvae.objectives.schedules import Weight
 from mmvae.posteriors import GeometricPool
 from mmvae.priors import Prior
-from mmvae.vaes.base import CovariateLevels, MultimodalVAE, PrivateDim, Weights
-from mmvae.vaes.parts import checked_names
+from mmvae.vaes.base import MultimodalVAE
 
 
 class WeightedMVAE(MultimodalVAE):

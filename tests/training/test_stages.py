@@ -62,6 +62,7 @@ def unstaged(rows):
     return [{name: value for name, value in row.items() if name not in ("seconds", "stage")} for row in rows]
 
 
+@pytest.mark.filterwarnings("ignore:.*training diverges")  # the rate is high; runs that spike must be equal as well
 @settings(max_examples=12, deadline=None)
 @given(
     recipe=st.sampled_from(RECIPES),

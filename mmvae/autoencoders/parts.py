@@ -12,7 +12,8 @@ from torch import nn
 
 from mmvae import networks
 from mmvae.covariates import Covariates
-from mmvae.likelihoods import OBSERVED, Categorical, Columns, Likelihood, as_likelihood
+from mmvae.likelihoods import Categorical, Columns, Likelihood, as_likelihood
+from mmvae.likelihoods.count_data import OBSERVED
 from mmvae.modality import Modality
 from mmvae.modes import mode
 from mmvae.transforms import ByColumn, Transform
