@@ -119,16 +119,6 @@ class MultimodalAutoencoder(MultimodalModel):
         self._forms = make_forms(self.modalities, likelihoods, transforms, read)
         check_libraries(likelihoods, self.covariates)
 
-    # What decoders read.
-
-    def read(self, z: Float[Tensor, "*P D"], name: str) -> Float[Tensor, "*P W"]:
-        """The columns of latents that the decoder of a modality reads: the shared ones and its own."""
-        return self.layout.read(z, name)
-
-    def read_width(self, name: str) -> int:
-        """W, their number."""
-        return self.layout.width(name)
-
     def choose_weights(self, weights: Mapping[str, float]) -> None:
         """Take weights in the place of ``"auto"``; the model is then described, and saved, with these.
 
@@ -142,6 +132,16 @@ class MultimodalAutoencoder(MultimodalModel):
         self.weights_are_open = False
         if "weights" in self.arguments:
             self.arguments["weights"] = dict(self.weights)
+
+    # What decoders read.
+
+    def read(self, z: Float[Tensor, "*P D"], name: str) -> Float[Tensor, "*P W"]:
+        """The columns of latents that the decoder of a modality reads: the shared ones and its own."""
+        return self.layout.read(z, name)
+
+    def read_width(self, name: str) -> int:
+        """W, their number."""
+        return self.layout.width(name)
 
     # Training.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeGuard, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ class Choice(NamedTuple):
     words: str
 
 
-def are_open(model: Any) -> TypeGuard[ChoosesWeights]:
+def are_open(model: Any) -> bool:
     """Whether ``fit`` is to choose the weights of a model's modalities."""
     return isinstance(model, ChoosesWeights) and model.weights_are_open
 
@@ -114,7 +114,7 @@ def choose(
     """
     if getattr(model, "stages", ()) or getattr(model, "inner_steps", 0):
         raise ValueError(
-            'weights: "auto" tries weights in short runs of one loss, and this model trains in several stages or with '
+            'weights: "auto" tries weights in short runs, and this model trains in several stages or with '
             'inner steps. Pass weights by name, "balanced" or None.'
         )
     tried = candidates(model.modalities, model.weights)

@@ -23,7 +23,7 @@ from mmvae.objectives import Judge
 from mmvae.seeds import derive_seed
 from mmvae.sources import Data, InBlocks, InMemory, Placeable, Source, as_source
 from mmvae.streams import Streamed, as_stream
-from mmvae.training.balancing import Choice, are_open, choose, chosen_before
+from mmvae.training.balancing import Choice, ChoosesWeights, are_open, choose, chosen_before
 from mmvae.training.checked import CheckedOnce, sound
 from mmvae.training.checkpoint import Checkpoints
 from mmvae.training.data_look import columns_in_words, warn_of_odd_data
@@ -226,7 +226,7 @@ def fit(
         if are_open(model):
             make = functools.partial(engine.fresh_optimizer, model, optimizer)
             choice = _chosen(model, sample, settings, engine, make, folder)
-            model.choose_weights(choice.weights)
+            cast("ChoosesWeights", model).choose_weights(choice.weights)
             stages = plan(model, epochs, select)  # weights decide what judges
         if folder is not None:
             training = {**settings.fixed(), "devices": engine.world, **_sizes(*parts), **_facts(*parts)}
