@@ -336,3 +336,12 @@ class TestColumns(LikelihoodContract):
 def test_refuses_what_makes_no_likelihood(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("likelihood", [likelihoods.Poisson(), likelihoods.NegativeBinomial("by_feature")])
+def test_decoders_of_rare_counts_begin_at_their_mean(likelihood: Likelihood) -> None:
+    """A thousandth is a mean like any other; a column that is always zero begins just above it."""
+    centre = torch.tensor([1e-3, 0.2, 50.0, 0.0])
+    moved = likelihood.around(torch.zeros(4), centre)
+    torch.testing.assert_close(moved[:3].exp(), centre[:3])
+    assert 0 < float(moved[3].exp()) < 1e-3

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from mmvae.batch import Batch
+from mmvae.choices import numbers_checked
 from mmvae.collectives import gathered
 from mmvae.distributions import without_autocast
 from mmvae.layout import Layout
 from mmvae.objectives.base import Loss
-from mmvae.objectives.schedules import is_amount
 from mmvae.posteriors import Experts
 from mmvae.words import Words, declare_terms
 
@@ -50,6 +50,7 @@ class Decodes(Protocol):
         """The mean of a modality at latents, differentiable; ``None`` for codes, which have none."""
 
 
+@numbers_checked
 class FurtherTerms:
     """Terms of a loss beside its objective, each with a weight.
 
@@ -74,9 +75,6 @@ class FurtherTerms:
     """
 
     def __init__(self, contrast: float = 0.0, augmentation: float = 0.0) -> None:
-        for name, weight in (("contrast", contrast), ("augmentation", augmentation)):
-            if not is_amount(weight):
-                raise ValueError(f"{name}: expected a finite number of at least 0, got {weight!r}.")
         self.contrast, self.augmentation = contrast, augmentation
 
     def __bool__(self) -> bool:

@@ -92,3 +92,7 @@ def test_models_read_their_epoch(kind: str) -> None:
     assert len({round(total, 4) for total in totals[:3]}) == 3
     assert totals[2] == totals[3]
     assert elbos == pytest.approx([elbos[0]] * 4)
+
+
+def test_by_default_weights_rise_from_nothing_to_one_in_ten_epochs() -> None:
+    assert LinearWarmup() == LinearWarmup(end=1.0, epochs=10.0, start=0.0)
