@@ -223,6 +223,10 @@ def inference_models(preset: Preset) -> dict[str, tuple[Any, dict[str, Tensor]]]
         kind: (getattr(models, kind)(modalities(3, width), 16), data_of(3, width, rows))
         for kind in (
             *VAES,
+            "MHVAE",
+            "DCCAE",
+            "MAAE",
+            "MWAE",
             "DVCCA",
             "SetVAE",
             "CVAE",

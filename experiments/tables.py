@@ -111,12 +111,6 @@ class Columns:
     groups: dict[str, list[str]]
 
     @property
-    def real(self) -> list[str]:
-        """Columns with fractions: training rows may happen to hold whole numbers only, which look like counts."""
-        numbers = self.frame.select_dtypes("number")
-        return list(numbers.columns[(numbers % 1 != 0).any(axis=0)])
-
-    @property
     def asked(self) -> str:
         """The one column that boosting is trained for."""
         return next(iter(reversed(self.groups.values())))[0]
@@ -324,23 +318,24 @@ def small(modality: Modality) -> Modality:
 
 def model(kind: str, train: pd.DataFrame, whole: Columns, steps: int, seed: int) -> Fill:
     """A model of the library: a modality for each group, with the likelihoods of the columns' types."""
-    real = {name: mmvae.likelihoods.Normal("by_feature") for name in whole.real}
-    table = mmvae.data.from_frame(train, whole.groups, real)
+    table = mmvae.data.from_frame(train, whole.groups)
     torch.manual_seed(seed)
     vae = getattr(models, kind)([small(each) for each in table.modalities], latent_dim=LATENT_DIM)
     epochs = max(1, round(steps / -(-len(train) // BATCH_SIZE)))
-    mmvae.fit(
-        vae,
-        table.data,
-        epochs=epochs,
-        batch_size=BATCH_SIZE,
-        lr=LR,
-        validation=VALIDATION,
-        select="imputation",
-        seed=seed,
-        device="cpu",
-        progress=False,
-    )
+    with warnings.catch_warnings():  # some measures are rounded, and fit asks whether they are counts
+        warnings.filterwarnings("ignore", message="fit has looked at the data", category=UserWarning)
+        mmvae.fit(
+            vae,
+            table.data,
+            epochs=epochs,
+            batch_size=BATCH_SIZE,
+            lr=LR,
+            validation=VALIDATION,
+            select="imputation",
+            seed=seed,
+            device="cpu",
+            progress=False,
+        )
 
     def fill(frame: pd.DataFrame) -> Filled:
         rows = table.like(frame)
@@ -573,7 +568,7 @@ def described(arguments: Arguments, command: str) -> str:
         "group; every method is fitted once and fills all kinds of holes of the test rows\n"
         "- groups of columns are modalities of the models: `mmvae.data.from_frame`, `mmvae.fit` and "
         f"`mmvae.impute`, with a hidden layer of {HIDDEN[0]}, a latent of {LATENT_DIM}, batches of {BATCH_SIZE} and a "
-        f"learning rate of {LR}; columns with fractions are `Normal`, all else is the default\n"
+        f"learning rate of {LR}; all else is the default\n"
         f'- {VALIDATION:.0%} of the training rows only choose the epoch, by `select="imputation"`; without it '
         "MVTCAE overfit the smallest table, and about 60% of the hidden numbers lay in its intervals\n"
         "- the settings of the models, one for all tables, were chosen on the same tables with another seed, after a "

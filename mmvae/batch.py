@@ -149,19 +149,25 @@ class Batch:
         covariates: dict[str, Tensor] | None = None,
         context: Tensor | None = None,
         conforms_to: object | None = None,
+        size: int | None = None,
     ) -> Batch:
         """A batch of tensors that are known to be sound, without looking at them (no device is waited for).
 
-        ``observed=None`` states that nothing is missing.
+        ``observed=None`` states that nothing is missing. Without data, ``size`` says how many rows there are, of which
+        nothing is known.
         """
         batch = cls.__new__(cls)
-        first = next(iter(data.values()))
-        batch.size = first.shape[0]  # which an export may leave open, as it may not a length
         batch.data = data
-        batch.complete = observed is None
-        if observed is None:
-            everything = torch.ones(batch.size, dtype=torch.bool, device=first.device)
-            observed = dict.fromkeys(data, everything)
+        batch.complete = observed is None and bool(data)
+        if data:
+            first = next(iter(data.values()))
+            batch.size = first.shape[0]  # which an export may leave open, as it may not a length
+            if observed is None:
+                everything = torch.ones(batch.size, dtype=torch.bool, device=first.device)
+                observed = dict.fromkeys(data, everything)
+        else:
+            batch.size = size or 0
+            observed = {}
         batch.observed = observed
         batch.cells = cells or {}
         batch.labels = labels
@@ -235,8 +241,8 @@ class Batch:
 
     @property
     def device(self) -> torch.device:
-        """Where the data lies."""
-        return next(iter(self.data.values())).device
+        """Where the data lies; the CPU, if there is none."""
+        return next((value.device for value in self.data.values()), torch.device("cpu"))
 
     def __len__(self) -> int:
         return self.size
@@ -274,6 +280,7 @@ class Batch:
             covariates={name: change(value) for name, value in self.covariates.items()},
             context=None if self.context is None else change(self.context),
             conforms_to=self.conforms_to,
+            size=None if self.data else len(change(torch.zeros(self.size))),
         )
 
     def restrict(self, subset: Subset) -> Batch:
@@ -295,7 +302,7 @@ class Batch:
         data = {name: self.data[name] for name in members}
         batch = self.derive(data, observed, cells=cells, conforms_to=self.conforms_to)
         if observed is not None:
-            batch.complete = bool((_counts(observed) == len(members)).all())
+            batch.complete = bool((_counts(observed, self.size) == len(members)).all())
         return batch
 
     def as_models_read(self) -> Batch:
@@ -340,7 +347,7 @@ class Batch:
             if shape is not None and tuple(value.shape[1:]) != shape:
                 raise ValueError(_wrong_shape(name, shape, tuple(value.shape)))
         if not self.complete:
-            _counts(self.observed)
+            _counts(self.observed, self.size, shapes)
         known = cast("Mapping[str, Form]", dict(forms.items()))
         held = [name for name in shapes if name in self.data and self._can_fill(name, known[name])]
         batch = self.derive(
@@ -593,14 +600,20 @@ def _masks(observed: Mapping[str, Any], tensors: Mapping[str, Tensor], size: int
     return masks
 
 
-def _counts(observed: Mapping[str, Tensor]) -> Tensor:
-    """How many modalities each row has, ``[N]``; an error if one has none."""
-    counts = torch.stack(list(observed.values())).sum(0)
+def _counts(observed: Mapping[str, Tensor], size: int, names: Iterable[str] = ()) -> Tensor:
+    """How many modalities each row has, ``[N]``; an error if one has none.
+
+    Args:
+        observed: ``{name: bool [N]}``.
+        size: N.
+        names: What the modalities are called where none is there.
+    """
+    counts = torch.stack(list(observed.values())).sum(0) if observed else torch.zeros(size, dtype=torch.int64)
     if bool((counts == 0).any()):
         rows = (counts == 0).nonzero().flatten().tolist()
         raise ValueError(
-            f"{len(rows)} rows (the first is {rows[0]}) have none of {', '.join(map(repr, observed))} observed; leave "
-            f'those rows out, ask for a larger subset, or call mmvae.infer(missing="nan").'
+            f"{len(rows)} rows (the first is {rows[0]}) have none of {', '.join(map(repr, observed or names))} "
+            f'observed; leave those rows out, ask for a larger subset, or call mmvae.infer(missing="nan").'
         )
     return counts
 

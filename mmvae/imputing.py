@@ -4,52 +4,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
 from mmvae.abilities import Imputes
 from mmvae.batch import Batch
 from mmvae.choices import check_count
+from mmvae.intervals import DRAWS, WithIntervals, check_interval, quantiles
 from mmvae.modes import mode
 from mmvae.seeds import derive_seed, seeded
 from mmvae.sources import Data, as_source, consecutive
 from mmvae.transforms import columns_of, spread
 
-_DRAWS = 200
-"""Draws behind an interval, where no number is asked for."""
-
 _ROWS, _NUMBERS = 1024, 2**24
 """The most rows, and numbers of all draws, that are held at a time. Fixed, because others would change the draws."""
-
-
-@dataclass(frozen=True, eq=False)
-class Imputed(Mapping[str, Tensor]):
-    """Data without holes: a mapping from the names of the modalities to tensors ``[N, *shape]``.
-
-    Attributes:
-        data: The same as a plain dict.
-        lower: Lower ends of the intervals, ``{name: [N, *shape]}``, or ``None`` if none were asked for. Where a number
-            was given, both ends are that number; of codes, both are the code.
-        upper: Upper ends, likewise.
-    """
-
-    data: dict[str, Tensor]
-    lower: dict[str, Tensor] | None = None
-    upper: dict[str, Tensor] | None = None
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self.data[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.data)
-
-    def __len__(self) -> int:
-        return len(self.data)
 
 
 @torch.no_grad()
@@ -62,7 +33,7 @@ def impute(
     observed: Mapping[str, Any] | None = None,
     covariates: Mapping[str, Any] | None = None,
     seed: int = 0,
-) -> Imputed:
+) -> WithIntervals:
     """Fill the holes of data with what a model expects there, given all that each row has; all else stays untouched.
 
     Missing numbers, missing steps and missing modalities are holes alike. A number is filled with its mean (a count or
@@ -102,10 +73,9 @@ def impute(
         raise TypeError(f"{type(model).__name__} does not say how its data is distributed, so it cannot fill holes.")
     if num_samples is not None:
         check_count("num_samples", num_samples, 1)
-    if interval is not None and not 0 < interval < 1:
-        raise ValueError(f"interval: expected a share between 0 and 1, such as 0.9, got {interval!r}.")
+    check_interval(interval)
     source = as_source(data, observed, covariates=covariates)
-    draws = num_samples if interval is None else num_samples or _DRAWS
+    draws = num_samples if interval is None else num_samples or DRAWS
     parts: list[tuple[dict[str, Tensor], ...]] = []
     start = 0
     with mode(cast("nn.Module", model), training=False):
@@ -118,7 +88,7 @@ def impute(
     filled, lower, upper = (
         {name: torch.cat([part[name] for part in column]) for name in column[0]} for column in zip(*parts, strict=True)
     )
-    return Imputed(filled, lower or None, upper or None)
+    return WithIntervals(filled, lower or None, upper or None)
 
 
 def _filled(
@@ -137,33 +107,6 @@ def _filled(
             ends = quantiles(drawn[name], point, model.is_ordered(name), interval)
             lower[name], upper[name] = (_in_holes(end, batch, name) for end in ends)
     return filled, lower, upper
-
-
-def quantiles(
-    distribution: Distribution, point: Tensor, is_ordered: Tensor | bool, interval: float
-) -> tuple[Tensor, Tensor]:
-    """Both ends of the central interval of a mixture over the first dimension, from a draw of each component.
-
-    Of K draws and one value more, all alike, the i-th in order lies above the value with probability i / (K + 1): the
-    ends are those that hold the value with the probability asked for.
-
-    Args:
-        distribution: Of batch shape ``[K, N]``.
-        point: Values of what has no order, ``[N, *shape]``.
-        is_ordered: Whether values have an order, as codes have not; one for all, or by column.
-        interval: Share between the ends.
-    """
-    if isinstance(is_ordered, bool) and not is_ordered:
-        return point, point
-    values = distribution.sample().sort(0).values
-    last = len(values) - 1
-    ends = []
-    for level in ((1 - interval) / 2, (1 + interval) / 2):
-        place = min(max(level * (len(values) + 1) - 1, 0.0), float(last))
-        below = int(place)
-        end = torch.lerp(values[below], values[min(below + 1, last)], place - below)
-        ends.append(end if isinstance(is_ordered, bool) else torch.where(is_ordered, end, point))
-    return ends[0], ends[1]
 
 
 def _in_holes(made: Tensor, batch: Batch, name: str) -> Tensor:

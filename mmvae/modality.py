@@ -27,7 +27,18 @@ _COLUMNS = (
 )
 _TERMS = (
     *("elbo", "kl", "iwae", "bound", "initial_elbo", "log_likelihood", "alignment", "conditional_kl", "contrast"),
-    *("augmentation", "divergence", "prior", "posterior", "reconstruction", "adversarial", "mmd", "swd", "clusters"),
+    *(
+        "augmentation",
+        "divergence",
+        "prior",
+        "posterior",
+        "reconstruction",
+        "adversarial",
+        "mmd",
+        "wasserstein",
+        "swd",
+        "clusters",
+    ),
     "imputation",
     *(
         "total_correlation",

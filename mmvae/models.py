@@ -1,8 +1,9 @@
-"""Models: short recipes of modalities x joint posterior x objective, classifiers, and codebooks.
+"""Models: short recipes of modalities x joint posterior x objective, autoencoders, classifiers, and codebooks.
 
 The public names of models of all families.
 """
 
+from mmvae.autoencoders import DCCAE, MAAE, MWAE, DeterministicAutoencoder, MultimodalAutoencoder
 from mmvae.classifiers import (
     CMPT,
     FrozenEncoderClassifier,
@@ -24,6 +25,7 @@ from mmvae.vaes import (
     JMVAE,
     JNF,
     MCVAE,
+    MHVAE,
     MMJSD,
     MMVAE,
     MMVM,
@@ -45,6 +47,7 @@ __all__ = [
     "CMVAE",
     "CRMVAE",
     "CVAE",
+    "DCCAE",
     "DCID",
     "DMVAE",
     "DVCCA",
@@ -53,15 +56,19 @@ __all__ = [
     "IDMVAE",
     "JMVAE",
     "JNF",
+    "MAAE",
     "MCVAE",
+    "MHVAE",
     "MMJSD",
     "MMVAE",
     "MMVM",
     "MVAE",
     "MVTCAE",
+    "MWAE",
     "TELBO",
     "CoDEVAE",
     "CodebookModel",
+    "DeterministicAutoencoder",
     "FrozenEncoderClassifier",
     "HoelderVAE",
     "IterativeVAE",
@@ -70,6 +77,7 @@ __all__ = [
     "MaskedReconstruction",
     "MoLT",
     "MoPoE",
+    "MultimodalAutoencoder",
     "MultimodalClassifier",
     "MultimodalModel",
     "MultimodalVAE",

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from mmvae.batch import Batch
 from mmvae.choices import numbers_checked
+from mmvae.labels import as_labels
 from mmvae.sparse import as_csr, dense_rows, is_sparse
 
 
@@ -290,6 +291,8 @@ def as_batch(value: Any) -> Batch:
 def collate(items: Sequence[Any]) -> Batch:
     """The items of a dataset as one batch; what an item lacks is marked as missing.
 
+    Items that lack every modality make rows of which nothing is known, be it a whole batch of them.
+
     Raises:
         TypeError: for items that are neither dicts, pairs of a dict and a label, nor batches.
     """
@@ -310,4 +313,7 @@ def collate(items: Sequence[Any]) -> Batch:
         values = [item.get(name) for item in items]
         if any(value is not None for value in values):
             data[name] = values
+    if not data:
+        numbers, classes = (None, None) if labels is None else as_labels(labels)
+        return Batch.trusted({}, labels=numbers, classes=classes, size=len(items))
     return Batch(data, labels=labels)

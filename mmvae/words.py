@@ -81,8 +81,8 @@ def declare_terms(*terms: Words, of_bound: bool = False) -> None:
 
     Args:
         terms: Words of the terms, by the names that ``Loss.terms`` has.
-        of_bound: Whether the loss is a bound on a likelihood. Its further terms are the expected log-likelihoods of
-            modalities, under their names.
+        of_bound: Whether the loss is a bound on a likelihood, or a likelihood at points. Its further terms are the
+            expected log-likelihoods of modalities, under their names.
     """
     (_BOUND if of_bound else _OTHERS).extend(terms)
 
@@ -93,9 +93,11 @@ def term_words(term: str, recorded: Collection[str]) -> Words:
     Args:
         term: Name of a term, or ``"loss"``.
         recorded: Names of all terms of the same loss. Where they include ``"elbo"`` or ``"kl"``, as those of a
-            VAE do, terms that are not declared are modalities.
+            VAE do, or ``"log_likelihood"``, as those of a deterministic autoencoder do, terms that are not declared
+            are modalities.
     """
-    is_bound = "elbo" in recorded or "kl" in recorded
+    is_of_points = "log_likelihood" in recorded
+    is_bound = "elbo" in recorded or "kl" in recorded or is_of_points
     if term == _LOSS:
         unit = "nats per datum" if is_bound else "mean over the data"
         return Words(_LOSS, "Training loss", "What training minimises, with all weights.", unit, "lower")
@@ -104,7 +106,8 @@ def term_words(term: str, recorded: Collection[str]) -> Words:
         if found is not None:
             return found
     if is_bound:
-        meaning = f"Expected log-likelihood of {term} under the posterior."
+        where = "at the points of what was given" if is_of_points else "under the posterior"
+        meaning = f"Expected log-likelihood of {term} {where}."
         return Words(term, term, meaning, "nats per datum", "higher")
     return Words(term, term, unit="mean over the data")
 

@@ -16,7 +16,10 @@ from mmvae import Modality, abilities, likelihoods, models
 from mmvae.abilities import lack
 
 MODALITIES = [Modality(name, (3,), likelihoods.Normal()) for name in ("a", "b")]
-BASES = {"CodebookModel", "FrozenEncoderClassifier", "MultimodalClassifier", "MultimodalModel", "MultimodalVAE"}
+BASES = {
+    *("CodebookModel", "DeterministicAutoencoder", "FrozenEncoderClassifier", "MultimodalAutoencoder"),
+    *("MultimodalClassifier", "MultimodalModel", "MultimodalVAE"),
+}
 VAES = [
     name for name in models.__all__ if name not in BASES and issubclass(getattr(models, name), models.MultimodalVAE)
 ]
@@ -25,14 +28,17 @@ PRIVATE = ("IDMVAE", "DMVAE", "CMVAE", "MMVAEPlus")
 """Recipes that must be told how large private latents are."""
 
 
-def vae(name: str) -> models.MultimodalVAE:
+def vae(name: str) -> models.MultimodalAutoencoder:
     """A small model of a recipe."""
     private = {"private_dim": 1} if name in PRIVATE else {}
     return getattr(models, name)(MODALITIES, latent_dim=2, **private)
 
 
+POINTS = ("DCCAE", "MAAE", "MWAE")
+"""Autoencoders without a posterior."""
+
 MAKERS: dict[str, Callable[[], Any]] = {
-    **{name: lambda name=name: vae(name) for name in VAES},
+    **{name: lambda name=name: vae(name) for name in (*VAES, *POINTS)},
     "MoLT": lambda: models.MoLT(encoders(), 3, common_dim=4),
     "CMPT": lambda: models.CMPT(encoders(), 3),
     "LateFusion": lambda: models.LateFusion(encoders(), 3),
@@ -40,18 +46,20 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "DCID": dcid,
     "FCID": fcid,
 }
-PROBABILISTIC = (abilities.Weighs, abilities.HasPrior, abilities.Samples, abilities.Describes)
+PROBABILISTIC = (abilities.Weighs, abilities.HasPrior, abilities.Samples)
 EXPECTED: dict[type, set[str]] = {
     abilities.Infers: set(MAKERS),
     abilities.Evaluated: set(MAKERS),
     abilities.Trains: set(MAKERS),
-    **{ability: set(VAES) for ability in PROBABILISTIC},
+    abilities.Weighs: set(VAES),
+    **{ability: {*VAES, "MAAE", "MWAE"} for ability in (abilities.HasPrior, abilities.Samples)},
+    **{ability: {*VAES, *POINTS} for ability in (abilities.Describes, abilities.Imputes)},
     abilities.HasObjective: set(VAES),
-    abilities.Generates: {*VAES, "DCID", "FCID"},
+    abilities.Generates: {*VAES, *POINTS, "DCID", "FCID"},
     abilities.Predicts: {"MoLT", "CMPT", "LateFusion"},
     abilities.ChecksLabels: {"MoLT", "CMPT", "LateFusion"},
     abilities.HasCodebook: {"DCID", "FCID"},
-    abilities.HasInnerSteps: {"DCID", "FCID"},
+    abilities.HasInnerSteps: {"MAAE", "MWAE", "DCID", "FCID"},
 }
 
 
@@ -70,9 +78,7 @@ def test_every_public_recipe_was_asked() -> None:
     assert set(MAKERS) == set(models.__all__) - BASES
 
 
-@pytest.mark.parametrize(
-    "ability", [*PROBABILISTIC[:3], abilities.Generates, abilities.Predicts, abilities.HasCodebook]
-)
+@pytest.mark.parametrize("ability", [*PROBABILISTIC, abilities.Generates, abilities.Predicts, abilities.HasCodebook])
 def test_what_a_model_lacks_ends_a_sentence(ability: type) -> None:
     assert lack(ability).split()[0] in ("has", "does")
 

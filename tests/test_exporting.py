@@ -42,8 +42,10 @@ VAES: dict[str, dict[str, Any]] = {
     "IDMVAE": {"private_dim": 1, "augmentation": 0.0},
     "SetVAE": {"hidden": 8, "pooled": 8},
     "DVCCA": {},
+    "MHVAE": {"levels": 2, "hidden": 8},
     "IterativeVAE": {"trunk_width": 4, "hidden": 8, "num_steps": 2},
 }
+POINTS: dict[str, dict[str, Any]] = {"DCCAE": {}, "MAAE": {}, "MWAE": {}}
 CLASSIFIERS: dict[str, dict[str, Any]] = {
     "LateFusion": {"missing": "mean"},
     "MoLT": {"common_dim": 4, "fusion_dim": 8, "max_layers": 1},
@@ -61,8 +63,8 @@ def _types_unchecked() -> Iterator[None]:
 
 def build(kind: str) -> tuple[Any, dict[str, Tensor]]:
     """A small model and data for it."""
-    if kind in VAES:
-        return make(kind, **VAES[kind])
+    if kind in VAES or kind in POINTS:
+        return make(kind, **{**VAES, **POINTS}[kind])
     if kind in MAKERS:
         data = make_codebook_data(kind)
         return MAKERS[kind](), data

@@ -38,6 +38,7 @@ VAES = [
     for each in vars(models).values()
     if inspect.isclass(each) and issubclass(each, models.MultimodalVAE) and each is not models.MultimodalVAE
 ]
+POINTS = [models.DCCAE, models.MAAE, models.MWAE]
 
 
 def required(kind: Any) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def required(kind: Any) -> dict[str, Any]:
 
 
 VALID: dict[Any, dict[str, Any]] = {
-    **{kind: required(kind) for kind in VAES},
+    **{kind: required(kind) for kind in (*VAES, *POINTS)},
     models.DCID: {"modalities": {"a": 3, "b": 3}, **CODEBOOK},
     models.FCID: {"fine": {"a": 3, "b": 3}, "coarse": {"c": 3, "d": 3}, **CODEBOOK},
     **{part: {"encoders": TEXTS, "num_classes": 3} for part in (models.CMPT, models.MoLT, models.LateFusion)},
@@ -94,7 +95,7 @@ VALID: dict[Any, dict[str, Any]] = {
     posteriors.SetPooling: {"latent_dim": 2},
     **{part: {} for part in (refinement.HMC, refinement.Amortized, refinement.Gradient, refinement.RefinedELBO)},
     refinement.RefinementNetwork: {"num_features": 4, "latent_dim": 2},
-    **{part: {} for part in (priors.Flow, priors.ConditionalNormal)},
+    **{part: {} for part in (priors.Flow, priors.Diffusion, priors.ConditionalNormal)},
     **{key: {"num_components": 3} for key in (priors.GaussianMixture, priors.Vamp)},
     evaluation.StepHead: {},
     data.Blocks: {"rows": 3},

@@ -89,6 +89,31 @@ def test_items_of_which_some_lack_the_subset() -> None:
         assert both.known.all()
 
 
+class ItemsWithNothing(Dataset[Any]):
+    """Rows as dicts, of which the first lack every modality."""
+
+    def __len__(self) -> int:
+        return ROWS
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return {} if row < 4 else {name: value[row] for name, value in data().items()}
+
+
+@pytest.mark.parametrize("subset", ["a", None])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
+def test_items_that_lack_every_modality(subset: Any, batch_size: int) -> None:
+    latents = mmvae.infer(vae(), ItemsWithNothing(), subset, missing="nan", batch_size=batch_size)
+    known = torch.arange(ROWS) >= 4
+    assert torch.equal(latents.known, known)
+    expected = mmvae.infer(vae(), data(), subset)
+    torch.testing.assert_close(latents.mean[known], expected.mean[known])
+    message = r"rows \(the first is 0\) have none of 'a', 'b' observed|holds no data for 'a'"
+    with pytest.raises(ValueError, match=message):
+        mmvae.infer(vae(), ItemsWithNothing(), subset, batch_size=batch_size)
+    with pytest.raises(ValueError, match=r"rows \(the first is \d+\) have none of 'a', 'b' observed"):
+        mmvae.fit(vae(), ItemsWithNothing(), epochs=1, batch_size=2, progress=False)
+
+
 def test_covariates_stay_with_all_rows() -> None:
     model = vae(covariates={"site": 3})
     site = torch.arange(ROWS) % 3

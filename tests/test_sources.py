@@ -60,6 +60,23 @@ def test_datasets_of_dicts() -> None:
     assert source.batch(rows(1, 2)).names == ("b",)
 
 
+@pytest.mark.parametrize("empty", [{}, {"a": None}])
+def test_items_that_lack_every_modality_may_fill_a_batch(empty: dict[str, None]) -> None:
+    batch = collate([empty, empty])
+    assert len(batch) == 2
+    assert batch.names == ()
+    assert not batch.complete
+    assert [len(part) for part in (batch[:1], batch[torch.tensor([1])], batch.to("cpu"))] == [1, 1, 2]
+    labelled = collate([(empty, 3), (empty, None)])
+    assert labelled.labels is not None
+    assert labelled.labels.tolist() == [3, -1]
+    joined = Batch.cat([batch, collate([{"a": torch.ones(2)}]), labelled])
+    assert joined.observed["a"].tolist() == [False, False, True, False, False]
+    source = as_source(Items([empty, {"a": torch.ones(2)}, empty, empty]))
+    assert source.batch(rows(2, 3)).size == 2
+    assert source.batch(rows(0, 1)).observed["a"].tolist() == [False, True]
+
+
 def test_datasets_of_pairs() -> None:
     batch = as_source(Items([({"a": torch.ones(2)}, 1), ({"a": torch.zeros(2)}, 0)])).batch(rows(1, 0))
     assert batch.labels is not None

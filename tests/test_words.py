@@ -71,6 +71,21 @@ def test_every_term_of_a_vae_is_declared_or_a_modality(model: Any) -> None:
         assert (words.heading == name) == (name in model.names)
 
 
+@pytest.mark.parametrize("kind", [models.DCCAE, models.MAAE, models.MWAE])
+@pytest.mark.filterwarnings("ignore:canonical correlations of views")
+def test_every_term_of_an_autoencoder_is_declared_or_a_modality(kind: Any) -> None:
+    model = kind([Modality(name, (3,), likelihoods.Normal()) for name in ("a", "b")], 2)
+    terms = model.loss({"a": torch.randn(4, 3), "b": torch.randn(4, 3)}).terms
+    assert "log_likelihood" in terms
+    for name in terms:
+        words = term_words(name, terms)
+        assert words.unit
+        assert words.better == ("higher" if name in (*model.names, "log_likelihood") else "lower")
+        assert words.meaning.endswith(".")
+        assert (words.heading == name) == (name in model.names)
+    assert term_words("a", terms).meaning == "Expected log-likelihood of a at the points of what was given."
+
+
 def test_every_objective_of_the_library_was_asked() -> None:
     """The models above cover them: a new objective needs a model here, so that its terms are looked at."""
     kinds = {

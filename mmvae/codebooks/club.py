@@ -8,11 +8,11 @@ from typing import Literal, get_args
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from mmvae.choices import numbers_checked
 from mmvae.collectives import gathered, mean_over, of_first
 from mmvae.distributions import at_least_float32
+from mmvae.networks.frozen_output import frozen_output
 from mmvae.networks.masked import in_random_order, in_turn
 from mmvae.networks.mlp import MLP
 
@@ -99,7 +99,7 @@ class CLUB(nn.Module):
             raise ValueError(f"negatives: expected 'shuffled', 'all' or 'paper', got {negatives!r}.")
         x, y, weights = gathered(*_steps(x, y, valid))
         x, y = _standardised(x, x, weights), _standardised(y, y, weights)
-        mean, log_variance = _frozen(self.mean, x), _frozen(self.log_variance, x)
+        mean, log_variance = frozen_output(self.mean, x), frozen_output(self.log_variance, x)
         if negatives == "shuffled":
             order = of_first(_shuffled(weights))
             apart = (mean - y[order]).square()
@@ -135,11 +135,6 @@ def _standardised(values: Tensor, everywhere: Tensor, weights: Tensor) -> Tensor
     variance = ((everywhere - middle).square() * shares).sum((0, 1))
     varies = variance > _LEAST_VARIANCE * (1 + middle.square())
     return torch.where(varies, (values - middle) * torch.where(varies, variance, 1.0).rsqrt(), 0.0)
-
-
-def _frozen(network: nn.Module, inputs: Tensor) -> Tensor:
-    """The network's output, of which its weights get no gradient."""
-    return functional_call(network, {name: value.detach() for name, value in network.named_parameters()}, (inputs,))
 
 
 def _shuffled(weights: Tensor) -> Tensor:

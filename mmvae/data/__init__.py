@@ -3,6 +3,7 @@
 from mmvae.data.birds.cub_files import cub_captions
 from mmvae.data.birds.cub_task import cub, cub_vocabulary
 from mmvae.data.birds.cub_words import CaptionVocabulary
+from mmvae.data.cdsprites import cdsprites, sprite_attributes, sprite_captions, sprite_words
 from mmvae.data.clips.ave import ave
 from mmvae.data.clips.avvp import avvp
 from mmvae.data.clips.clip_features import ClipFeatures
@@ -11,9 +12,10 @@ from mmvae.data.dataset import MultimodalDataset
 from mmvae.data.digits.digit_files import mnist, svhn, svhn_sample, usps
 from mmvae.data.digits.digit_tasks import mnist_svhn_text, mnist_usps_text, polymnist_or_form
 from mmvae.data.digits.digit_words import ALPHABET, DigitWords, decode, encode
-from mmvae.data.digits.polymnist import polymnist, polymnist_form
+from mmvae.data.digits.polymnist import polymnist, polymnist_form, polymnist_quadrant, polymnist_translated
 from mmvae.data.digits.rendered import rendered_digits
 from mmvae.data.frames import Table, from_frame
+from mmvae.data.identifiable import IdentifiableSources, identifiable_sources
 from mmvae.data.image_text.food101 import food101
 from mmvae.data.image_text.hateful_memes import hateful_memes
 from mmvae.data.image_text.image_files import ImageFiles
@@ -40,6 +42,7 @@ __all__ = [
     "Cells",
     "ClipFeatures",
     "DigitWords",
+    "IdentifiableSources",
     "ImageFiles",
     "ImageText",
     "LabelledImages",
@@ -57,6 +60,7 @@ __all__ = [
     "add_noise",
     "ave",
     "avvp",
+    "cdsprites",
     "cub",
     "cub_captions",
     "cub_vocabulary",
@@ -68,6 +72,7 @@ __all__ = [
     "from_frame",
     "from_mudata",
     "hateful_memes",
+    "identifiable_sources",
     "mapped",
     "mask_features",
     "mask_tokens",
@@ -81,8 +86,13 @@ __all__ = [
     "polymnist",
     "polymnist_form",
     "polymnist_or_form",
+    "polymnist_quadrant",
+    "polymnist_translated",
     "rendered_digits",
     "snli_ve",
+    "sprite_attributes",
+    "sprite_captions",
+    "sprite_words",
     "svhn",
     "svhn_sample",
     "usps",

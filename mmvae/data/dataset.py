@@ -47,6 +47,8 @@ class MultimodalDataset(Dataset[Any]):
         notes: what a report must say about the data, a line each: which files were not found, what stands for them.
         seed: of the draws of the samplers.
         blocks: how training shuffles the data points, where they lie on a disc; by default by a full permutation.
+        private_labels: Classes of what each modality has for itself, int64 ``{modality: [N]}``, for the metric
+            ``disentanglement``.
 
     Attributes:
         names: the modalities.
@@ -72,6 +74,7 @@ class MultimodalDataset(Dataset[Any]):
         notes: Sequence[str] = (),
         seed: int = 0,
         blocks: Blocks | None = None,
+        private_labels: Mapping[str, Int64[Tensor, "N"]] | None = None,
     ) -> None:
         self.name = name
         self.sources_used: dict[str, str] = dict.fromkeys(sources, name) | dict(sources_used or {})
@@ -100,6 +103,13 @@ class MultimodalDataset(Dataset[Any]):
             modality: self._rows[modality].shape if modality in self._rows else self._probe(modality)
             for modality in self.names
         }
+        self.private_labels = dict(private_labels or {})
+        for modality, classes in self.private_labels.items():
+            if modality not in self.names or classes.shape != (self._size,):
+                raise ValueError(
+                    f"private_labels of {modality!r}: expected one of {', '.join(map(repr, self.names))} and shape "
+                    f"{(self._size,)}, got shape {tuple(classes.shape)}."
+                )
         self.observed: dict[str, Tensor] | None = None
         for modality, rows in self._rows.items():
             if isinstance(rows, Stored) and rows.present is not None:
@@ -196,6 +206,7 @@ class MultimodalDataset(Dataset[Any]):
         moved._rows = {name: rows.to(target) for name, rows in self._rows.items()}
         moved._index = {name: table.to(target) for name, table in self._index.items()}
         moved.labels = None if self.labels is None else self.labels.to(target)
+        moved.private_labels = {name: classes.to(target) for name, classes in self.private_labels.items()}
         moved.observed = None if self.observed is None else {n: mask.to(target) for n, mask in self.observed.items()}
         return moved
 
@@ -218,6 +229,7 @@ class MultimodalDataset(Dataset[Any]):
         part._size = len(chosen)
         part._index = {name: self._index[name][chosen] if name in self._index else chosen for name in self._rows}
         part.labels = None if self.labels is None else self.labels[chosen]
+        part.private_labels = {name: classes[chosen] for name, classes in self.private_labels.items()}
         part.observed = None if self.observed is None else {name: mask[chosen] for name, mask in self.observed.items()}
         return part
 
@@ -269,6 +281,7 @@ class MultimodalDataset(Dataset[Any]):
         part._rows, part._samplers = kept(self._rows), kept(self._samplers)
         part._index, part._generators = kept(self._index), kept(part._generators)
         part.shapes, part.sources_used = kept(self.shapes), kept(self.sources_used)
+        part.private_labels = kept(self.private_labels)
         part.observed = None
         part._hide(kept(self.observed))
         return part

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mmvae.likelihoods import Bernoulli, Categorical, Columns, Likelihood, NegativeBinomial, Normal
+from mmvae.likelihoods.table import check_column, look_like_counts
 from mmvae.modality import Modality
 
 if TYPE_CHECKING:
@@ -21,9 +24,6 @@ Kind = Literal["number", "count", "truth", "category", "date", "duration"]
 
 _DAY = 86_400 * 10**9
 """Nanoseconds."""
-
-_LEAST_DISPERSION = 0.5
-"""Variance over mean from which on whole numbers vary as counts do: 1 of a Poisson, and room for chance."""
 
 _FEW_TEXTS = 20
 _SHARE_OF_TEXTS = 0.5
@@ -38,6 +38,7 @@ class _Column:
         name: Name in the frame.
         kind: Kind of its values.
         dtype: Type in the frame.
+        likelihood: Likelihood that scores it.
         categories: Values that codes stand for.
         origin: Nanoseconds, since 1970 for a date, from which days are counted: the mean.
     """
@@ -45,11 +46,17 @@ class _Column:
     name: Any
     kind: Kind
     dtype: Any
+    likelihood: Likelihood
     categories: tuple[Any, ...] = ()
     origin: int = 0
 
     def numbers(self, values: pd.Series) -> np.ndarray:
-        """The values as float64, NaN where one is missing."""
+        """The values as float64, NaN where one is missing.
+
+        Raises:
+            ValueError: For a value that the column's likelihood cannot score.
+            TypeError: For values of another kind.
+        """
         missing = values.isna().to_numpy()
         found = np.full(len(values), np.nan)
         known = values[~missing]
@@ -62,11 +69,37 @@ class _Column:
                     f"make the table with all categories."
                 )
             found[~missing] = [codes[value] for value in known]
-        elif self.kind in ("date", "duration"):
+            return found
+        is_time = self.kind in ("date", "duration")
+        expected = self.kind if is_time else "number"
+        if _kind_of(values.dtype) != expected:
+            odd = next((each for each in known if _kind_of_value(each) != expected), None)
+            if odd is not None:
+                raise TypeError(
+                    f"column {self.name!r}: holds {odd!r}, where the table was made of {expected}s; convert the "
+                    f"column, or leave the value missing."
+                )
+        if is_time:
             found[~missing] = (_nanoseconds(known) - self.origin) / _DAY
         else:
             found[~missing] = known.to_numpy(dtype=np.float64)
+            self._check(found, missing)
         return found
+
+    def _check(self, numbers: np.ndarray, missing: np.ndarray) -> None:
+        """Refuse numbers that the likelihood cannot score."""
+        if missing.all():
+            return
+        if np.isinf(numbers).any():
+            raise ValueError(f"column {self.name!r}: holds infinite values; clip or replace them.")
+        whole = np.where(missing, numbers[~missing][0], numbers)
+        try:
+            check_column(f"column {self.name!r}", torch.from_numpy(whole), self.likelihood)
+        except ValueError as error:
+            raise ValueError(
+                f"{error} Correct the value, or make the table with likelihoods={{{self.name!r}: "
+                f'mmvae.likelihoods.Normal("by_feature")}}, which scores all real numbers.'
+            ) from error
 
     def values(self, numbers: np.ndarray) -> Any:
         """Numbers of a model as values of the column: whole where these are counts, dates where they are dates."""
@@ -87,7 +120,7 @@ class _Column:
         return numbers.round() if self.kind == "count" or _is_whole(self.dtype) else numbers
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Table:
     """A frame as data of modalities, one for each group of its columns.
 
@@ -108,6 +141,11 @@ class Table:
 
     def __len__(self) -> int:
         return len(self._frame)
+
+    def __repr__(self) -> str:
+        """Which likelihood each column has."""
+        lines = [f"  {each.name}: {cast('Columns', each.likelihood).words()}" for each in self.modalities]
+        return "\n".join([f"Table of {len(self)} rows", *lines])
 
     def to_frame(self, filled: Mapping[str, Tensor]) -> pd.DataFrame:
         """The frame with its missing values filled; every other value, the index, columns and types stay.
@@ -144,7 +182,8 @@ class Table:
             frame: Frame with the columns that this table was made of; others are left out.
 
         Raises:
-            ValueError: For a category that this table was made without, or a row without any value.
+            ValueError: For a category that this table was made without, a number that the likelihood of its column
+                cannot score (a fraction among counts, for one), or a row without any value.
             TypeError: For something that is not a frame, or values of another kind.
         """
         _pandas(frame)
@@ -166,10 +205,17 @@ def from_frame(
 ) -> Table:
     """A table of pandas as data of a model, holes included.
 
-    The type of a column decides on its likelihood: real numbers are ``Normal("by_feature")``, whole numbers that vary
-    as counts do ``NegativeBinomial()``, truth values and numbers that are 0 or 1 ``Bernoulli()``; categories and texts
-    are ``Categorical``, dates and durations ``Normal("by_feature")`` in days. Whole numbers that stand for categories
-    cannot be told from counts: make them ``frame[column].astype("category")``.
+    The type of a column decides on its likelihood, ``likelihoods=`` overrides it, and ``print(table)`` shows it:
+
+    - floating-point numbers are ``Normal("by_feature")``, whatever their values;
+    - integers are ``Bernoulli()`` if they are only 0 and 1, ``NegativeBinomial()`` if they look like counts (none is
+      negative, and the smallest is at most half of the largest), otherwise ``Normal("by_feature")``;
+    - truth values are ``Bernoulli()``, categories and texts ``Categorical(K)``, dates and durations
+      ``Normal("by_feature")`` in days.
+
+    pandas turns integers of which some are missing into floating-point numbers; ``frame.convert_dtypes()`` makes them
+    integers again. Integers that stand for categories cannot be told from counts: make them
+    ``frame[column].astype("category")``.
 
     Columns without a value, and texts of which nearly each is another, are left out with a warning.
 
@@ -183,7 +229,8 @@ def from_frame(
     Raises:
         ImportError: If pandas is not installed.
         TypeError: For something that is not a frame, or a column of values that have no likelihood here.
-        ValueError: For unknown columns, a row without any value in the groups, or no columns.
+        ValueError: For unknown columns, a value that the likelihood of its column cannot score, a row without any value
+            in the groups, or no columns.
 
     Example:
         >>> import mmvae, pandas as pd
@@ -277,43 +324,40 @@ def _column(values: pd.Series, likelihood: Likelihood | None) -> tuple[_Column, 
     if pd.api.types.is_datetime64_any_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):
         kind: Kind = "duration" if pd.api.types.is_timedelta64_dtype(dtype) else "date"
         origin = int(_nanoseconds(known).astype(np.float64).mean())
-        return _Column(name, kind, dtype, origin=origin), likelihood or Normal("by_feature")
+        chosen = likelihood or Normal("by_feature")
+        return _Column(name, kind, dtype, chosen, origin=origin), chosen
     if pd.api.types.is_bool_dtype(dtype) or all(isinstance(each, bool | np.bool_) for each in known):
-        return _Column(name, "truth", dtype), likelihood or Bernoulli()
+        chosen = likelihood or Bernoulli()
+        return _Column(name, "truth", dtype, chosen), chosen
     if not pd.api.types.is_numeric_dtype(dtype):
         return _of_objects(name, dtype, known, likelihood)
     if pd.api.types.is_complex_dtype(dtype):
         raise TypeError(f"column {name!r}: holds complex numbers; split them into real and imaginary parts.")
-    return _of_numbers(name, dtype, values, known, likelihood)
+    return _of_numbers(name, dtype, known, likelihood)
 
 
-def _of_numbers(
-    name: Any, dtype: Any, values: pd.Series, known: pd.Series, likelihood: Likelihood | None
-) -> tuple[_Column, Likelihood]:
+def _of_numbers(name: Any, dtype: Any, known: pd.Series, likelihood: Likelihood | None) -> tuple[_Column, Likelihood]:
     numbers = known.to_numpy(dtype=np.float64)
-    if not np.isfinite(numbers).all():
-        raise ValueError(f"column {name!r}: holds infinite values; clip or replace them.")
-    whole = bool((numbers == numbers.round()).all())
-    if likelihood is not None:
-        if isinstance(likelihood, Categorical) and not whole:
-            raise ValueError(f"column {name!r}: Categorical scores codes, and the column holds fractions.")
-        is_count = whole and not isinstance(likelihood, Normal)
-        return _Column(name, "count" if is_count else "number", dtype), likelihood
-    # Whole numbers of which some are missing come as real ones from many readers.
-    if whole and (_is_whole(dtype) or len(known) < len(values)):
+    chosen = likelihood or _likelihood_of(numbers, dtype)
+    is_bits = isinstance(chosen, Bernoulli) and set(np.unique(numbers)) <= {0.0, 1.0}
+    is_count = not is_bits and not chosen.scores_transformed and bool((numbers == numbers.round()).all())
+    return _Column(name, "truth" if is_bits else "count" if is_count else "number", dtype, chosen), chosen
+
+
+def _likelihood_of(numbers: np.ndarray, dtype: Any) -> Likelihood:
+    """The likelihood of numbers that nobody chose one for."""
+    if _is_whole(dtype):
         if set(np.unique(numbers)) <= {0.0, 1.0}:
-            return _Column(name, "truth", dtype), Bernoulli()
-        if numbers.min() >= 0 and numbers.var() >= _LEAST_DISPERSION * numbers.mean():
-            return _Column(name, "count", dtype), NegativeBinomial()
-    return _Column(name, "number", dtype), Normal("by_feature")
+            return Bernoulli()
+        if look_like_counts(float(numbers.min()), float(numbers.max())):
+            return NegativeBinomial()
+    return Normal("by_feature")
 
 
 def _of_objects(
     name: Any, dtype: Any, known: pd.Series, likelihood: Likelihood | None
 ) -> tuple[_Column, Likelihood] | str:
     """Texts, and dates that came as objects of Python."""
-    import datetime
-
     import pandas as pd
 
     texts = [isinstance(each, str) for each in known]
@@ -341,13 +385,14 @@ def _of_categories(
     name: Any, dtype: Any, categories: tuple[Any, ...], likelihood: Likelihood | None
 ) -> tuple[_Column, Likelihood]:
     if likelihood is None:
-        return _Column(name, "category", dtype, categories), Categorical(max(2, len(categories)))
+        made = Categorical(max(2, len(categories)))
+        return _Column(name, "category", dtype, made, categories), made
     if not isinstance(likelihood, Categorical) or likelihood.num_categories < len(categories):
         raise ValueError(
             f"column {name!r}: holds {len(categories)} categories, so it needs Categorical({len(categories)}), got "
             f"{likelihood!r}."
         )
-    return _Column(name, "category", dtype, categories), likelihood
+    return _Column(name, "category", dtype, likelihood, categories), likelihood
 
 
 def _encode(frame: pd.DataFrame, encoded: Mapping[str, Sequence[_Column]]) -> dict[str, Tensor]:
@@ -375,6 +420,26 @@ def _with(column: pd.Series, holes: np.ndarray, values: Any) -> pd.Series:
         fitting = fitting.astype(column.dtype)
     filled[holes] = fitting.array
     return filled
+
+
+def _kind_of(dtype: Any) -> str | None:
+    """Whether values of a type are numbers, dates or durations; ``None`` where only the values can tell."""
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(dtype):
+        return "date"
+    if pd.api.types.is_timedelta64_dtype(dtype):
+        return "duration"
+    return "number" if pd.api.types.is_numeric_dtype(dtype) else None
+
+
+def _kind_of_value(value: Any) -> str | None:
+    """Whether a value is a number, a date or a duration; ``None`` for anything else."""
+    if isinstance(value, datetime.date | np.datetime64):
+        return "date"
+    if isinstance(value, datetime.timedelta | np.timedelta64):
+        return "duration"
+    return "number" if isinstance(value, Real | np.bool_) else None
 
 
 def _nanoseconds(values: pd.Series) -> np.ndarray:

@@ -24,7 +24,8 @@ class MixtureOfExperts(TorchDistribution):
     Args:
         loc: ``[C, *batch, D]``.
         scale: ``[C, *batch, D]``, the standard deviation of a Normal or the scale of a Laplace.
-        weights: ``[C, *batch]``, not negative, not all zero; they are normalised. Zero where a component is absent.
+        weights: ``[C, *batch]``, not negative, not all zero; they are normalised. Zero where a component is absent. All
+            are equal by default.
         family: ``pyro.distributions.Normal`` or ``Laplace``.
     """
 
@@ -41,9 +42,11 @@ class MixtureOfExperts(TorchDistribution):
         validate_args: bool | None = None,
     ) -> None:
         self.loc, self.scale, self.family = loc, scale, family
+        self._is_even = weights is None
         if weights is None:
-            weights = loc.new_ones(()).expand(loc.shape[:-1])
-        self.weights = weights / weights.sum(0)
+            self.weights = loc.new_full((), 1 / len(loc)).expand(loc.shape[:-1])
+        else:
+            self.weights = weights / weights.sum(0)
         super().__init__(torch.Size(loc.shape[1:-1]), torch.Size(loc.shape[-1:]), validate_args=validate_args)
 
     @property
@@ -139,7 +142,8 @@ class MixtureOfExperts(TorchDistribution):
 
     def detach(self) -> MixtureOfExperts:
         """The same mixture, through which no gradient flows."""
-        return MixtureOfExperts(self.loc.detach(), self.scale.detach(), self.weights, self.family, validate_args=False)
+        weights = None if self._is_even else self.weights
+        return MixtureOfExperts(self.loc.detach(), self.scale.detach(), weights, self.family, validate_args=False)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> MixtureOfExperts:
         """The mixture repeated over a larger batch."""
@@ -157,6 +161,8 @@ class MixtureOfExperts(TorchDistribution):
 
     def _component_at(self, position: Float[Tensor, "K *batch"]) -> Int[Tensor, "K *batch"]:
         """The component into whose share of the unit interval each position falls; never one of weight zero."""
+        if self._is_even:
+            return (position * self.num_components).long().clamp(max=self.num_components - 1)
         upper = self.weights.cumsum(0)
         below_total = position * upper[-1]  # rounding must not push a position past the last component
         index = (below_total.unsqueeze(1) >= upper).sum(1)

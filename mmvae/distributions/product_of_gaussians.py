@@ -39,7 +39,8 @@ def product_of_gaussians(
     Source: Hinton 2002; Wu and Goodman 2018, "Multimodal generative models for scalable weakly-supervised learning".
     """
     precision, weighted = _natural(loc, scale, observed, speaks)
-    total, weighted = _over_members(precision, members), _over_members(weighted, members)
+    chosen = None if members is None else members.to(precision.dtype)
+    total, weighted = _over_members(precision, chosen), _over_members(weighted, chosen)
     if isinstance(prior_precision, Tensor):
         prior_precision = prior_precision.to(total)
         if prior_precision.ndim == 1:
@@ -187,7 +188,9 @@ def _natural(loc: Tensor, scale: Tensor, observed: Tensor | None, speaks: Tensor
     return precision, precision * loc
 
 
-def _over_members(values: Float[Tensor, "M N D"], members: Bool[Tensor, "S M"] | None) -> Float[Tensor, "*S N D"]:
+def _over_members(
+    values: Float[Tensor, "M N D"], members: Bool[Tensor, "S M"] | Float[Tensor, "S M"] | None
+) -> Float[Tensor, "*S N D"]:
     """The sums over the members of each subset, or over all experts."""
     if members is None:
         return values.sum(0)

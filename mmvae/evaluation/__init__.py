@@ -16,6 +16,7 @@ from mmvae.evaluation.frechet import frechet_distance
 from mmvae.evaluation.judges import Classifier, train_classifiers
 from mmvae.evaluation.pareto import effective_sample_size, pareto_k
 from mmvae.evaluation.posterior_calibration import Ranks, simulation_based_calibration
+from mmvae.evaluation.recovery import mean_correlation
 from mmvae.evaluation.registry import METRICS, Measure, Metric, costly_metrics, metric, metric_words
 from mmvae.evaluation.results import OBSERVED, Evaluation, OtherKind, Row, Unavailable, make_row
 from mmvae.evaluation.retrieval import expected_average_precision, expected_recall, retrieve, retrieve_in_episodes
@@ -71,6 +72,7 @@ __all__ = [
     "flattened",
     "frechet_distance",
     "make_row",
+    "mean_correlation",
     "metric",
     "metric_words",
     "paired_differences",

@@ -82,8 +82,8 @@ def evaluate(
         cache: a folder for trained classifiers.
         progress: show bars.
         private_labels: ``{modality: classes [N]}``, one for each row of ``dataset``: classes of what this modality has
-            for itself, such as the quadrant that a digit stands in. The metric ``disentanglement`` reads them; labels
-            of ``dataset`` are the classes that all modalities share.
+            for itself, such as the quadrant that a digit stands in; by default those that the dataset has. The metric
+            ``disentanglement`` reads them; labels of ``dataset`` are the classes that all modalities share.
         train_private_labels: the same of ``train``, ``{modality: classes [T]}``.
 
     Raises:
@@ -111,7 +111,11 @@ def evaluate(
         source = None if train is None else as_source(train)
         train_batch = None if source is None else gather(source, max_data, seed + 1)
         private, train_private = private_classes(
-            private_labels, train_private_labels, model.names, len(evaluated), None if source is None else len(source)
+            _private_labels_of(dataset, model.names) if private_labels is None else private_labels,
+            _private_labels_of(train, model.names) if train_private_labels is None else train_private_labels,
+            model.names,
+            len(evaluated),
+            None if source is None else len(source),
         )
         looked_at = rows_to_gather(len(evaluated), max_data, seed)
         trained_on = rows_to_gather(0 if source is None else len(source), max_data, seed + 1)
@@ -181,6 +185,11 @@ def _metrics(metrics: Sequence[str | Measure] | None) -> dict[str, Measure]:
         else:
             raise ValueError(f"metrics: unknown metric {metric!r}; choose among {', '.join(map(repr, METRICS))}.")
     return chosen
+
+
+def _private_labels_of(data: Data | None, names: Sequence[str]) -> dict[str, Any]:
+    """The private labels that a dataset has, of the model's modalities."""
+    return {name: classes for name, classes in getattr(data, "private_labels", {}).items() if name in names}
 
 
 def _subsets(

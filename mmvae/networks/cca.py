@@ -29,11 +29,11 @@ def nuclear_norm(matrix: Float[Tensor, "*L A B"]) -> Float[Tensor, "*L"]:
     derivatives are right: P counts as constant.
     """
     with torch.no_grad():
-        polar = _polar_factor(matrix)
+        polar = polar_factor(matrix)
     return (polar * matrix).sum((-2, -1))
 
 
-def _polar_factor(matrix: Float[Tensor, "*L A B"]) -> Float[Tensor, "*L A B"]:
+def polar_factor(matrix: Float[Tensor, "*L A B"]) -> Float[Tensor, "*L A B"]:
     """UV' of X = USV', singular values far below ``_LEAST`` left near zero; NaN where X is not finite.
 
     Each step takes all singular values x to x (a + b x²) / (1 + c x²), that is X to X (a I + b X'X) (I + c X'X)^{-1}.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -87,9 +87,11 @@ class Objective(Remembers, ABC):
 
     Attributes:
         beta: Weight of the KL term.
+        weighs_draws: Whether it takes the exponential of log-densities, as importance weights do.
     """
 
     beta: Weight = 1.0
+    weighs_draws: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, model: Generative, batch: Batch) -> Loss:

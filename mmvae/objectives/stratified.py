@@ -131,6 +131,7 @@ class StratifiedIWAE(Stratified):
     """
 
     bound_name = "iwae"
+    weighs_draws = True
 
     def _bound(self, log_w: Tensor) -> Tensor:
         return log_w.logsumexp(0) - math.log(self.num_samples)

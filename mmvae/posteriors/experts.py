@@ -118,7 +118,41 @@ class Experts:
         return torch.cat([each[0] for each in columns], -1), torch.cat([each[1] for each in columns], -1)
 
 
-class UnimodalExperts(nn.Module):
+class FeatureEncoders(nn.Module):
+    """One encoder per modality, and with covariates a layer behind it that reads them beside the features.
+
+    Args:
+        encoders: ``{name: module [N, *shape] -> [N, features]}``.
+        features: ``{name: number of features}``.
+        context_dim: C, number of encoded covariates.
+    """
+
+    def __init__(self, encoders: Mapping[str, nn.Module], features: Mapping[str, int], context_dim: int = 0) -> None:
+        super().__init__()
+        self._widths = dict(features)
+        self.encoders = nn.ModuleDict(encoders)
+        self.conditioning = nn.ModuleDict(
+            {name: nn.Sequential(nn.Linear(features[name] + context_dim, features[name]), nn.ReLU())
+             for name in encoders if context_dim}
+        )  # fmt: skip
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Number of features that each encoder gives."""
+        return dict(self._widths)
+
+    def features(self, batch: Batch) -> dict[str, Float[Tensor, "N F"]]:
+        """Outputs of the encoders for the modalities that the batch holds, by name; with covariates, of the layers
+        that read them. No other encoder runs.
+        """
+        found = {name: encode_observed(self.encoders[name], name, batch, self._widths[name]) for name in batch.names}
+        if not self.conditioning:
+            return found
+        assert batch.context is not None  # the model has encoded the covariates
+        return {name: self.conditioning[name](torch.cat([each, batch.context], -1)) for name, each in found.items()}
+
+
+class UnimodalExperts(FeatureEncoders):
     """One encoder and one head per modality.
 
     With covariates, a layer between encoder and head reads them beside the features.
@@ -139,36 +173,15 @@ class UnimodalExperts(nn.Module):
         family: Family = dist.Normal,
         context_dim: int = 0,
     ) -> None:
-        super().__init__()
-        self._widths = dict(features)
+        super().__init__(encoders, features, context_dim)
         head: Callable[[int, int], Head] = LaplaceHead if family is dist.Laplace else NormalHead
         self.family = family
         self.layout = layout if isinstance(layout, Layout) else Layout(layout)
-        self.encoders = nn.ModuleDict(encoders)
-        self.conditioning = nn.ModuleDict(
-            {name: nn.Sequential(nn.Linear(features[name] + context_dim, features[name]), nn.ReLU())
-             for name in encoders if context_dim}
-        )  # fmt: skip
         self.heads = nn.ModuleDict({name: head(features[name], self.layout.width(name)) for name in encoders})
-
-    @property
-    def widths(self) -> dict[str, int]:
-        """Number of features that each encoder gives."""
-        return dict(self._widths)
 
     def forward(self, batch: Batch) -> Experts:
         """The experts of the modalities that the batch holds; no other encoder runs."""
         return self.from_features(self.features(batch), batch)
-
-    def features(self, batch: Batch) -> dict[str, Float[Tensor, "N F"]]:
-        """Outputs of the encoders for the modalities that the batch holds, by name; with covariates, of the layers
-        that read them.
-        """
-        found = {name: encode_observed(self.encoders[name], name, batch, self._widths[name]) for name in batch.names}
-        if not self.conditioning:
-            return found
-        assert batch.context is not None  # the model has encoded the covariates
-        return {name: self.conditioning[name](torch.cat([each, batch.context], -1)) for name, each in found.items()}
 
     def from_features(self, features: Mapping[str, Float[Tensor, "N F"]], batch: Batch) -> Experts:
         """The experts, given the outputs of the encoders for the batch."""

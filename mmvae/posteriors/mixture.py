@@ -22,6 +22,8 @@ class Mixture(Fusion):
     def fuse(self, experts: Experts, members: Bool[Tensor, "S M"] | None = None) -> MixtureOfExperts:
         """The mixture of the given experts, of batch shape ``[N]``, or ``[S, N]`` with ``members``."""
         loc, scale = experts.with_private_of_others(members)
+        if experts.observed is None and members is None:
+            return MixtureOfExperts(loc, scale, family=experts.family)
         weights = experts.presence(members).movedim(-2, 0)  # [M, *S, N]
         if members is not None:  # of rows that have no member, the components are standard
             nobody = weights.sum(0) == 0

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import pyro.distributions as dist
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from mmvae.choices import check_choice, check_count
@@ -72,12 +72,15 @@ class MixtureOfProducts(Fusion):
         """The mixture of all products of the given experts, of batch shape ``[N]``, or ``[S, N]`` with ``members``."""
         places = tuple(experts.everyone.index(name) for name in experts.names)
         components = _among(places, self.num_modalities, self.max_components, self.seed, experts.loc.device)  # [C, M]
+        if experts.observed is None and members is None and not self._is_sample and experts.layout.is_shared:
+            loc, scale = self._shared(experts, components, self._has_prior(components.sum(1)))
+            return MixtureOfExperts(loc, scale, family=experts.family)  # of complete rows, every product has its share
         presence = experts.presence(members)  # [*S, M, N]
         membership = components.to(presence.dtype)
         size = membership.sum(1).reshape(-1, *(1,) * (presence.ndim - 1))  # [C, *1, 1]
         weights = (torch.einsum("cm,...mn->c...n", membership, presence) == size).to(presence.dtype)  # [C, *S, N]
         with_prior = self._has_prior(size)
-        loc, scale = self._shared(experts, components, with_prior.flatten().to(presence.dtype))
+        loc, scale = self._shared(experts, components, with_prior.flatten())
         if members is not None:
             loc, scale = (each.unsqueeze(1).expand(-1, len(members), -1, -1) for each in (loc, scale))
         if self._is_sample:  # beside the sample, everything that a row has; unless the sample holds just that
@@ -107,16 +110,22 @@ class MixtureOfProducts(Fusion):
         """Whether the powerset is too large."""
         return 2**self.num_modalities - 1 > self.max_components
 
-    def _has_prior(self, size: Float[Tensor, "*P"]) -> Bool[Tensor, "*P"]:
+    def _has_prior(self, size: Shaped[Tensor, "*P"]) -> Bool[Tensor, "*P"]:
         """Whether the prior is an expert of products of so many modalities."""
         if self.prior_expert == "full":
             return size == self.num_modalities
         return torch.full_like(size, self.prior_expert == "all", dtype=torch.bool)
 
-    def _shared(self, experts: Experts, components: Bool[Tensor, "C M"], prior: Tensor) -> tuple[Tensor, Tensor]:
+    def _shared(
+        self, experts: Experts, components: Bool[Tensor, "C M"], has_prior: Bool[Tensor, "C"]
+    ) -> tuple[Tensor, Tensor]:
         """The products over the components' members, ``[C, N, D]``."""
         return product_of_gaussians(
-            experts.loc, experts.scale, observed=experts.observed, members=components, prior_precision=prior
+            experts.loc,
+            experts.scale,
+            observed=experts.observed,
+            members=components,
+            prior_precision=has_prior.to(experts.loc.dtype),
         )
 
     def _product(

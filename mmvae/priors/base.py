@@ -26,10 +26,13 @@ class Prior(Remembers, nn.Module, ABC):
     Attributes:
         latent_dim: D, the number of columns it covers; 0 before it is made for a model.
         context_dim: C, the number of encoded covariates of the model; 0 without covariates.
+        is_weighed: Whether the objective of the model takes the exponential of log-densities, for which an estimate of
+            them would not do.
     """
 
     latent_dim: int = 0
     context_dim: int = 0
+    is_weighed: bool = False
 
     def for_latent(self, latent_dim: int, context_dim: int = 0) -> Prior:
         """Return a copy with parameters for a latent of ``latent_dim`` columns and ``context_dim`` encoded covariates.

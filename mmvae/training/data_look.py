@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from mmvae.batch import Batch
-from mmvae.likelihoods import Columns, Likelihood, _LocationScale
+from mmvae.likelihoods import Columns, Likelihood
+from mmvae.likelihoods.real_numbers import LocationScale
+from mmvae.likelihoods.table import look_like_counts
 from mmvae.transforms import Transform, spread
 
 _FEW_ROWS, _MOST_ROWS = 30, 4096
@@ -75,6 +77,12 @@ def warn_of_odd_data(model: Any, batch: Batch) -> None:
         warnings.warn("fit has looked at the data. " + " ".join(lines), stacklevel=3)
 
 
+def columns_in_words(model: Any) -> list[str]:
+    """The likelihoods of the columns of each table of a model, a line for each table."""
+    likelihoods = getattr(model, "likelihoods", None) or {}
+    return [f"{name}: {each.words()}" for name, each in likelihoods.items() if isinstance(each, Columns)]
+
+
 def odd_data(model: Any, batch: Batch) -> list[str]:
     """What is odd about the data of a VAE, a line for each oddity; nothing of other models.
 
@@ -124,11 +132,11 @@ def _of_modality(name: str, batch: Batch, likelihood: Likelihood, transform: Tra
             f"{name}: {columns.named(columns.is_constant)} constant, and say nothing. Leave them out, or look whether "
             f"they were read rightly."
         )
-    if isinstance(likelihood, _LocationScale):
+    if isinstance(likelihood, LocationScale):
         yield from _of_real_columns(name, values, columns, type(likelihood).__name__, transform)
     elif isinstance(likelihood, Columns):
         for kind, places in likelihood.kinds():
-            if issubclass(kind, _LocationScale):
+            if issubclass(kind, LocationScale):
                 yield from _of_real_columns(name, values[:, places], columns.only(places), kind.__name__, transform)
 
 
@@ -147,12 +155,14 @@ def _of_real_columns(
                 f"categories, make them a modality, or columns of likelihoods.Columns, under likelihoods.Categorical, "
                 f"or likelihoods.Bernoulli for 0 and 1."
             )
-        present = values.nan_to_num(0.0)
-        counted = whole & ~few & (present.amin(0) >= 0) & (present.amax(0) >= _LARGE_COUNT)
+        least = torch.where(missing, torch.inf, values).amin(0)
+        most = torch.where(missing, -torch.inf, values).amax(0)
+        count_like = [look_like_counts(*each) for each in zip(least.tolist(), most.tolist(), strict=True)]
+        counted = whole & ~few & torch.tensor(count_like, device=whole.device) & (most >= _LARGE_COUNT)
         if bool(counted.any()):
             yield (
-                f"{name}: {columns.named(counted)} counts, to {float(present[:, counted].max()):.6g}, but {scores} "
-                f"scores real numbers. likelihoods.NegativeBinomial() scores counts."
+                f"{name}: {columns.named(counted)} of whole numbers to {float(most[counted].max()):.6g}, but {scores} "
+                f"scores real numbers. If they are counts, likelihoods.NegativeBinomial() scores them."
             )
     blurred = varies & (columns.deviation < _DIGITS * columns.mean.abs())
     if bool(blurred.any()):
@@ -184,7 +194,7 @@ def _of_scales(name: str, columns: _Column) -> Iterator[str]:
 
 
 def _of_images(name: str, values: Tensor, likelihood: Likelihood, transform: Transform | None) -> Iterator[str]:
-    if transform is None and isinstance(likelihood, _LocationScale):
+    if transform is None and isinstance(likelihood, LocationScale):
         most = float(values.abs().max())
         if most > _LARGE:
             yield (

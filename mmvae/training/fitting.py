@@ -23,9 +23,10 @@ from mmvae.objectives import Judge
 from mmvae.seeds import derive_seed
 from mmvae.sources import Data, InBlocks, InMemory, Placeable, Source, as_source
 from mmvae.streams import Streamed, as_stream
+from mmvae.training.balancing import Choice, ChoosesWeights, are_open, choose, chosen_before
 from mmvae.training.checked import CheckedOnce, sound
 from mmvae.training.checkpoint import Checkpoints
-from mmvae.training.data_look import warn_of_odd_data
+from mmvae.training.data_look import columns_in_words, warn_of_odd_data
 from mmvae.training.display import Display
 from mmvae.training.engine import Engine, MakeOptimizer
 from mmvae.training.feed import Feed, RowFeed, split
@@ -220,8 +221,18 @@ def fit(
         state = None
         if folder is not None:
             stack.enter_context(_one_at_a_time(folder, engine))
+        sample = functools.cache(lambda: _sample(parts[0], settings))
+        choice = None
+        if are_open(model):
+            make = functools.partial(engine.fresh_optimizer, model, optimizer)
+            choice = _chosen(model, sample, settings, engine, make, folder)
+            cast("ChoosesWeights", model).choose_weights(choice.weights)
+            stages = plan(model, epochs, select)  # weights decide what judges
+        if folder is not None:
             training = {**settings.fixed(), "devices": engine.world, **_sizes(*parts), **_facts(*parts)}
             make = functools.partial(engine.fresh_optimizer, model, optimizer)
+            if choice is not None:
+                training["weights"] = choice.weights
             training |= settings_of(model, stages, validation is not None, make)
             if schedule is not None:
                 training["schedule_factors"] = schedule_in_words(schedule)
@@ -232,7 +243,6 @@ def fit(
             engine.barrier()
         model.to(engine.device)
         if state is None:
-            sample = functools.cache(lambda: _sample(parts[0], settings))
             settle_transforms(model, sample, engine.agreed)
             if engine.is_main and (sample.cache_info().currsize or _is_at_hand(parts[0])):
                 warn_of_odd_data(model, sample())
@@ -244,6 +254,9 @@ def fit(
         all_epochs = sum(stage.epochs for stage in stages)
         display = Display(all_epochs, feeds[0].steps) if progress and engine.is_main else None
         say = _nothing if display is None else display.say
+        if state is None:
+            for line in [*columns_in_words(model), *([choice.words] if choice is not None and choice.words else [])]:
+                say(line)
         files = [] if folder is None else [MetricsFile(folder), TensorBoard(folder)]
         shown = [] if display is None else [display]
         kept = f"Training is kept in the last checkpoint: {checkpoints}."
@@ -319,6 +332,34 @@ def _sample(part: _Part, settings: Settings) -> Batch:
     return sample_of_rows(part.source, part.rows)
 
 
+def _chosen(
+    model: Any,
+    sample: Callable[[], Batch],
+    settings: Settings,
+    engine: Engine,
+    make: Callable[[], torch.optim.Optimizer],
+    folder: Path | None,
+) -> Choice:
+    """The weights of the modalities: those that the run in the folder chose, or the best of short runs."""
+    saved = engine.agreed(chosen_before(folder) if engine.is_main else None)
+    if saved is not None:
+        return Choice(saved, "")
+    model.to(engine.device)
+    settle_transforms(model, sample, engine.agreed)
+    found = None
+    if engine.is_main:
+        known = model.prepare(_without_context(sample()))
+        found = choose(model, known, settings, make)
+    return cast("Choice", engine.agreed(found))
+
+
+def _without_context(batch: Batch) -> Batch:
+    """A batch whose covariates are still to be encoded; it may be the caller's, and stays as it is."""
+    anew = batch.map(lambda value: value)
+    anew.context = None
+    return anew
+
+
 def _is_at_hand(part: _Part) -> bool:
     """Whether data lies in memory, so that looking at some of it costs little."""
     return isinstance(part, _Chosen) and is_at_hand(part.source)
@@ -328,8 +369,7 @@ def _encode_anew(parts: tuple[_Part, _Part | None], model: Trains) -> None:
     """Encodes the covariates of data in memory, which was prepared before their scales were known."""
     for part in parts:
         if isinstance(part, _Chosen) and isinstance(part.source, InMemory) and part.source.whole.context is not None:
-            anew = part.source.whole.map(lambda value: value)  # the batch may be the caller's
-            anew.context = None
+            anew = _without_context(part.source.whole)
             part.source.whole = cast("MultimodalModel", model).encode_covariates(anew)  # which has made the context
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from mmvae.abilities import Imputes, lack
@@ -15,6 +15,7 @@ from mmvae.batch import Batch
 from mmvae.imputing import cells_to_hide, deviations, points, usual_values
 from mmvae.seeds import derive_seed
 from mmvae.training.feed import Feed
+from mmvae.training.randomness import randomness_kept
 from mmvae.transforms import columns_of, spread
 from mmvae.words import Words, declare_terms
 
@@ -23,7 +24,7 @@ IMPUTATION = "imputation"
 _WORDS = Words(
     IMPUTATION,
     "Imputation error",
-    "Squared error of hidden data over that of the column's mean, averaged over the modalities.",
+    "Squared error of hidden data over that of the column's mean in training, averaged over the modalities.",
     unit="1 for the mean",
     better="lower",
 )
@@ -31,7 +32,7 @@ declare_terms(_WORDS, of_bound=True)
 declare_terms(_WORDS)
 
 _LOOKED_AT = 4096
-"""Rows of validation from which means and floors of the columns come."""
+"""Rows of training from which the means of the columns come."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +40,13 @@ class _Floor:
     """What is expected of a modality without a model.
 
     Attributes:
-        error: Mean square of the distance to the mean, or share of codes that are not the most frequent, by column.
-        varies: Whether that is above zero, by column.
+        usual: Mean of each number in the training data, or its most frequent code, ``[*shape]``.
+        error: Mean square of the distance of validation data to it, or share of other codes, by column.
+        varies: Whether that is above zero, ``[*shape]``.
         is_ordered: Whether values have an order.
     """
 
+    usual: Tensor
     error: Tensor
     varies: Tensor
     is_ordered: Tensor | bool
@@ -53,54 +56,80 @@ class HiddenData:
     """Hides validation data, the same at each call, and measures the error with which a model fills it in.
 
     Of every row that has two modalities or more, one is hidden as a whole; of modalities of which single numbers may be
-    missing, a fifth of the other numbers.
+    missing, a fifth of the other numbers. Errors are relative to those of the means of the training data (of the
+    validation data, if training data is drawn anew each time), over all validation rows.
 
     Args:
         model: The model.
-        feed: Validation data.
+        training: Training data.
+        validation: Validation data.
         seed: Of what is hidden.
+        asked_by: Argument that asks for it, for errors.
 
     Raises:
         ValueError: For a model that cannot fill in data, or data of which nothing can be hidden.
     """
 
-    def __init__(self, model: Any, feed: Feed, seed: int) -> None:
+    def __init__(
+        self, model: Any, training: Feed, validation: Feed, seed: int, asked_by: str = "select: 'imputation'"
+    ) -> None:
         if not isinstance(model, Imputes):
             raise ValueError(
-                f"select: 'imputation' needs a model that fills in data, and {type(model).__name__} {lack(Imputes)}. "
-                f"Choose another term."
+                f"{asked_by} needs a model that fills in data, and {type(model).__name__} {lack(Imputes)}. Choose "
+                f"otherwise."
             )
         self._model, self._seed = model, seed
         self._with_cells = [each.name for each in model.modalities if each.missing == "cells"]
-        looked_at = _first(feed)
-        self._floors = {name: self._floor(looked_at, name) for name in looked_at.names}
-        if self(0, looked_at) is None:
+        self._floors = self._found_floors(training if training.state() is None else validation, validation)
+        self._rows, self._counts = 0, dict.fromkeys(self._floors, 0)
+        for step, batch in enumerate(validation.in_order()):
+            self._rows += batch.size
+            for name, counted in self._counted(step, model.prepare(batch)).items():
+                self._counts[name] += int(counted.sum())
+        if not any(self._counts.values()):
             raise ValueError(
-                "select: 'imputation' hides data of which something else is known, and no validation row has two "
-                'modalities, or a modality with missing="cells" and two numbers. Choose another term.'
+                f"{asked_by} hides data of which something else is known, and no validation row has two modalities, "
+                f'or a modality with missing="cells" and two numbers. Choose otherwise.'
             )
 
-    def __call__(self, step: int, batch: Batch) -> Float[Tensor, ""] | None:
-        """The error of a batch, 1 where it is that of the mean; ``None`` if nothing of it can be hidden.
+    def __call__(self, step: int, batch: Batch) -> Float[Tensor, ""]:
+        """The share of a batch in the error, whose mean over all validation rows is 1 where it is that of the means.
 
         Args:
             step: Number of the batch.
-            batch: Data that conforms to the model.
+            batch: Validation data.
         """
+        shares = self.by_modality(step, batch)
+        return torch.stack(list(shares.values())).sum() / len(shares) * self._rows / batch.size
+
+    def by_modality(self, step: int, batch: Batch) -> dict[str, Float64[Tensor, ""]]:
+        """The share of a batch in the error of each modality; they add up to the errors, 1 where that of the means.
+
+        Args:
+            step: Number of the batch.
+            batch: Validation data.
+        """
+        batch = self._model.prepare(batch)
         hidden = self._hidden(step, batch)
         masks = {name: spread(batch.masks[name], batch.data[name]) & ~where for name, where in hidden.items()}
         rows = {
             name: mask.reshape(batch.size, -1).any(1) for name, mask in masks.items() if name not in self._with_cells
         }
         given = self._model.prepare(Batch(batch.data, {**masks, **rows}, covariates=batch.covariates))
-        made, errors = points(self._model, given), []
-        for name, where in hidden.items():
+        made, nothing = points(self._model, given), torch.zeros((), dtype=torch.float64, device=batch.device)
+        shares = {name: nothing for name, count in self._counts.items() if count}
+        for name, counted in self._counted(step, batch).items():
             floor = self._floors[name]
-            counted = where & floor.varies.to(where.device)
-            if bool(counted.any()):
-                each = deviations(batch.data[name], made[name], floor.is_ordered) / floor.error.to(where.device)
-                errors.append(each[counted].mean())
-        return torch.stack(errors).mean() if errors else None
+            if name in shares:
+                each = deviations(batch.data[name], made[name], floor.is_ordered) / floor.error.to(counted.device)
+                shares[name] = torch.where(counted, each, 0.0).sum() / self._counts[name]
+        return shares
+
+    def _counted(self, step: int, batch: Batch) -> dict[str, Bool[Tensor, "N *shape"]]:
+        """What is hidden of a batch and counts: of columns that vary."""
+        hidden = self._hidden(step, batch)
+        floors = self._floors
+        return {name: where & floors[name].varies.to(where.device) for name, where in hidden.items() if name in floors}
 
     def _hidden(self, step: int, batch: Batch) -> dict[str, Bool[Tensor, "N *shape"]]:
         """What is hidden of each modality of a batch."""
@@ -120,27 +149,45 @@ class HiddenData:
         )
         return {name: where | cells[name] if name in cells else where for name, where in hidden.items()}
 
-    def _floor(self, batch: Batch, name: str) -> _Floor:
-        data, is_ordered = batch.data[name].cpu(), self._model.is_ordered(name)
-        is_ordered = is_ordered if isinstance(is_ordered, bool) else is_ordered.cpu()
-        present, columns = spread(batch.masks[name].cpu(), data), columns_of(tuple(data.shape[1:]))
-        usual = usual_values(data, present, is_ordered)
-        each = torch.where(present, deviations(data, usual.expand_as(data), is_ordered), 0.0)
-        count = present.double().sum_to_size(columns).clamp(min=1)
-        error = each.sum_to_size(columns) / count
-        varies = (error > 0).expand_as(data[0])
-        return _Floor(torch.where(error > 0, error, 1.0), varies, is_ordered)
+    def _found_floors(self, reference: Feed, validation: Feed) -> dict[str, _Floor]:
+        """What is expected of each modality that validation data has."""
+        with reference.undisturbed(), randomness_kept():
+            known = self._model.prepare(_first(reference))
+        usual, sums = {}, {}
+        for batch in map(self._model.prepare, validation.in_order()):
+            for name, data in batch.data.items():
+                is_ordered = _on_cpu(self._model.is_ordered(name))
+                if name not in usual:
+                    source = known if name in known.names else batch
+                    values = source.data[name].cpu()
+                    usual[name] = usual_values(values, spread(source.masks[name].cpu(), values), is_ordered)
+                    sums[name] = torch.zeros(2, *columns_of(tuple(data.shape[1:])), dtype=torch.float64)
+                values, present = data.cpu(), spread(batch.masks[name].cpu(), data)
+                each = torch.where(present, deviations(values, usual[name].expand_as(values), is_ordered), 0.0)
+                columns = sums[name].shape[1:]
+                sums[name] += torch.stack([each.sum_to_size(columns), present.double().sum_to_size(columns)])
+        floors = {}
+        for name, (error, count) in sums.items():
+            mean = error / count.clamp(min=1)
+            varies = (mean > 0).expand(usual[name].shape)
+            is_ordered = _on_cpu(self._model.is_ordered(name))
+            floors[name] = _Floor(usual[name], torch.where(mean > 0, mean, 1.0), varies, is_ordered)
+        return floors
+
+
+def _on_cpu(is_ordered: Tensor | bool) -> Tensor | bool:
+    return is_ordered if isinstance(is_ordered, bool) else is_ordered.cpu()
 
 
 def imputation_term(hidden: HiddenData | None, step: int, batch: Batch) -> Mapping[str, Tensor]:
-    """The error as a term of a loss, if the run is judged by it and something of the batch can be hidden."""
-    error = None if hidden is None else hidden(step, batch)
-    return {} if error is None else {IMPUTATION: error}
+    """The error as a term of a loss, if the run is judged by it."""
+    return {} if hidden is None else {IMPUTATION: hidden(step, batch)}
 
 
 def _first(feed: Feed) -> Batch:
+    """Some thousand rows, drawn at random from rows that can be asked for by number."""
     parts, rows = [], 0
-    for batch in feed.in_order():
+    for batch in feed.shuffled(0):
         parts.append(batch)
         rows += batch.size
         if rows >= _LOOKED_AT:

@@ -239,7 +239,7 @@ class Loop:
                     loss = self.model.loss(batch)
                 terms = {name: float(value) for name, value in loss.terms.items()}
                 if stage.judge is not None and stage.judge.term == IMPUTATION:
-                    self._hidden = HiddenData(self.model, self._validation, self._settings.seed)
+                    self._hidden = HiddenData(self.model, self._feed, self._validation, self._settings.seed)
                     terms[IMPUTATION] = 1.0
                 score({"loss": float(loss.total), **terms}, stage.judge)
 

@@ -145,9 +145,10 @@ def _planned(model: Any, stage: Stage | None, epochs: int, select: str | Judge |
             raise ValueError(
                 f"stage {name!r}: nothing learns, as all of {', '.join(learns or ())} is frozen; skip it by 0."
             )
-        if judge is None and isinstance(objective, Judged):
-            judge = objective.judged_by(model)
-    settled_after = objective.settled_after if isinstance(objective, Judged) else 0.0
+        judged = objective if objective is not None else model
+        if judge is None and isinstance(judged, Judged):
+            judge = judged.judged_by(model)
+    settled_after = judged.settled_after if isinstance(judged, Judged) else 0.0
     return Planned(name, learns, objective, epochs, judge, chosen is not None, settled_after)
 
 

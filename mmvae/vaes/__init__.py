@@ -10,6 +10,7 @@ from mmvae.vaes.hoelder import HELVAE, HoelderVAE
 from mmvae.vaes.iterative import IterativeVAE
 from mmvae.vaes.jmvae import JMVAE
 from mmvae.vaes.mcvae import MCVAE
+from mmvae.vaes.mhvae import MHVAE
 from mmvae.vaes.mmjsd import MMJSD
 from mmvae.vaes.mmvae import MMVAE
 from mmvae.vaes.mmvae_plus import CMVAE, IDMVAE, MMVAEPlus
@@ -32,6 +33,7 @@ __all__ = [
     "JMVAE",
     "JNF",
     "MCVAE",
+    "MHVAE",
     "MMJSD",
     "MMVAE",
     "MMVM",

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from mmvae.autoencoders.base import CovariateLevels, PrivateDim, Weights
+from mmvae.autoencoders.parts import checked_names
 from mmvae.modality import Modality
 from mmvae.objectives.chunks import ChunkSize
 from mmvae.objectives.cross_subsets import ConsensusELBO
@@ -14,8 +16,7 @@ from mmvae.objectives.schedules import Weight
 from mmvae.posteriors import DependentProduct
 from mmvae.priors import Prior
 from mmvae.subsets import powerset
-from mmvae.vaes.base import CovariateLevels, MultimodalVAE, PrivateDim, Weights
-from mmvae.vaes.parts import checked_names
+from mmvae.vaes.base import MultimodalVAE
 
 _MOST_MODALITIES = 10
 
@@ -35,7 +36,8 @@ class CoDEVAE(MultimodalVAE):
         prior: One of :mod:`mmvae.priors`; by default the standard normal.
         private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, ``"auto"`` or by
+            name.
         contrast: Weight of InfoNCE between the shared means of modalities.
         augmentation: Weight of the term that exchanges private latents between rows; needs some.
         chunk_size: Latents decoded at a time, out of the (2^M - 1) · N of a step; see :class:`~mmvae.models.MVAE`.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmvae.autoencoders.base import CovariateLevels, PrivateDim, Weights
 from mmvae.modality import Modality
 from mmvae.objectives import ELBO
 from mmvae.objectives.schedules import Weight
 from mmvae.posteriors import Product
 from mmvae.priors import ConditionalNormal, Prior
-from mmvae.vaes.base import CovariateLevels, MultimodalVAE, PrivateDim, Weights
+from mmvae.vaes.base import MultimodalVAE
 
 
 class CVAE(MultimodalVAE):
@@ -27,7 +28,8 @@ class CVAE(MultimodalVAE):
         beta: KL weight of the objective, a number or a schedule.
         prior: One of :mod:`mmvae.priors`; by default a normal that reads the covariates.
         private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
-        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, ``"auto"`` or by
+            name.
         contrast: Weight of InfoNCE between the shared means of modalities.
         augmentation: Weight of the term that exchanges private latents between rows; needs some.
 

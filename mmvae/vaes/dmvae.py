@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from mmvae.autoencoders.base import CovariateLevels, Weights
 from mmvae.modality import Modality
 from mmvae.objectives import CrossSubsetELBO
 from mmvae.objectives.chunks import ChunkSize
 from mmvae.objectives.schedules import Weight
 from mmvae.posteriors import Product
 from mmvae.priors import Prior
-from mmvae.vaes.base import CovariateLevels, MultimodalVAE, Weights
+from mmvae.vaes.base import MultimodalVAE
 
 
 class DMVAE(MultimodalVAE):
@@ -28,7 +29,8 @@ class DMVAE(MultimodalVAE):
         beta: KL weight of the objective, a number or a schedule.
         prior: One of :mod:`mmvae.priors` over the shared latent; by default the standard normal.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, ``"auto"`` or by
+            name.
         contrast: Weight of InfoNCE between the shared means of modalities.
         augmentation: Weight of the term that exchanges private latents between rows; needs some.
         chunk_size: Latents decoded at a time, see :class:`~mmvae.models.MVAE`.

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmvae.autoencoders.base import CovariateLevels, PrivateDim, Weights
+from mmvae.autoencoders.parts import checked_names
 from mmvae.choices import check_choice
 from mmvae.modality import Modality
 from mmvae.objectives import ELBO
 from mmvae.objectives.schedules import Weight
 from mmvae.posteriors.one_expert import OneExpert
 from mmvae.priors import Prior
-from mmvae.vaes.base import CovariateLevels, MultimodalVAE, PrivateDim, Weights
-from mmvae.vaes.parts import checked_names
+from mmvae.vaes.base import MultimodalVAE
 
 
 class DVCCA(MultimodalVAE):
@@ -31,7 +32,8 @@ class DVCCA(MultimodalVAE):
         prior: One of :mod:`mmvae.priors`; by default the standard normal.
         private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, ``"auto"`` or by
+            name.
 
     Raises:
         ValueError: For a primary modality that the model does not have.

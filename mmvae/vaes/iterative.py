@@ -8,6 +8,8 @@ from typing import Any, Literal
 import torch
 from torch.distributions import Distribution
 
+from mmvae.autoencoders.base import CovariateLevels, Weights
+from mmvae.autoencoders.parts import checked_names, make_encoders, make_likelihoods
 from mmvae.batch import Batch
 from mmvae.choices import check_choice
 from mmvae.covariates import Covariates
@@ -20,8 +22,7 @@ from mmvae.priors import Prior
 from mmvae.refinement import Bound, Gaussian, RefinedELBO, RefinementNetwork
 from mmvae.refinement.amortized import Path, shared_noise, unroll
 from mmvae.refinement.objective import AlignTo, KLDirection, StepWeights
-from mmvae.vaes.base import CovariateLevels, MultimodalVAE, Weights
-from mmvae.vaes.parts import checked_names, make_encoders, make_likelihoods
+from mmvae.vaes.base import MultimodalVAE
 
 _LEAST_SAMPLES = 4
 """Of the noise at inference, in pairs that cancel: rows share it, so one draw would push all of them the same way."""
@@ -75,7 +76,8 @@ class IterativeVAE(MultimodalVAE):
             ``"students"``, in which these are aligned to a teacher that no longer moves.
         prior: One of :mod:`mmvae.priors`; by default the standard normal.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, ``"auto"`` or by
+            name.
         frozen: parts that are not trained, among ``"decoders"``, ``"joint_posterior"``, ``"refinement"`` and
             ``"experts"`` (the students); likelihoods and prior go with the decoders.
 

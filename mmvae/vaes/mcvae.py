@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmvae.autoencoders.base import CovariateLevels, PrivateDim, Weights
 from mmvae.modality import Modality
 from mmvae.objectives.chunks import ChunkSize
 from mmvae.objectives.component_elbo import ComponentELBO
 from mmvae.objectives.schedules import Weight
 from mmvae.posteriors import Mixture
 from mmvae.priors import Prior
-from mmvae.vaes.base import CovariateLevels, MultimodalVAE, PrivateDim, Weights
+from mmvae.vaes.base import MultimodalVAE
 
 
 class MCVAE(MultimodalVAE):
@@ -26,7 +27,8 @@ class MCVAE(MultimodalVAE):
         prior: One of :mod:`mmvae.priors`; by default the standard normal.
         private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, ``"auto"`` or by
+            name.
         contrast: Weight of InfoNCE between the shared means of modalities.
         augmentation: Weight of the term that exchanges private latents between rows; needs some.
         chunk_size: Latents decoded at a time, see :class:`~mmvae.models.MVAE`.

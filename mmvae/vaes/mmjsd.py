@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmvae.autoencoders.base import CovariateLevels, PrivateDim, Weights
 from mmvae.modality import Modality
 from mmvae.objectives.jensen_shannon import JensenShannon
 from mmvae.objectives.schedules import Weight
 from mmvae.posteriors import Mixture
 from mmvae.priors import Prior
-from mmvae.vaes.base import CovariateLevels, MultimodalVAE, PrivateDim, Weights
+from mmvae.vaes.base import MultimodalVAE
 
 
 class MMJSD(MultimodalVAE):
@@ -24,7 +25,8 @@ class MMJSD(MultimodalVAE):
         prior: Prior of samples, bounds and likelihoods; by default the standard normal, which training takes always.
         private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, ``"auto"`` or by
+            name.
         contrast: Weight of InfoNCE between the shared means of modalities.
         augmentation: Weight of the term that exchanges private latents between rows; needs some.
 

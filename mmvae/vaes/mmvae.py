@@ -7,6 +7,7 @@ from typing import Literal
 
 import pyro.distributions as dist
 
+from mmvae.autoencoders.base import CovariateLevels, PrivateDim, Weights
 from mmvae.choices import check_choice
 from mmvae.modality import Modality
 from mmvae.objectives import Objective, StratifiedDReG, StratifiedELBO, StratifiedIWAE
@@ -14,7 +15,7 @@ from mmvae.objectives.chunks import ChunkSize
 from mmvae.objectives.schedules import Weight
 from mmvae.posteriors import Mixture
 from mmvae.priors import Laplace, Normal, Prior
-from mmvae.vaes.base import CovariateLevels, MultimodalVAE, PrivateDim, Weights
+from mmvae.vaes.base import MultimodalVAE
 
 _OBJECTIVES: dict[str, Callable[[int, Weight, ChunkSize], Objective]] = {
     "dreg": StratifiedDReG,
@@ -42,7 +43,8 @@ class MMVAE(MultimodalVAE):
         prior: One of :mod:`mmvae.priors`; by default one of the family, whose scale is learned or not.
         private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, ``"auto"`` or by
+            name.
         contrast: Weight of InfoNCE between the shared means of modalities.
         augmentation: Weight of the term that exchanges private latents between rows; needs some.
         chunk_size: how many of a step's K · M · N latents are decoded at a time (never fewer than one draw from each

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mmvae.autoencoders.base import CovariateLevels, Weights
 from mmvae.choices import check_choice
 from mmvae.modality import Modality
 from mmvae.objectives import Objective
@@ -20,7 +21,7 @@ from mmvae.objectives.schedules import Weight, weight_at
 from mmvae.posteriors import Mixture
 from mmvae.priors import GaussianMixture, Laplace, Normal, Prior, WithPrivate
 from mmvae.subsets import Subset
-from mmvae.vaes.base import CovariateLevels, MultimodalVAE, Weights
+from mmvae.vaes.base import MultimodalVAE
 
 _FEWEST_CLUSTERS = 2
 _GONE = -1e4
@@ -50,7 +51,8 @@ class MMVAEPlus(MultimodalVAE):
         beta: KL weight of the objective, a number or a schedule.
         prior: One of :mod:`mmvae.priors` over the shared latent; by default the standard one of the family.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, ``"auto"`` or by
+            name.
         contrast: Weight of InfoNCE between the shared means of modalities.
         augmentation: Weight of the term that exchanges private latents between rows; needs some.
         chunk_size: Latents decoded at a time, see :class:`~mmvae.models.MMVAE`.
@@ -120,7 +122,8 @@ class IDMVAE(MMVAEPlus):
         beta: KL weight of the objective, a number or a schedule.
         prior: One of :mod:`mmvae.priors` over the shared latent; by default the standard one of the family.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, ``"auto"`` or by
+            name.
         chunk_size: Latents decoded at a time, see :class:`~mmvae.models.MMVAE`.
 
     Source: Zhang, Shen and Wang 2026, "Information-disentangled multimodal VAE". Departures: see
@@ -176,7 +179,8 @@ class CMVAE(MMVAEPlus):
         beta: KL weight of the objective, a number or a schedule.
         prior: Prior in the place of the mixture, such as one that was fitted after training.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, ``"auto"`` or by
+            name.
         contrast: Weight of InfoNCE between the shared means of modalities.
         augmentation: Weight of the term that exchanges private latents between rows; needs some.
         chunk_size: Latents decoded at a time, see :class:`~mmvae.models.MMVAE`.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmvae.autoencoders.base import CovariateLevels, PrivateDim, Weights
 from mmvae.modality import Modality
 from mmvae.objectives.schedules import LinearWarmup, Weight
 from mmvae.objectives.soft_sharing import SoftSharing
 from mmvae.posteriors import Mixture
 from mmvae.priors import Prior
-from mmvae.vaes.base import CovariateLevels, MultimodalVAE, PrivateDim, Weights
+from mmvae.vaes.base import MultimodalVAE
 
 _ANNEALED = LinearWarmup(end=0.0, epochs=50.0, start=1.0)
 
@@ -33,7 +34,8 @@ class MMVM(MultimodalVAE):
         prior: One of :mod:`mmvae.priors`; by default the standard normal.
         private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, ``"auto"`` or by
+            name.
         contrast: Weight of InfoNCE between the shared means of modalities.
         augmentation: Weight of the term that exchanges private latents between rows; needs some.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from mmvae.autoencoders.base import CovariateLevels, PrivateDim, Weights
+from mmvae.autoencoders.parts import checked_names
 from mmvae.modality import Modality
 from mmvae.objectives import MixtureELBO
 from mmvae.objectives.schedules import Weight
 from mmvae.posteriors import MixtureOfProducts
 from mmvae.priors import Prior
-from mmvae.vaes.base import CovariateLevels, MultimodalVAE, PrivateDim, Weights
-from mmvae.vaes.parts import checked_names
+from mmvae.vaes.base import MultimodalVAE
 
 
 class MoPoE(MultimodalVAE):
@@ -30,7 +31,8 @@ class MoPoE(MultimodalVAE):
         prior: One of :mod:`mmvae.priors`; by default the standard normal.
         private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, ``"auto"`` or by
+            name.
         contrast: Weight of InfoNCE between the shared means of modalities.
         augmentation: Weight of the term that exchanges private latents between rows; needs some.
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from mmvae.autoencoders.forms import ModalityForm
 from mmvae.batch import Batch
 from mmvae.posteriors import Fusion, JointNetwork, JointPosterior, UnimodalExperts
-from mmvae.vaes.forms import ModalityForm
 
 
 class PseudoEncoder:
@@ -34,7 +34,7 @@ class PseudoEncoder:
         joint_posterior: JointPosterior,
     ) -> None:
         self._shapes, self._forms = dict(shapes), dict(forms)
-        self._experts, self._joint_posterior = experts, joint_posterior
+        self._experts, self.joint_posterior = experts, joint_posterior
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -56,7 +56,7 @@ class PseudoEncoder:
         Raises:
             ValueError: For a joint posterior without a fusion.
         """
-        joint = self._joint_posterior
+        joint = self.joint_posterior
         fusion = joint.between if isinstance(joint, JointNetwork) else joint
         if not isinstance(fusion, Fusion):
             raise ValueError(

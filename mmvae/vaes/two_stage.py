@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from mmvae.autoencoders.base import CovariateLevels, PrivateDim, Weights
+from mmvae.autoencoders.parts import checked_names, make_encoders, make_likelihoods
 from mmvae.choices import check_choice
 from mmvae.covariates import Covariates
 from mmvae.layout import Layout
@@ -13,8 +15,7 @@ from mmvae.objectives import SampledAlignment, Stage, TripleELBO
 from mmvae.objectives.schedules import Weight
 from mmvae.posteriors import CorrectedProduct, Flow, Fusion, JointEncoder
 from mmvae.priors import Prior
-from mmvae.vaes.base import CovariateLevels, MultimodalVAE, PrivateDim, Weights
-from mmvae.vaes.parts import checked_names, make_encoders, make_likelihoods
+from mmvae.vaes.base import MultimodalVAE
 
 Students = Literal["along", "after"]
 """When the posteriors of single modalities learn."""
@@ -48,7 +49,8 @@ class TELBO(MultimodalVAE):
         prior: One of :mod:`mmvae.priors`; by default the standard normal.
         private_dim: Size of each modality's private latent: one for all, by name, or ``None`` for none.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, ``"auto"`` or by
+            name.
         contrast: Weight of InfoNCE between the shared means of modalities.
         augmentation: Weight of the term that exchanges private latents between rows; needs some.
 
@@ -119,7 +121,8 @@ class JNF(MultimodalVAE):
         hidden: Width of the joint encoder's layer over all branches.
         prior: One of :mod:`mmvae.priors`; by default the standard normal.
         covariates: ``{name: levels}`` for categories, ``{name: None}`` for numbers, known for every row.
-        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, or by name.
+        weights: Weights of the modalities in the objective: ``None`` (their own), ``"balanced"``, ``"auto"`` or by
+            name.
         contrast: Weight of InfoNCE between the shared means of modalities.
 
     Raises:

@@ -84,7 +84,8 @@ def test_a_type_decides_on_the_likelihood_and_comes_back(kind: str, share: float
     columns = table.modalities[0].likelihood
     assert isinstance(columns, likelihoods.Columns)
     kinds = {place: found for found, places in columns.kinds() for place in places}
-    assert kinds[1] is LIKELIHOODS[kind]
+    became_real = frame["x"].dtype == "float64"  # as pandas keeps whole numbers of which some are missing
+    assert kinds[1] is (likelihoods.Normal if became_real else LIKELIHOODS[kind])
     numbers = table.data["table"]
     assert numbers.shape == (N, 2)
     assert np.array_equal(numbers[:, 1].isnan().numpy(), frame["x"].isna().to_numpy())
@@ -144,7 +145,7 @@ def test_a_model_fills_what_is_missing() -> None:
             "when": pd.Timestamp("2020-01-01") + pd.to_timedelta(100 * factor, unit="D"),
         }
     )
-    frame = whole.copy()
+    frame = whole.convert_dtypes()
     hidden = generator.random(frame.shape) < 0.2
     hidden[hidden.all(1), 0] = False
     for place, name in enumerate(frame):
@@ -186,6 +187,80 @@ def test_other_rows_are_written_alike() -> None:
         table.like(frame.assign(text="pink"))
 
 
+WHOLE: list[tuple[list[float], type]] = [
+    ([0, 1, 1, 0], likelihoods.Bernoulli),
+    ([0, 3, 12, 1], likelihoods.NegativeBinomial),
+    ([1000, 244_755, 20_000, 3000], likelihoods.NegativeBinomial),
+    ([1990, 2020, 2001, 2005], likelihoods.Normal),
+    ([18, 90, 44, 31], likelihoods.NegativeBinomial),
+    ([340, 460, 400, 401], likelihoods.Normal),
+    ([-1, 5, 30, 0], likelihoods.Normal),
+    ([7, 7, 7, 7], likelihoods.Normal),
+]
+
+
+def kinds_of(table: Table) -> list[type]:
+    columns = table.modalities[0].likelihood
+    assert isinstance(columns, likelihoods.Columns)
+    kinds = {place: found for found, places in columns.kinds() for place in places}
+    return [kinds[place] for place in sorted(kinds)]
+
+
+@pytest.mark.parametrize(("values", "expected"), WHOLE)
+def test_integers_are_counts_if_the_smallest_is_at_most_half_of_the_largest(
+    values: list[float], expected: type
+) -> None:
+    for dtype in ("int64", "Int64", "uint32" if min(values) >= 0 else "int32"):
+        assert kinds_of(from_frame(pd.DataFrame({"x": pd.Series(values, dtype=dtype)}))) == [expected]
+    real = pd.DataFrame({"x": np.array(values, dtype=float)})
+    real.loc[4] = np.nan
+    real["y"] = [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert kinds_of(from_frame(real)) == [likelihoods.Normal] * 2
+    assert kinds_of(from_frame(real.convert_dtypes()))[0] is expected  # whole numbers again, with their holes
+
+
+def test_a_table_says_which_likelihoods_its_columns_have() -> None:
+    frame = pd.DataFrame({"price": [1.5, None], "visits": [3, 0], "kind": ["a", "b"], "when": [2001, 2002]})
+    table = from_frame(frame, {"sale": ["price", "when"], "home": ["visits", "kind"]})
+    assert str(table) == (
+        "Table of 2 rows\n"
+        "  sale: Normal for 'price', 'when'\n"
+        "  home: NegativeBinomial for 'visits'; Categorical(2) for 'kind'"
+    )
+
+
+UNSUITABLE: list[tuple[Any, Any, type[Exception], str]] = [
+    ([0, 3, 12], [2.5], ValueError, r"NegativeBinomial scores counts .*, got 2\.5 in row 0\. .*'x': .*Normal"),
+    ([0, 3, 12], [3, -1], ValueError, r"NegativeBinomial scores counts .*, got -1\.0 in row 1\. .*'x': .*Normal"),
+    ([0, 1, 1], [0.0, 0.5], ValueError, r"Bernoulli scores 0 and 1.*, got 0\.5 in row 1\. .*'x': .*Normal"),
+    ([0, 1, 1], [3], ValueError, r"Bernoulli scores 0 and 1, got 3\.0 in row 0"),
+    ([True, False], [2], ValueError, "Bernoulli scores 0 and 1, got 2"),
+    ([0.5, 1.5], [np.inf], ValueError, "holds infinite values"),
+    ([0.5, 1.5], ["many"], TypeError, "holds 'many', where the table was made of numbers"),
+    (["a", "b"], [2.5], ValueError, r"holds 2\.5, which the table was made without"),
+    (pd.to_datetime(["2020-01-01", "2020-02-02"]), [2.5], TypeError, r"holds 2\.5, where the table was made of dates"),
+]
+
+
+@pytest.mark.parametrize(("made", "later", "error", "message"), UNSUITABLE)
+def test_later_values_that_do_not_suit_are_refused_before_a_model_sees_them(
+    made: Any, later: list[Any], error: type[Exception], message: str
+) -> None:
+    table = from_frame(pd.DataFrame({"x": made, "y": np.arange(len(made)) / 2}))
+    with pytest.raises(error, match=rf"column 'x': {message}"):
+        table.like(pd.DataFrame({"x": later}))
+
+
+def test_a_chosen_likelihood_is_held_against_its_column_at_once() -> None:
+    frame = pd.DataFrame({"x": [0.5, 1.5, 2.0], "y": [1.0, 2.0, 3.0]})
+    with pytest.raises(ValueError, match=r"column 'x': NegativeBinomial scores counts .*, got 0\.5 in row 0"):
+        from_frame(frame, likelihoods={"x": likelihoods.NegativeBinomial()})
+    table = from_frame(frame, likelihoods={"y": likelihoods.Laplace("learned")})
+    assert table.like(pd.DataFrame({"y": [0.25]})).data["table"][0, 1] == 0.25
+    holes = table.like(pd.DataFrame({"x": [1.0], "y": [None]}))
+    assert holes.to_frame({"table": torch.tensor([[1.0, 2.5]])})["y"].tolist() == [2.5]  # of a real column, not rounded
+
+
 def test_likelihoods_of_columns_can_be_chosen() -> None:
     frame = pd.DataFrame({"stars": [0, 1, 2, 4, 1], "price": [1.0, 2.0, 3.0, 4.0, 9.0], "kind": list("ababa")})
     chosen = {"stars": likelihoods.Categorical(5), "price": likelihoods.Laplace("learned")}
@@ -193,7 +268,7 @@ def test_likelihoods_of_columns_can_be_chosen() -> None:
     columns: Any = table.modalities[0].likelihood
     assert columns.categories == (5, None, 2)
     assert table.to_frame({"table": table.data["table"]}).equals(frame)
-    with pytest.raises(ValueError, match=r"column 'price': Categorical scores codes, and the column holds fractions"):
+    with pytest.raises(ValueError, match=r"column 'price': Categorical scores whole numbers, got 0\.5 in row 0"):
         from_frame(frame.assign(price=0.5), likelihoods={"price": likelihoods.Categorical(3)})
     with pytest.raises(ValueError, match=r"column 'kind': holds 2 categories, so it needs Categorical\(2\)"):
         from_frame(frame, likelihoods={"kind": likelihoods.Normal()})

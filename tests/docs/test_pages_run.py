@@ -30,6 +30,9 @@ NOTEBOOKS: dict[str, dict[str, str]] = {
     "tables.md": FEWER_EPOCHS,
     "frames.md": {r"epochs=\d+": "epochs=1", r"rows = 600": "rows = 120"},
     "time_series.md": FEWER_EPOCHS,
+    "own_batches.md": FEWER_EPOCHS,
+    "label_modality.md": FEWER_EPOCHS,
+    "absurd_numbers.md": {r"epochs=30": "epochs=1"},
     "omics.md": {**FEWER_EPOCHS, r"cells, sizes = 1500": "cells, sizes = 300"},
     "normative.md": {r"epochs=80": "epochs=8", r"epochs=15": "epochs=1"},  # columns must differ between rows
     "tutorials/own_networks.md": FEWER_EPOCHS,

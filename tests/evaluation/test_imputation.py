@@ -39,6 +39,24 @@ def test_a_modality_outside_of_the_subset_is_hidden_as_a_whole() -> None:
     assert whole["coverage"] == pytest.approx(0.9, abs=0.02)
 
 
+@pytest.mark.parametrize("with_train", [False, True])
+def test_errors_are_of_all_rows_and_floors_of_the_training_data(with_train: bool) -> None:
+    """Few rows have intervals, in whatever blocks rows are looked at."""
+    yardstick, model = exact()
+    data, train = yardstick.sample(1500), {name: each + 3.0 for name, each in yardstick.sample(1500).items()}
+    options: Any = {"train": train} if with_train else {}
+    found = only(model, data, subsets=["a"], likelihood_rows=10, **options)
+    whole = only(model, data, subsets=["a"], likelihood_rows=1500, batch_size=7, **options)
+    usual = (train if with_train else data)["b"].double().mean(0)
+    floor = (data["b"].double() - usual).square().mean(0).sqrt()
+    pairs = [each.select("imputation_column", "a", "b") for each in (found, whole)]
+    for row, other in zip(*pairs, strict=True):
+        assert row["n"] == 1500
+        assert row["floor"] == pytest.approx(float(floor[int(row["column"])]), rel=1e-5)
+        assert row["value"] == pytest.approx(other["value"], rel=1e-5)
+        assert (row["coverage"] * 10) % 1 == pytest.approx(0, abs=1e-9)  # of ten rows
+
+
 def test_of_members_with_cells_a_fifth_of_the_numbers_is_hidden() -> None:
     """Those that are missing anyway are not counted."""
     yardstick, model = exact()

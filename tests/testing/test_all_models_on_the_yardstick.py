@@ -22,6 +22,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "MMVAE": {"family": "normal", "learned_prior_scale": False},
     "MMVAEPlus": {"family": "normal"},
     "CMVAE": {"num_clusters": 1},
+    "MHVAE": {"levels": 1},
 }
 """So that priors are standard normals."""
 

@@ -168,6 +168,11 @@ CASES: dict[str, Case] = {
     "IDMVAE": _vae(models.IDMVAE, private_dim=2),
     "SetVAE": _vae(models.SetVAE, hidden=8, pooled=8),
     "DVCCA": _vae(models.DVCCA, private_dim=1),
+    "MHVAE": _vae(models.MHVAE, levels=2, hidden=8),
+    "DCCAE": Case(lambda: models.DCCAE(_modalities(), 2), _of_vae),  # four rows by width
+    "MAAE": _vae(models.MAAE, hidden=8),
+    "MWAE": _vae(models.MWAE),
+    "MWAE, critic": _vae(models.MWAE, distance="critic", hidden=8, inner_steps=2),
     "IterativeVAE": _vae(models.IterativeVAE, num_steps=1, trunk_width=8, hidden=8, refinement_hidden=8),
     "MoLT": _molt(modality_dropout=False),
     "MoLT, dropout": _molt(OnBoth),

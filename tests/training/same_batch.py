@@ -158,6 +158,17 @@ def cases() -> Iterator[tuple[str, Callable[[], Any], Any]]:
     yield "SetVAE-holes", partial(vae, models.SetVAE, hidden=8, pooled=8), holes(vectors())
     yield "DVCCA", partial(vae, models.DVCCA), Batch(vectors())
     yield "DVCCA-holes", partial(vae, models.DVCCA), holes(vectors())
+    yield "MHVAE", partial(vae, models.MHVAE, levels=2, hidden=8), Batch(vectors())
+    yield "MHVAE-holes", partial(vae, models.MHVAE, levels=2, hidden=8), holes(vectors())
+    matched: Any = {"hidden": 8, "inner_steps": 2}
+    for name, make in (
+        ("DCCAE", partial(vae, models.DCCAE)),
+        ("MAAE", partial(vae, models.MAAE, **matched)),
+        ("MWAE", partial(vae, models.MWAE)),
+        ("MWAE-critic", partial(vae, models.MWAE, distance="critic", **matched)),
+    ):
+        yield name, make, Batch(vectors())
+        yield f"{name}-holes", make, holes(vectors())
     yield "MMVAE-DReG", partial(vae, models.MMVAE, num_samples=3), Batch(vectors())
     yield "JMVAE", partial(vae, models.JMVAE, alpha=0.5), Batch(vectors())
     yield "IterativeVAE", partial(vae, models.IterativeVAE, num_steps=2, refinement_hidden=6), Batch(vectors())

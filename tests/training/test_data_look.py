@@ -36,6 +36,22 @@ def lines(data: Tensor, likelihood: Any = None, observed: Tensor | None = None, 
     return odd_data(model, Batch({"labs": data, "other": torch.randn(len(data), 1)}, masks))
 
 
+def test_years_do_not_look_like_counts() -> None:
+    years = torch.randint(1990, 2021, (ROWS,), generator=torch.Generator().manual_seed(0)).float()
+    assert lines(changed(2, years)) == []
+
+
+def test_fit_says_which_likelihoods_the_columns_of_a_table_have(capsys: pytest.CaptureFixture[str]) -> None:
+    columns = {**{f"age {place}": likelihoods.Normal() for place in range(7)}, "kind": likelihoods.Categorical(3)}
+    table = Modality("labs", (8,), likelihoods.Columns(columns))
+    model = models.MVAE([table, Modality("other", (1,), likelihoods.Normal())], 2)
+    data = {"labs": torch.cat([torch.randn(20, 7), torch.arange(20.0)[:, None] % 3], 1), "other": torch.randn(20, 1)}
+    mmvae.fit(model, data, epochs=1, device="cpu")
+    shown = capsys.readouterr().err
+    said = "labs: Normal for 'age 0', 'age 1', 'age 2', 'age 3', 'age 4', 2 more; Categorical(3) for 'kind'"
+    assert shown.count(said) == 1
+
+
 def test_some_columns_of_counts_may_be_zero_throughout() -> None:
     """As rare events are; a tenth of the columns is too many."""
     counts = torch.poisson(torch.full((ROWS, 20), 4.0), generator=torch.Generator().manual_seed(0))
@@ -59,7 +75,7 @@ ODD: dict[str, tuple[dict[str, Any], str]] = {
     "one count": ({"data": changed(0, torch.full((ROWS,), 4.0)).abs().round(), "likelihood": likelihoods.Poisson()},
                   "column 0 is constant"),
     "all constant": ({"data": torch.ones(ROWS, 3)}, "all 3 columns are constant"),
-    "counts": ({"data": changed(2, COUNTS)}, r"column 2 is counts, to \d+, but Normal .*NegativeBinomial"),
+    "counts": ({"data": changed(2, COUNTS)}, r"column 2 is of whole numbers to \d+, but Normal .*NegativeBinomial"),
     "levels": ({"data": changed(0, LEVELS)}, "column 0 is of few whole values, but Normal .*Categorical"),
     "bits": ({"data": (plain() > 0).float(), "likelihood": likelihoods.Laplace()}, "all 3 columns are .*Bernoulli"),
     "far": ({"data": changed(0, 1e6 + plain()[:, 0])}, "column 0 is so far from zero that float32 .*Subtract"),
@@ -90,7 +106,7 @@ def test_columns_of_tables_are_called_by_their_names() -> None:
         (plain() * SCALES + 500, None),
         (changed(1, torch.full((ROWS,), 3.0)), "column 1 is constant"),
         (changed(0, LEVELS), "column 0 is of few whole values"),
-        (changed(2, 50 + COUNTS), r"column 2 is counts, to \d+"),
+        (changed(2, 5 + COUNTS), r"column 2 is of whole numbers to \d+"),
         (changed(1, torch.full((ROWS,), torch.nan)), "column 1 is missing in every row"),
         (changed(0, 1e6 + plain()[:, 0]), "column 0 is so far from zero"),
     ],

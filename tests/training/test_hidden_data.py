@@ -62,13 +62,41 @@ def test_training_is_the_same_whoever_judges_and_resumes_exactly(tmp_path: Path)
     assert [row["imputation"] for row in rows_of(run)] == [row["imputation"] for row in rows_of(whole)]
 
 
-def error_of(model: Any, data: dict[str, Tensor], batch_size: int = 4096) -> float:
+def error_of(
+    model: Any, data: dict[str, Tensor], batch_size: int = 4096, training: dict[str, Tensor] | None = None
+) -> float:
     source = as_source(model.prepare(data))
     feed = RowFeed(source, torch.arange(len(source)), batch_size)
+    reference = feed
+    if training is not None:
+        other = as_source(model.prepare(training))
+        reference = RowFeed(other, torch.arange(len(other)), batch_size)
     with torch.no_grad():
-        hidden = HiddenData(model.eval(), feed, seed=0)
-        found = [hidden(step, batch) for step, batch in enumerate(feed.in_order())]
-    return float(torch.stack([each for each in found if each is not None]).mean())
+        hidden = HiddenData(model.eval(), reference, feed, seed=0)
+        found = [(hidden(step, batch), batch.size) for step, batch in enumerate(feed.in_order())]
+    return sum(float(each) * size for each, size in found) / len(source)
+
+
+def test_means_of_the_training_data_are_the_floor() -> None:
+    """Against means that are far off, every error is small; validation data never tells its own means."""
+    yardstick, model = exact()
+    data = yardstick.sample(500)
+    shifted = {name: each + 100.0 for name, each in data.items()}
+    own, far = error_of(model, data), error_of(model, data, training=shifted)
+    variances = torch.cat([each.double().var(0, correction=0) for each in data.values()])
+    assert far == pytest.approx(own * float(variances.mean()) / 100.0**2, rel=0.2)
+
+
+def test_the_error_is_that_of_all_validation_rows_and_not_a_mean_over_batches() -> None:
+    """A batch of which one row can be hidden, far from all others, counts as one row."""
+    yardstick, model = exact()
+    data = yardstick.sample(200)
+    data = {
+        name: each.index_add(0, torch.tensor([0]), torch.full((1, each.shape[1]), 1e3)) for name, each in data.items()
+    }
+    data["b"][1:100] = torch.nan
+    in_batches, at_once = error_of(model, data, 100), error_of(model, data)
+    assert at_once / 2 < in_batches < 2 * at_once  # the mean over the batches is 2.8 times as large
 
 
 def test_of_an_exact_model_the_error_is_the_share_of_variance_that_stays_unexplained() -> None:

@@ -37,7 +37,9 @@ def trained(kind: str) -> Any:
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-@pytest.mark.parametrize("prior", [priors.GaussianMixture(3), priors.Flow(3, 16)], ids=["mixture", "flow"])
+@pytest.mark.parametrize(
+    "prior", [priors.GaussianMixture(3), priors.Flow(3, 16), priors.Diffusion(64)], ids=["mixture", "flow", "diffusion"]
+)
 def test_a_fitted_prior_is_in_place_and_saved(kind: str, prior: priors.Prior, tmp_path: Path) -> None:
     """Bounds rise on the data it was fitted to, draws follow it, weights elsewhere stay, and the folder keeps it."""
     vae = trained(kind)

@@ -16,7 +16,10 @@ from mmvae import models
 from mmvae.storage import read_tensors
 
 SCRIPT = Path(__file__).parent / "same_batch.py"
-BASES = {"CodebookModel", "FrozenEncoderClassifier", "MultimodalClassifier", "MultimodalModel", "MultimodalVAE"}
+BASES = {
+    *("CodebookModel", "DeterministicAutoencoder", "FrozenEncoderClassifier", "MultimodalAutoencoder"),
+    *("MultimodalClassifier", "MultimodalModel", "MultimodalVAE"),
+}
 
 pytestmark = pytest.mark.slow
 

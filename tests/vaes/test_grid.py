@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from mmvae import Modality, likelihoods, objectives, posteriors
+from mmvae.autoencoders.parts import make_encoders, make_likelihoods
 from mmvae.models import MultimodalVAE
 from mmvae.posteriors import JointPosterior, Product
-from mmvae.vaes.parts import make_encoders, make_likelihoods
 
 NAMES = ("a", "b", "c")
 SIZE = 2

@@ -1,17 +1,17 @@
-"""PolyMNIST: digits cut into photographs, five modalities that share the digit and nothing else."""
+"""PolyMNIST and sets of its form: digits cut into photographs, modalities that share the digit and nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
-from mmvae.casting import as_models_read
 from mmvae.data.dataset import MultimodalDataset
+from mmvae.data.digits.overlays import Ink, Overlay, Places, resized
 from mmvae.data.images import DATA_VARIABLE, LabelledImages, SourceNotFound
 from mmvae.data.pairing import pair_by_label
 from mmvae.files import reading
@@ -26,65 +26,8 @@ _REGIONS = (
     ("flower.jpg", 0, 427, 0, 165),  # dark leaves
 )
 
-
-class Overlay:
-    """Rows that are digits cut into crops of one photograph: inside the digit the colours are inverted.
-
-    Of every row only the place of its crop is kept; the image is put together when it is read.
-
-    Args:
-        digits: ``[n, 1, H, W]`` bytes; above 128 is inside the digit.
-        background: ``[3, height, width]`` bytes, larger than a digit in both directions.
-        seed: of the places of the crops, which are uniform; as in the original, the last row and column of
-            the photograph are never reached.
-
-    Raises:
-        ValueError: for a background that is no larger than a digit, or is no colour image.
-        TypeError: for values that are no bytes.
-
-    Source: Sutter et al. 2021 (MoPoE), the recipe of PolyMNIST.
-    """
-
-    def __init__(self, digits: Tensor, background: Tensor, seed: int) -> None:
-        if digits.dtype != torch.uint8 or background.dtype != torch.uint8:
-            raise TypeError(f"overlay: digits and background are bytes, got {digits.dtype} and {background.dtype}.")
-        if background.ndim != 3 or len(background) != 3:
-            raise ValueError(f"overlay: expected a background [3, height, width], got {tuple(background.shape)}.")
-        room = [background.shape[1] - digits.shape[2], background.shape[2] - digits.shape[3]]
-        if min(room) < 1:
-            raise ValueError(
-                f"overlay: a background of {tuple(background.shape[1:])} pixels has no room for crops of "
-                f"{tuple(digits.shape[2:])}; take a larger image."
-            )
-        generator = stream(seed, "crops")
-        self._digits = digits  # not a copy: five modalities share them
-        self._background = background
-        self._corner = torch.stack([torch.randint(size, (len(digits),), generator=generator) for size in room])
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of one row."""
-        return (3, *self._digits.shape[2:])
-
-    def __len__(self) -> int:
-        return len(self._digits)
-
-    def take(self, rows: Int64[Tensor, "B"]) -> Float[Tensor, "B 3 H W"]:
-        """The images of these rows, in [0, 1]."""
-        _, height, width = self.shape
-        windows = self._background.unfold(1, height, 1).unfold(2, width, 1)  # [3, tops, lefts, H, W], a view
-        top, left = self._corner.index_select(1, rows)
-        crop = windows.movedim(0, 2)[top, left]  # [B, 3, H, W]
-        flip = (self._digits.index_select(0, rows) > 128).to(torch.uint8) * 255
-        return as_models_read(crop ^ flip)  # of a byte, x ^ 255 = 255 - x
-
-    def to(self, device: torch.device) -> Overlay:
-        """The same rows on another device."""
-        moved = Overlay.__new__(Overlay)
-        moved._digits = self._digits.to(device)
-        moved._background = self._background.to(device)
-        moved._corner = self._corner.to(device)
-        return moved
+_LEAST_CANVAS = 8
+"""Pixels below which a digit is a few dots."""
 
 
 def photographs() -> list[UInt8[Tensor, "3 h w"]]:
@@ -119,23 +62,176 @@ def polymnist_form(
         ValueError: for too few backgrounds, or backgrounds too small to be cropped.
         TypeError: for values that are no bytes.
     """
+    return _formed("PolyMNIST-form", mnist, backgrounds, seed, modalities, size)
+
+
+def polymnist_translated(
+    mnist: LabelledImages,
+    backgrounds: Sequence[Tensor] | None = None,
+    seed: int = 0,
+    modalities: int = 5,
+    size: int | None = None,
+    canvas: int = 28,
+) -> MultimodalDataset:
+    """Translated PolyMNIST: the digit, at three quarters of its size, stands somewhere else in each modality.
+
+    The place is drawn for each image of each modality by itself, uniformly over all that there is room for, and is the
+    private label of the modality: its third of the height and of the width, numbered row by row from 0 to 8.
+
+    Args:
+        mnist: Digits, ``[n, 1, H, W]`` bytes.
+        backgrounds: One photograph for each modality, bytes ``[3, height, width]``; regions of scikit-learn's
+            photographs by default.
+        seed: Of the crops, of the places and of the pairing.
+        modalities: How many; there must be as many backgrounds.
+        size: At most so many data points.
+        canvas: Height and width of an image.
+
+    Returns:
+        ``"m0"``, ``"m1"``, ..., each ``[3, canvas, canvas]``, with the digit as label and ``private_labels``.
+
+    Raises:
+        ValueError: For too few backgrounds, backgrounds too small to be cropped, or a canvas of less than 8 pixels.
+        TypeError: For values that are no bytes.
+
+    Source: Daunhawer et al. 2022, "On the limitations of multimodal VAEs". One published generator never reaches the
+    last place, and another places most digits outside of the image; here all 8 x 8 places occur.
+    """
+    _check_canvas(canvas)
+    digit = canvas * 3 // 4
+    places = canvas - digit + 1
+
+    def placed(corner: Tensor) -> Tensor:
+        row, column = corner * 3 // places
+        return row * 3 + column
+
+    return _formed(
+        "Translated PolyMNIST-form",
+        mnist,
+        backgrounds,
+        seed,
+        modalities,
+        size,
+        places=Places(digit, canvas, torch.arange(places)),
+        private=placed,
+    )
+
+
+def polymnist_quadrant(
+    mnist: LabelledImages,
+    backgrounds: Sequence[Tensor] | None = None,
+    seed: int = 0,
+    modalities: int = 5,
+    size: int | None = None,
+    canvas: int = 64,
+) -> MultimodalDataset:
+    """PolyMNIST-Quadrant: the digit stands in one of the four quadrants, in each modality in another one.
+
+    The digit is what modalities share, the quadrant what each has for itself: 0 is top right, 1 top left, 2 bottom
+    left and 3 bottom right. The first modality writes in red, the fifth in blue, those between invert the photograph.
+
+    Args:
+        mnist: Digits, ``[n, 1, H, W]`` bytes.
+        backgrounds: One photograph for each modality, bytes ``[3, height, width]``; regions of scikit-learn's
+            photographs by default.
+        seed: Of the crops, of the quadrants and of the pairing.
+        modalities: How many; there must be as many backgrounds.
+        size: At most so many data points.
+        canvas: Height and width of an image, 64 in the paper; a digit takes half of each.
+
+    Returns:
+        ``"m0"``, ``"m1"``, ..., each ``[3, canvas, canvas]``, with the digit as label and ``private_labels``.
+
+    Raises:
+        ValueError: For too few backgrounds, backgrounds too small to be cropped, or a canvas of less than 8 pixels.
+        TypeError: For values that are no bytes.
+
+    Source: Zhang, Shen and Wang 2026 (IDMVAE). The paper pairs every training image four times; here it occurs once in
+    each modality.
+    """
+    _check_canvas(canvas)
+    digit = canvas // 2
+
+    def quadrant(corner: Tensor) -> Tensor:
+        below, right = corner > 0
+        return torch.where(below, torch.where(right, 3, 2), torch.where(right, 0, 1))
+
+    return _formed(
+        "PolyMNIST-Quadrant-form",
+        mnist,
+        backgrounds,
+        seed,
+        modalities,
+        size,
+        places=Places(digit, canvas, torch.tensor([0, canvas - digit])),
+        private=quadrant,
+        inks={"m0": "red", "m4": "blue"},
+        threshold=16,
+    )
+
+
+def _check_canvas(canvas: int) -> None:
+    if canvas < _LEAST_CANVAS:
+        raise ValueError(f"canvas: expected at least {_LEAST_CANVAS} pixels, got {canvas}.")
+
+
+def _formed(
+    form: str,
+    mnist: LabelledImages,
+    backgrounds: Sequence[Tensor] | None,
+    seed: int,
+    modalities: int,
+    size: int | None,
+    *,
+    places: Places | None = None,
+    private: Callable[[Tensor], Tensor] | None = None,
+    inks: Mapping[str, Ink] | None = None,
+    threshold: int = 128,
+) -> MultimodalDataset:
+    """A dataset of one form.
+
+    Args:
+        form: How tables call it.
+        mnist: Digits.
+        backgrounds: Photographs.
+        seed: Of everything that is drawn.
+        modalities: How many.
+        size: At most so many data points.
+        places: Where digits may stand; by default they fill the image.
+        private: From the corners of digits, ``[2, n]``, to private labels ``[n]``.
+        inks: By modality; by default all invert.
+        threshold: Brightness above which a pixel is inside the digit.
+    """
     origin = "sklearn photographs" if backgrounds is None else "photographs of the user"
     pictures = photographs() if backgrounds is None else list(backgrounds)
     if not 1 <= modalities <= len(pictures):
-        raise ValueError(f"PolyMNIST-form: {modalities} modalities need as many backgrounds, got {len(pictures)}.")
+        raise ValueError(f"{form}: {modalities} modalities need as many backgrounds, got {len(pictures)}.")
     names = [f"m{place}" for place in range(modalities)]
     index, labels = pair_by_label(dict.fromkeys(names, mnist.labels), 1, seed, limit_per_class=len(mnist))
-    digits = "" if mnist.name == "MNIST" else f"{mnist.name}, "
+    index = {name: table[slice(None, size)] for name, table in index.items()}
+    digits = mnist.images if places is None else resized(mnist.images, places.digit)
+    overlays = {
+        name: Overlay(
+            digits,
+            picture,
+            derive_seed(seed, "overlay", name),
+            places=places,
+            ink=(inks or {}).get(name, "inverted"),
+            threshold=threshold,
+        )
+        for name, picture in zip(names, pictures, strict=False)
+    }
+    source = "" if mnist.name == "MNIST" else f"{mnist.name}, "
     return MultimodalDataset(
-        {
-            name: Overlay(mnist.images, picture, derive_seed(seed, "overlay", name))
-            for name, picture in zip(names, pictures, strict=False)
-        },
-        {name: table[slice(None, size)] for name, table in index.items()},
+        overlays,
+        index,
         labels[slice(None, size)],
-        name=f"PolyMNIST-form ({digits}{origin})",
+        name=f"{form} ({source}{origin})",
         sources_used=dict.fromkeys(names, f"{mnist.name} on {origin}"),
         seed=seed,
+        private_labels=None
+        if private is None
+        else {name: private(overlay.place[:, index[name]]) for name, overlay in overlays.items()},
     )
 
 

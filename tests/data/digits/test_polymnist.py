@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from mmvae.data import LabelledImages, SourceNotFound, polymnist, polymnist_form
-from mmvae.data.digits.polymnist import Overlay, photographs
+from mmvae.data.digits.overlays import Overlay
+from mmvae.data.digits.polymnist import photographs
 
 
 def digits(num: int = 30, seed: int = 0) -> LabelledImages:

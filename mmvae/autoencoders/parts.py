@@ -12,7 +12,8 @@ from torch import nn
 
 from mmvae import networks
 from mmvae.covariates import Covariates
-from mmvae.likelihoods import OBSERVED, Categorical, Columns, Likelihood, as_likelihood
+from mmvae.likelihoods import Categorical, Columns, Likelihood, as_likelihood
+from mmvae.likelihoods.count_data import OBSERVED
 from mmvae.modality import Modality
 from mmvae.modes import mode
 from mmvae.transforms import ByColumn, Transform
@@ -225,20 +226,20 @@ def resolve_weights(modalities: Sequence[Modality], weights: object) -> dict[str
 
     Args:
         modalities: of the model.
-        weights: ``None`` for the modalities' own, ``"balanced"`` for largest size / size, or ``{name: weight}`` where
-            modalities left out keep their own.
+        weights: ``None`` for the modalities' own, ``"balanced"`` for largest size / size, ``"auto"`` for those that
+            ``fit`` chooses (until then their own), or ``{name: weight}`` where modalities left out keep their own.
 
     Raises:
         ValueError: for an unknown modality, a weight not above zero, or another string.
     """
     own = {modality.name: float(modality.weight) for modality in modalities}
-    if weights is None:
+    if weights is None or weights == "auto":
         return own
     if weights == "balanced":
         largest = max(modality.size for modality in modalities)
         return {modality.name: largest / modality.size for modality in modalities}
     if not isinstance(weights, Mapping):
-        raise ValueError(f'weights: expected None, "balanced" or a dict by modality, got {weights!r}.')
+        raise ValueError(f'weights: expected None, "balanced", "auto" or a dict by modality, got {weights!r}.')
     for name, weight in weights.items():
         if name not in own:
             raise ValueError(f"weights: {name!r} is no modality of this model, which has {', '.join(map(repr, own))}.")
