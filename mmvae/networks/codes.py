@@ -60,7 +60,6 @@ class CodesDecoder(Remembers, nn.Module):
             nn.ReLU(),
             nn.Conv1d(width, num_categories, kernel_size=1),
         )
-        start_at_full_signal(self)
 
     def forward(self, latent: Tensor) -> Tensor:
         """Logits ``[N, L, num_categories]``."""

@@ -126,7 +126,6 @@ class ConvDecoder(Remembers, nn.Module):
             layers += hidden_layers(there, sides, norm, dropout)
         last = max(place for place, layer in enumerate(layers) if isinstance(layer, transposed))
         self.layers = nn.Sequential(*layers[: last + 1])
-        start_at_full_signal(self)
 
     def forward(self, latent: Tensor) -> Tensor:
         """Parameters ``[N, C, H, W, *rest]``."""

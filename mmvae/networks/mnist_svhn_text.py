@@ -1,8 +1,8 @@
 """The networks of the MNIST-SVHN-Text protocol, as the field reuses them.
 
 Source: the code of Sutter et al. 2021 (MoPoE); sizes in the table of its job file. Encoders give features; the linear
-heads of 20 that end them there are added by the model. Their weights begin at the size of He et al. 2015 and not at
-PyTorch's, which is this library's departure: the street digits are out of reach for thousands of steps otherwise.
+heads of 20 that end them there are added by the model. The weights of encoders begin at the size of He et al. 2015 and not at
+PyTorch's, which is this library's departure: otherwise street digits stay at chance for thousands of steps.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ class MNISTDecoder(Remembers, nn.Sequential):
         super().__init__(
             nn.Linear(latent_dim, 400), nn.ReLU(), nn.Linear(400, 784), nn.Sigmoid(), nn.Unflatten(1, (1, 28, 28))
         )
-        start_at_full_signal(self)
 
 
 class SVHNEncoder(Remembers, nn.Sequential):
@@ -69,7 +68,6 @@ class SVHNDecoder(Remembers, nn.Sequential):
             nn.ReLU(),
             nn.ConvTranspose2d(32, 3, kernel_size=4, stride=2, padding=1),
         )
-        start_at_full_signal(self)
 
 
 class TextEncoder(Remembers, nn.Module):
@@ -112,7 +110,6 @@ class TextDecoder(Remembers, nn.Module):
             nn.ReLU(),
             nn.Conv1d(128, ALPHABET_SIZE, kernel_size=1),
         )
-        start_at_full_signal(self)
 
     def forward(self, latent: Tensor) -> Tensor:
         """Logits ``[N, 8, 71]``."""
