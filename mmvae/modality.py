@@ -115,10 +115,10 @@ class Modality(Remembers):
             likelihood says what its ``parameter_shape`` is. By default a network that suits the shape.
         weight: multiplies this modality's log-likelihood in the training objective (and nowhere else).
         transform: one of :mod:`mmvae.transforms`, the units in which networks see the data; ``None`` for the data as it
-            is. By default the likelihood says: vectors under a Normal or Laplace are standardised, encoders of counts
-            read log(1 + x), all else is taken as it is. The default is for networks of the library: an encoder of your
-            own reads the data as it is, and beside a decoder of your own nothing is transformed. A transform that you
-            name holds for your networks too.
+            is. By default the likelihood says: vectors under a Normal or Laplace are standardised, of images under them
+            encoders read standardised channels, encoders of counts read log(1 + x), all else is taken as it is. The
+            default is for networks of the library: an encoder of your own reads the data as it is, and beside a decoder
+            of your own no data that is scored is transformed. A transform that you name holds for your networks too.
         missing: ``"rows"``: a row is there or missing as a whole. ``"cells"``: single numbers may be missing, by NaN or
             by a mask ``bool [N, *shape]`` (of the steps of a sequence ``[N, T]``). The likelihood of a row is then the
             sum over what is there, and encoders are called with two tensors: the data, zeros where a number is missing,

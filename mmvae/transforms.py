@@ -3,7 +3,8 @@
 A transform warps the data and then standardises it, column by column: y = (w(x) - loc) / scale. ``fit`` of a model
 finds ``loc`` and ``scale``. Of real data the transformed values are what a likelihood scores, and the log-Jacobian of
 the transform makes the density one of the data in its own units. Counts and bits are scored as they are: a transform
-then changes only what networks read, and for counts the value that a decoder's zero stands for.
+then changes only what networks read, and for counts the value that a decoder's zero stands for. With ``scored=False``
+real data is scored as it is too, and only encoders read through the transform.
 """
 
 from __future__ import annotations
@@ -62,7 +63,12 @@ class Transform(Remembers, nn.Module, Units):
     Columns are the entries of a vector ``[P]``, the features of a sequence ``[T, C]``, and the channels of an image
     ``[C, H, W]`` or a volume. To add a transform, write :meth:`warp`, :meth:`unwarp` and :meth:`log_slope`.
 
+    Args:
+        scored: Whether a likelihood of real numbers scores the transformed values. ``False`` changes what encoders
+            read and nothing else: decoder, likelihood and its scale stay in units of the data.
+
     Attributes:
+        scored: As given.
         has_density: Whether it has an inverse, so that a density of what networks see is one of the data.
         is_affine: Whether means and variances pass through it.
         loc: Means of the warped columns, of a shape that broadcasts with the data.
@@ -76,8 +82,11 @@ class Transform(Remembers, nn.Module, Units):
     scale: Tensor
     fitted: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, scored: bool = True) -> None:
         super().__init__()
+        if not isinstance(scored, bool):
+            raise TypeError(f"{type(self).__name__}: scored must be True or False, got {scored!r}.")
+        self.scored = scored
         self.register_buffer("loc", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
@@ -100,6 +109,11 @@ class Transform(Remembers, nn.Module, Units):
         """Raise ``ValueError`` for data of modality ``name`` that w does not take."""
 
     # What it then can do.
+
+    @property
+    def scored_units(self) -> Units | None:
+        """What a likelihood of real numbers scores: the transform, or nothing of one that is for encoders alone."""
+        return self if self.scored else None
 
     @property
     def is_fitted(self) -> bool:
@@ -181,6 +195,10 @@ class Transform(Remembers, nn.Module, Units):
 class Standardize(Transform):
     """(x - mean) / standard deviation, column by column.
 
+    Args:
+        scored: Whether a likelihood of real numbers scores the standardised values; with ``False`` only encoders read
+            them, which is the default of images.
+
     Example:
         >>> import torch
         >>> standardize = Standardize()
@@ -205,7 +223,12 @@ class Standardize(Transform):
 
 
 class Log1p(Transform):
-    """log(1 + x), standardised column by column: for counts, and for positive data with long tails."""
+    """log(1 + x), standardised column by column: for counts, and for positive data with long tails.
+
+    Args:
+        scored: Whether a likelihood of real numbers scores the transformed values; with ``False`` only encoders read
+            them.
+    """
 
     def warp(self, values: Tensor) -> Tensor:
         """log(1 + x)."""
@@ -323,6 +346,7 @@ class ByColumn(Transform):
                 raise ValueError(f"ByColumn: {name!r} cannot have {type(each).__name__}; take Log1p().")
         self._each = tuple(columns.values())  # not registered, as their scales are here
         self._names = tuple(columns)
+        self._unscored = [place for place, each in enumerate(self._each) if each is not None and not each.scored]
         self.is_affine = all(each is None or each.is_affine for each in self._each)
         kinds: dict[type, list[int]] = {}
         for place, each in enumerate(self._each):
@@ -382,12 +406,25 @@ class ByColumn(Transform):
     def only(self, places: Sequence[int], columns: Bool[Tensor, "P"]) -> Units:
         """The same change of units in some of the columns, and none in the others.
 
+        Columns whose transform is for encoders alone keep their units.
+
         Args:
             places: Those columns.
             columns: The same as a mask.
         """
-        chosen = [self._each[place] for place in places]
+        chosen = [each for each in (self._each[place] for place in places) if each is None or each.scored]
+        if self._unscored:
+            columns = columns.clone()
+            columns[self._unscored] = False
         return _Some(self, columns, all(each is None or each.is_affine for each in chosen))
+
+    @property
+    def scored_units(self) -> Units:
+        """What is scored of a table under one likelihood of real numbers: the columns whose transform is scored."""
+        if not self._unscored:
+            return self
+        places = range(len(self._each))
+        return self.only(places, torch.ones(len(places), dtype=torch.bool, device=self.loc.device))
 
     def _warped(self) -> Iterator[tuple[Transform, Tensor]]:
         """The transforms that warp, with the places of their columns."""

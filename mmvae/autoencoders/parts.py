@@ -90,13 +90,16 @@ def make_transforms(
         is_default = each.transform == "auto"
         chosen = likelihood.default_transform(shape) if is_default else each.transform
         is_written = not is_default or _is_of_the_library(decoders[name])
-        if not isinstance(chosen, Transform) or (likelihood.scores_transformed and not is_written):
+        is_read = not is_default or _is_of_the_library(encoders[name])
+        if not isinstance(chosen, Transform) or not (chosen.scored or is_read):
+            continue
+        if likelihood.scored(chosen) is not None and not is_written:
             continue
         _check_transform(name, chosen, likelihood)
         made[name] = copy.deepcopy(chosen)
         if not made[name].is_fitted:
             made[name].for_shape(shape)
-        if not is_default or _is_of_the_library(encoders[name]):
+        if is_read:
             read.add(name)
     return made, frozenset(read)
 

@@ -87,7 +87,7 @@ class Likelihood(Remembers, nn.Module, ABC):
 
     def scored(self, transform: Transform) -> Units | None:
         """What of a transform changes the data that is scored; ``None`` if it is for networks alone."""
-        return transform if self.scores_transformed else None
+        return transform.scored_units if self.scores_transformed else None
 
     def point(self, distribution: Distribution) -> Tensor:
         """The single datum that stands for a distribution: its mean, or its most probable code."""

@@ -62,8 +62,9 @@ class LocationScale(Likelihood):
         return made.for_shape((count,))
 
     def default_transform(self, shape: tuple[int, ...]) -> Transform | None:
-        """Vectors ``[P]`` and sequences ``[T, C]`` are standardised; images are taken as they are."""
-        return Standardize() if len(shape) <= _LONGEST_STANDARDISED else None
+        """Vectors ``[P]`` and sequences ``[T, C]`` are standardised; of images and volumes only encoders read
+        standardised channels, and the scale stays in units of the data."""
+        return Standardize(scored=len(shape) <= _LONGEST_STANDARDISED)
 
     def forward(self, parameters: Tensor) -> Distribution:
         """Noise around ``parameters [..., *shape]``."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from mmvae.arguments import Remembers
+from mmvae.networks.initial_weights import start_at_full_signal
 
 
 class CodesEncoder(Remembers, nn.Module):
@@ -29,6 +30,7 @@ class CodesEncoder(Remembers, nn.Module):
             nn.ReLU(),
             nn.Flatten(),
         )
+        start_at_full_signal(self)
 
     def forward(self, codes: Tensor) -> Tensor:
         """Features ``[N, features]``."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmvae.arguments import Remembers
 from mmvae.networks.hidden import Norm, hidden_layers
+from mmvae.networks.initial_weights import start_at_full_signal
 
 _SMALLEST_SIDE = 4
 _LONG = 64
@@ -74,6 +75,7 @@ class ConvEncoder(Remembers, nn.Module):
         # Flattened before its activation, the last layer sees numbers that lie in their order, forward and backward.
         last = max(place for place, layer in enumerate(layers) if isinstance(layer, nn.ReLU))
         self.layers = nn.Sequential(*layers[:last], nn.Flatten(), *layers[last:])
+        start_at_full_signal(self)
 
     def forward(self, data: Tensor) -> Tensor:
         """Features ``[N, features]``."""

@@ -194,11 +194,11 @@ def _of_scales(name: str, columns: _Column) -> Iterator[str]:
 
 
 def _of_images(name: str, values: Tensor, likelihood: Likelihood, transform: Transform | None) -> Iterator[str]:
-    if transform is None and isinstance(likelihood, LocationScale):
+    if (transform is None or likelihood.scored(transform) is None) and isinstance(likelihood, LocationScale):
         most = float(values.abs().max())
         if most > _LARGE:
             yield (
-                f"{name}: values reach {most:.4g}, and networks read them as they are. Divide, for images by 255, or "
+                f"{name}: values reach {most:.4g}, and are scored as they are. Divide, for images by 255, or "
                 f"pass transform=transforms.Standardize()."
             )
         elif most == 0:

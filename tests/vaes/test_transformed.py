@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import mmvae
-from mmvae import Batch, Modality, likelihoods, models
+from mmvae import Batch, Modality, likelihoods, models, transforms
 from mmvae.data import Streamed
 from mmvae.models import MultimodalVAE
 from mmvae.nn import MLPDecoder, MLPEncoder
@@ -71,6 +71,23 @@ class TestStandardisedJMVAE(_Contract):
     trains_on_incomplete_data = False
 
 
+class TestForEncodersAlone(_Contract):
+    """Of real data that is scored as it is."""
+
+    def make_modalities(self) -> list[Modality]:
+        real, bits, codes = ModelContract.make_modalities(self)
+        transform = Standardize(scored=False).for_shape((3,))
+        transform.loc.copy_(torch.tensor([0.5, -2.0, 1.0]))
+        transform.scale.copy_(torch.tensor([2.0, 0.3, 1.5]))
+        transform.fitted.fill_(True)
+        network = real.encoder, real.decoder
+        return [
+            Modality("real", (3,), likelihoods.Normal(0.7), *network, weight=2.0, transform=transform),
+            bits,
+            codes,
+        ]
+
+
 class TestLog1p(_Contract):
     """Of positive data, whose likelihood has no closed form in its units."""
 
@@ -106,6 +123,91 @@ def test_counts_are_scored_as_they_are_and_as_the_program_does() -> None:
     trace = pyro.poutine.trace(pyro.poutine.condition(model.model, data={"z": z})).get_trace(batch)
     trace.compute_log_prob()
     torch.testing.assert_close(trace.nodes["n"]["log_prob"], expected, rtol=1e-4, atol=1e-3)
+
+
+IMAGES = {"grey": (1, 8, 8), "colour": (3, 9, 8), "volume": (2, 8, 8, 8)}
+
+
+def of_images(likelihood: Any, transform: Any) -> Any:
+    torch.manual_seed(0)
+    return models.MoPoE([Modality(name, shape, likelihood, transform=transform) for name, shape in IMAGES.items()], 3)
+
+
+def images(rows: int = 12) -> dict[str, Tensor]:
+    """Of which every channel has a mean and a spread of its own."""
+    generator = torch.Generator().manual_seed(1)
+    found = {name: torch.rand(rows, *shape, generator=generator) for name, shape in IMAGES.items()}
+    return {name: 0.3 * each + 0.2 * torch.arange(1, each.shape[1] + 1).reshape(-1, *(1,) * (each.ndim - 2))
+            for name, each in found.items()}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "likelihood", [likelihoods.Normal(0.5), likelihoods.Laplace(0.75), likelihoods.Normal("learned")]
+)
+def test_encoders_read_standardised_channels_and_likelihoods_score_images_as_they_are(likelihood: Any) -> None:
+    data = images()
+    model, plain = of_images(likelihood, "auto"), of_images(likelihood, None)
+    model.fit_transforms(Batch(data))
+    batch, z = model.prepare(data), torch.randn(12, 3)
+    for name, shape in IMAGES.items():
+        (seen,) = batch.inputs(name)
+        within = [place for place in range(len(shape) + 1) if place != 1]
+        torch.testing.assert_close(seen.mean(within), torch.zeros(shape[0]), atol=1e-5, rtol=0)
+        torch.testing.assert_close(seen.std(within, correction=0), torch.ones(shape[0]), atol=1e-4, rtol=0)
+        torch.testing.assert_close(model.decode(z)[name].mean, plain.decode(z)[name].mean, atol=0, rtol=0)
+    found, expected = model.score(batch, z), plain.score(plain.prepare(data), z)
+    torch.testing.assert_close(found, expected, atol=0, rtol=0)
+
+
+def test_brightness_and_contrast_of_all_images_do_not_reach_encoders() -> None:
+    """Data in other units, channel by channel, gives the same latents."""
+    data = images()
+    model, other = (of_images(likelihoods.Laplace(), "auto") for _ in range(2))
+    moved = {name: 40.0 * each - 7.0 for name, each in data.items()}
+    model.fit_transforms(Batch(data))
+    other.fit_transforms(Batch(moved))
+    for name in IMAGES:
+        found, expected = other.infer(moved, subset=name).mean, model.infer(data, subset=name).mean
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_what_only_encoders_read_is_saved_and_loaded(tmp_path: Path) -> None:
+    model = models.MVAE([Modality("x", (1, 8, 8), likelihoods.Laplace(), transform=Log1p(scored=False))], 2)
+    data = {"x": torch.rand(8, 1, 8, 8) + 0.5}
+    fit(model, data, epochs=1, out=tmp_path / "run", progress=False, device="cpu")
+    again = mmvae.load(tmp_path / "run")
+    assert not again.transforms["x"].scored
+    torch.testing.assert_close(again.infer(data).mean, model.infer(data).mean, atol=0, rtol=0)
+    torch.testing.assert_close(
+        again.score(again.prepare(data), torch.zeros(8, 2)), model.score(model.prepare(data), torch.zeros(8, 2))
+    )
+
+
+@pytest.mark.parametrize(
+    "table", [likelihoods.Normal(), likelihoods.Columns({"a": likelihoods.Normal(), "b": likelihoods.Normal()})]
+)
+def test_single_columns_of_a_table_can_be_for_encoders_alone(table: Any) -> None:
+    """Their share of the Jacobian is left out, and their values are scored as they are."""
+    by_column = transforms.ByColumn({"a": Standardize(), "b": Standardize(scored=False)})
+    torch.manual_seed(0)
+    model = models.MVAE([Modality("x", (2,), table, transform=by_column)], 2)
+    data = torch.randn(200, 2) * torch.tensor([5.0, 3.0]) + 4.0
+    model.fit_transforms(Batch({"x": data}))
+    batch, z = model.prepare({"x": data}), torch.randn(200, 2)
+    (seen,) = batch.inputs("x")
+    torch.testing.assert_close(seen.std(0, correction=0), torch.ones(2), rtol=1e-3, atol=1e-3)
+    loc = model.decoders["x"](z)[..., :2] if isinstance(table, likelihoods.Normal) else model.decoders["x"](z)
+    deviation = data[:, 0].std(correction=0)
+    scale = model.likelihoods["x"].scale if isinstance(table, likelihoods.Normal) else torch.ones(())
+    units = torch.stack([(data[:, 0] - data[:, 0].mean()) / deviation, data[:, 1]], 1)
+    expected = torch.distributions.Normal(loc, scale).log_prob(units).sum(-1) - deviation.log()
+    torch.testing.assert_close(model.score(batch, z)["x"], expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [Standardize, Log1p])
+def test_scored_must_be_true_or_false(kind: type[Any]) -> None:
+    with pytest.raises(TypeError, match="scored must be True or False"):
+        kind(scored="no")
 
 
 # Exact answers.
@@ -210,6 +312,10 @@ def own_decoder(outputs: int = 4) -> Any:
     )
 
 
+def own_image_decoder(latent_dim: int) -> nn.Module:
+    return nn.Sequential(nn.Linear(latent_dim, 4), nn.Unflatten(1, (1, 2, 2)))
+
+
 @pytest.mark.parametrize(
     ("changes", "kind", "is_read"),
     [
@@ -217,7 +323,11 @@ def own_decoder(outputs: int = 4) -> Any:
         ({"likelihood": likelihoods.Laplace()}, Standardize, True),
         ({"shape": (6, 3)}, Standardize, True),
         ({"shape": ()}, Standardize, True),
-        ({"shape": (1, 8, 8)}, None, False),
+        ({"shape": (1, 8, 8)}, Standardize, True),
+        ({"shape": (1, 8, 8, 8), "likelihood": likelihoods.Laplace()}, Standardize, True),
+        ({"shape": (1, 8, 8), "transform": None}, None, False),
+        ({"shape": (1, 2, 2), "encoder": own_encoder()}, None, False),
+        ({"shape": (1, 2, 2), "decoder": own_image_decoder}, Standardize, True),
         ({"transform": None}, None, False),
         ({"likelihood": likelihoods.Poisson()}, Log1p, True),
         ({"likelihood": likelihoods.NegativeBinomial(), "shape": (1, 8, 8)}, Log1p, True),
