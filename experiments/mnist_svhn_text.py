@@ -65,8 +65,8 @@ PRESETS = {
         importance_rows=16,
     ),
     "quick": Preset(
-        says="Preset quick: 8,000 training triples of one pairing, 4 epochs of batches of 32, MMVAE with K = 1 and Normal "
-        "posteriors, since its Laplace posteriors read no street digit for as long; "
+        says="Preset quick: 8,000 training triples of one pairing, 4 epochs of batches of 32, MMVAE with K = 1 and "
+        "Normal posteriors, since its Laplace posteriors read no street digit for as long; "
         "the protocol has 20 pairings and some hundred epochs. Compare the models with each other, not with papers.",
         train_size=8_000,
         test_size=1_000,
