@@ -342,7 +342,7 @@ def model(kind: str, train: pd.DataFrame, whole: Columns, steps: int, seed: int)
         imputed = mmvae.impute(vae, rows.data, interval=INTERVAL, seed=seed)
         assert imputed.lower is not None
         assert imputed.upper is not None
-        return rows.to_frame(imputed.data), rows.to_frame(imputed.lower), rows.to_frame(imputed.upper)
+        return rows.to_frame(imputed), rows.to_frame(imputed.lower), rows.to_frame(imputed.upper)
 
     return fill
 

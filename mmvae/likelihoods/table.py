@@ -41,6 +41,7 @@ class Columns(Likelihood):
         TypeError: For something that is not a dict of likelihoods.
 
     Example:
+        >>> from mmvae.likelihoods import Categorical, NegativeBinomial, Normal
         >>> table = Columns({"price": Normal(), "kind": Categorical(5), "visits": NegativeBinomial()})
         >>> table.parameter_shape((3,))
         (8,)
