@@ -6,7 +6,7 @@ RUN = runs/quick
 .PHONY: help experiment test lint types faults docs benchmark clean
 
 help:
-	@echo "make experiment   train, evaluate and compare the five models on MNIST-SVHN-Text (minutes on 2 cores)"
+	@echo "make experiment   train, evaluate and compare the six models on MNIST-SVHN-Text (minutes on 2 cores)"
 	@echo "make test         lint, types and tests"
 	@echo "make faults       kill runs, fill disks and damage files for five minutes, into docs/reliability.md"
 	@echo "make docs         build the documentation into docs/_build/html"

@@ -28,7 +28,7 @@ SCALE = 0.75
 HEADLINES = ("linear_probe", "log_likelihood", "coherence", "joint_coherence")
 
 Name = Literal["mvae", "mmvae", "mopoe", "jmvae", "mvtcae", "iterative"]
-CLASSICS: tuple[Name, ...] = ("mvae", "mmvae", "mopoe", "jmvae", "mvtcae")
+ALL: tuple[Name, ...] = ("mvae", "mmvae", "mopoe", "jmvae", "mvtcae", "iterative")
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Preset:
     epochs: int
     batch_size: int
     mmvae_samples: int
+    mmvae_family: Literal["laplace", "normal"]
     classifier_steps: int
     evaluated: int
     importance_samples: int
@@ -57,13 +58,15 @@ PRESETS = {
         epochs=1,
         batch_size=64,
         mmvae_samples=1,
+        mmvae_family="normal",
         classifier_steps=10,
         evaluated=128,
         importance_samples=16,
         importance_rows=16,
     ),
     "quick": Preset(
-        says="Preset quick: 8,000 training triples of one pairing, 4 epochs of batches of 32, MMVAE with K = 1; "
+        says="Preset quick: 8,000 training triples of one pairing, 4 epochs of batches of 32, MMVAE with K = 1 and "
+        "Normal posteriors, with which it learns street digits sooner than with the protocol's Laplace; "
         "the protocol has 20 pairings and some hundred epochs. Compare the models with each other, not with papers.",
         train_size=8_000,
         test_size=1_000,
@@ -71,6 +74,7 @@ PRESETS = {
         epochs=4,
         batch_size=32,
         mmvae_samples=1,
+        mmvae_family="normal",
         classifier_steps=400,
         evaluated=1_000,
         importance_samples=50,
@@ -84,6 +88,7 @@ PRESETS = {
         epochs=30,
         batch_size=256,
         mmvae_samples=30,
+        mmvae_family="laplace",
         classifier_steps=5_000,
         evaluated=10_000,
         importance_samples=1_000,
@@ -97,7 +102,7 @@ class Arguments:
     """Train, evaluate and compare multimodal VAEs on MNIST-SVHN-Text."""
 
     model: Literal["mvae", "mmvae", "mopoe", "jmvae", "mvtcae", "iterative", "all"] = "all"
-    """Which model, or the five classic ones side by side."""
+    """Which model, or all six side by side."""
     preset: Literal["smoke", "quick", "paper"] = "quick"
     """How much of the protocol: seconds, minutes on a CPU, hours on a GPU."""
     data: Path | None = None
@@ -180,7 +185,13 @@ def build(name: Name, preset: Preset) -> MultimodalVAE:
     if name == "mvae":
         return models.MVAE(parts, LATENT_DIM, beta=BETA, weights="balanced")
     if name == "mmvae":  # importance weights make a bound only with beta = 1
-        return models.MMVAE(parts, LATENT_DIM, num_samples=preset.mmvae_samples, weights="balanced")
+        return models.MMVAE(
+            parts,
+            LATENT_DIM,
+            num_samples=preset.mmvae_samples,
+            family=preset.mmvae_family,
+            weights="balanced",
+        )
     if name == "mopoe":
         return models.MoPoE(parts, LATENT_DIM, beta=BETA, weights="balanced")
     if name == "jmvae":
@@ -252,7 +263,7 @@ def main(arguments: Arguments) -> Path:
     splits = read(arguments, preset)
     for note in (preset.says, *splits.train.notes):
         console.print(note, style="dim")
-    chosen = CLASSICS if arguments.model == "all" else (arguments.model,)
+    chosen = ALL if arguments.model == "all" else (arguments.model,)
     trained: dict[str, MultimodalVAE] = {}
     evaluations: dict[str, Evaluation] = {}
     for name in chosen:
