@@ -2,7 +2,7 @@
 
 Source: the code of Sutter et al. 2021 (MoPoE); sizes in the table of its job file. Encoders give features; the linear
 heads of 20 that end them there are added by the model. The weights of encoders begin at the size of He et al. 2015 and
-not at PyTorch's, which is this library's departure: otherwise street digits stay at chance for thousands of steps.
+not at PyTorch's, which is this library's departure: otherwise a street encoder learns nothing for long.
 """
 
 from __future__ import annotations
