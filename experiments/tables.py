@@ -442,13 +442,18 @@ def winners(found: pd.DataFrame) -> pd.DataFrame:
     return best.pivot(index=SETTING, columns="side", values=["method", "relative"]).loc[list(map(tuple, order.values))]
 
 
+def by_holes(ahead: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """The settings with a whole group of columns missing, and those with single cells missing."""
+    of_groups = ahead.index.get_level_values("holes") == "a group"
+    return ahead[of_groups], ahead[~of_groups]
+
+
 def verdict(won: pd.DataFrame) -> str:
     """The sentence with which the page begins."""
     ahead = won["relative"]["model"] < won["relative"]["tool"]
     best = won["method"]["model"].where(ahead, won["method"]["tool"])
     name, count = best.value_counts().index[0], best.value_counts().iloc[0]
-    of_groups = ahead.index.get_level_values("holes") == "a group"
-    groups, cells = ahead[of_groups], ahead[~of_groups]
+    groups, cells = by_holes(ahead)
     return (
         f"On these small tables {name} has the lowest error in {count} of {len(won)} settings; models of the library "
         f"have it in {ahead.sum()}: with whole groups of columns missing on {groups.sum()} of {len(groups)} tables, "
@@ -460,8 +465,7 @@ def untuned(found: pd.DataFrame) -> str:
     """The same beside the tools as they come."""
     won = winners(found[found["method"] != FIRM])
     ahead = won["relative"]["model"] < won["relative"]["tool"]
-    of_groups = ahead.index.get_level_values("holes") == "a group"
-    groups, cells = ahead[of_groups], ahead[~of_groups]
+    groups, cells = by_holes(ahead)
     return (
         f"Beside nearest neighbours and iterative imputation with the regressions that they come with, models of the "
         f"library have the lowest error on {groups.sum()} of {len(groups)} tables with groups missing, and in "

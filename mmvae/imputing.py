@@ -13,14 +13,11 @@ from torch import Tensor, nn
 from mmvae.abilities import Imputes
 from mmvae.batch import Batch
 from mmvae.choices import check_count
-from mmvae.intervals import DRAWS, WithIntervals, check_interval, quantiles
+from mmvae.intervals import DRAWS, WithIntervals, check_interval, quantiles, rows_at_a_time
 from mmvae.modes import mode
 from mmvae.seeds import derive_seed, seeded
 from mmvae.sources import Data, as_source, consecutive
 from mmvae.transforms import columns_of, spread
-
-_ROWS, _NUMBERS = 1024, 2**24
-"""The most rows, and numbers of all draws, that are held at a time. Fixed, because others would change the draws."""
 
 
 @torch.no_grad()
@@ -79,7 +76,7 @@ def impute(
     parts: list[tuple[dict[str, Tensor], ...]] = []
     start = 0
     with mode(cast("nn.Module", model), training=False):
-        rows = _rows_at_a_time(model, draws)
+        rows = rows_at_a_time(max(each.size for each in model.modalities), draws or 1)
         while start < len(source):
             batch = consecutive(source, start, min(start + rows, len(source)))
             with _drawing(model, derive_seed(seed, "impute", str(start)), draws is not None):
@@ -119,12 +116,6 @@ def _in_holes(made: Tensor, batch: Batch, name: str) -> Tensor:
     if not given.is_floating_point():
         made = made.round() if made.is_floating_point() else made
     return torch.where(spread(present, given), given, made.to(given.device, given.dtype))
-
-
-def _rows_at_a_time(model: Imputes, draws: int | None) -> int:
-    """How many rows fit, with the draws of the largest modality."""
-    largest = max(each.size for each in model.modalities)
-    return _ROWS if draws is None else min(_ROWS, max(1, _NUMBERS // (draws * largest)))
 
 
 @contextlib.contextmanager

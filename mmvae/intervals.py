@@ -14,6 +14,10 @@ DRAWS = 200
 """Draws behind an interval, where no number is asked for."""
 
 
+_ROWS, _NUMBERS = 1024, 2**24
+"""The most rows, and numbers of all draws, that are held at a time. Fixed, because others would change the draws."""
+
+
 class WithIntervals(dict[str, Tensor]):
     """Values by modality, ``{name: [N, *shape]}``, and the ends of intervals around them.
 
@@ -35,13 +39,23 @@ class WithIntervals(dict[str, Tensor]):
 
 
 def check_interval(interval: float | None) -> None:
-    """Refuse what is no share.
+    """Check that an interval, if there is one, is a share between 0 and 1.
 
     Raises:
-        ValueError: For a number outside of (0, 1).
+        ValueError: For any other number.
     """
     if interval is not None and not 0 < interval < 1:
         raise ValueError(f"interval: expected a share between 0 and 1, such as 0.9, got {interval!r}.")
+
+
+def rows_at_a_time(largest: int, draws: int = 1) -> int:
+    """Number of rows that are held at a time, with all draws of each.
+
+    Args:
+        largest: How many numbers the largest modality has.
+        draws: How many draws each row has.
+    """
+    return max(1, min(_ROWS, _NUMBERS // (draws * largest)))
 
 
 def quantiles(
@@ -83,7 +97,7 @@ def conformal_margin(
 
     For each number of a row by itself, the ⌈(n + 1) · interval⌉-th smallest of max(lower - x, x - upper) over the n
     rows that have it. If new rows are exchangeable with these, grown intervals hold the number with a probability of
-    at least the share, and at most 1 / (n + 1) above it where no two scores are equal, whatever the model is worth.
+    at least the share, and at most 1 / (n + 1) above it where no two scores are equal, however good the model is.
 
     Args:
         name: Of the modality, for errors.

@@ -119,6 +119,22 @@ def test_rows_that_lack_the_subset_calibrate_nothing_and_get_no_interval() -> No
     assert made.upper["a"][2].isnan().all()
 
 
+def test_calibration_data_is_read_in_blocks_that_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks without a row that has the subset are passed over."""
+    monkeypatch.setattr("mmvae.intervals._ROWS", 7)
+    model, calibration = wrong_model(), rows(45, seed=3)
+    calibration["b"][7:21] = torch.nan
+    kept = torch.cat([torch.arange(7), torch.arange(21, 45)])
+    complete = {name: value[kept] for name, value in calibration.items()}
+    made = model.generate(mmvae.infer(model, complete, subset="b"), interval=0.8, conformal=calibration)
+    assert made.lower is not None
+    assert made.upper is not None
+    share = ((made.lower["a"] <= complete["a"]) & (complete["a"] <= made.upper["a"])).float().mean()
+    assert float(share) == pytest.approx(math.ceil(32 * 0.8) / 31, abs=0.1)
+    with pytest.raises(ValueError, match=r"interval of 0.98 needs at least 49 rows .* got 31"):
+        model.generate(mmvae.infer(model, complete, subset="b"), interval=0.98, conformal=calibration)
+
+
 def test_columns_without_an_order_are_left_alone() -> None:
     torch.manual_seed(0)
     table = likelihoods.Columns({"size": likelihoods.Normal(0.01), "kind": likelihoods.Categorical(3)})

@@ -198,7 +198,7 @@ class MultimodalAutoencoder(MultimodalModel):
                 noise of the data included, from ``num_samples`` or 200 draws. By default there are no intervals.
             conformal: Held-out data of every modality, like that which is generated for but not trained on. Intervals
                 are then moved by what they miss there, given the same subset without refinement, so that each number
-                of a new row lies inside with a probability of at least ``interval``, whatever the model is worth
+                of a new row lies inside with a probability of at least ``interval``, however good the model is
                 (split conformal prediction).
 
         Returns:
@@ -285,7 +285,7 @@ class MultimodalAutoencoder(MultimodalModel):
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of one datum of each modality."""
+        """Shape of one row of each modality."""
         return {modality.name: tuple(modality.shape) for modality in self.modalities}
 
     @property

@@ -22,8 +22,8 @@ from mmvae.words import Words, declare_terms
 
 declare_terms(
     Words("adversarial", "Adversarial loss", "-log D of the points of all modalities.", "nats", better="lower"),
-    Words("wasserstein", "Wasserstein distance", "Of points from the prior, by the critic.", "units of the latent",
-          better="lower"),
+    Words("wasserstein", "Wasserstein distance", "Distance of points from the prior, by the critic.",
+          "units of the latent", better="lower"),
     Words("mmd", "MMD", "Squared maximum mean discrepancy of points from draws of the prior.", "kernel units",
           better="lower"),
     of_bound=True,
@@ -96,7 +96,7 @@ class MatchedAutoencoder(SamplesPrior, DeterministicAutoencoder):
         return points, presence(prepared, points)
 
     def inner_loss(self, inputs: tuple[Tensor, Tensor]) -> Float[Tensor, ""]:
-        """What the match makes small."""
+        """The loss that trains the networks of the match."""
         return self.match.fit_loss(*inputs)
 
 

@@ -38,7 +38,7 @@ class Match(nn.Module, ABC):
         """
 
     def fit_loss(self, points: Float[Tensor, "M N D"], weights: Float[Tensor, "M N"]) -> Float[Tensor, ""]:
-        """What networks of the match make small; zero if there are none."""
+        """The loss that trains the networks of the match; zero if it has none."""
         return points.new_zeros(())
 
     def networks(self) -> Iterator[nn.Parameter]:

@@ -12,16 +12,13 @@ from torch.distributions import Distribution
 
 from mmvae.abilities import Imputes
 from mmvae.batch import Batch
-from mmvae.intervals import conformal_margin, quantiles
+from mmvae.intervals import conformal_margin, quantiles, rows_at_a_time
 from mmvae.latents import Latents
 from mmvae.sources import Data, as_source, consecutive
 from mmvae.transforms import spread
 
 Ends = dict[str, tuple[Tensor, Tensor]]
 """Lower and upper ends by modality, each ``[N, *shape]``."""
-
-_ROWS, _NUMBERS = 1024, 2**24
-"""The most rows, and numbers of all draws, that are held at a time."""
 
 
 class Decodes(Imputes, Protocol):
@@ -48,7 +45,7 @@ def central_intervals(
     z = latents.sample(draws)
     size = max(each.size for each in model.modalities)
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in model.names}
-    for rows in torch.arange(len(latents)).split(max(1, min(_ROWS, _NUMBERS // (draws * size)))):
+    for rows in torch.arange(len(latents)).split(rows_at_a_time(size, draws)):
         some = {name: value[rows.to(value.device)] for name, value in covariates.items()}
         for name, distribution in model.decode(z[:, rows.to(z.device)], covariates=some or None).items():
             point = model.agreed(name, distribution)
@@ -72,24 +69,35 @@ def conformal_margins(
     Raises:
         ValueError: For data that lacks a modality, or has too few rows.
     """
-    batch = _complete(model, calibration, subset)
-    ends = central_intervals(model, model.infer(batch, subset), batch.covariates, draws, interval)
+    source, parts = as_source(calibration), []
+    block = rows_at_a_time(max(each.size for each in model.modalities), draws)
+    for start in range(0, len(source), block):
+        batch = _complete(model, consecutive(source, start, min(start + block, len(source))), subset)
+        if batch is not None:
+            ends = central_intervals(model, model.infer(batch, subset), batch.covariates, draws, interval)
+            parts.append({name: _beside(batch, name, pair) for name, pair in ends.items()})
+    if not parts:
+        raise ValueError(f"conformal: no row of the calibration data has all of {', '.join(map(repr, subset))}.")
     margins = {}
-    for name, (lower, upper) in ends.items():
+    for name in model.names:
         ordered = model.is_ordered(name)
-        if isinstance(ordered, bool) and not ordered:
+        if ordered is False:
             continue
-        data = batch.data[name]
-        present = spread(batch.masks[name], data)
-        margin = conformal_margin(name, data.to(lower.dtype), lower, upper, present, interval)
-        margins[name] = margin if isinstance(ordered, bool) else torch.where(ordered, margin, 0.0)
+        data, lower, upper, present = (torch.cat(each) for each in zip(*(part[name] for part in parts), strict=True))
+        margin = conformal_margin(name, data, lower, upper, present, interval)
+        margins[name] = torch.where(ordered, margin, 0.0) if isinstance(ordered, Tensor) else margin
     return margins
 
 
-def _complete(model: Decodes, calibration: Data, subset: tuple[str, ...]) -> Batch:
-    """The rows that have every modality of the subset, as one batch that conforms."""
-    source = as_source(calibration)
-    batch = model.prepare(consecutive(source, 0, len(source)))
+def _beside(batch: Batch, name: str, ends: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Data of a modality, both ends of its intervals, and where the data is there."""
+    lower, upper = ends
+    return batch.data[name].to(lower.dtype), lower, upper, spread(batch.masks[name], batch.data[name])
+
+
+def _complete(model: Decodes, rows: Batch, subset: tuple[str, ...]) -> Batch | None:
+    """The rows that have every modality of the subset, as a batch that conforms; nothing, if there are none."""
+    batch = model.prepare(rows)
     lacking = [name for name in model.names if name not in batch.data]
     if lacking:
         raise ValueError(
@@ -97,6 +105,6 @@ def _complete(model: Decodes, calibration: Data, subset: tuple[str, ...]) -> Bat
             f"modality of the model."
         )
     has_all = torch.stack([batch.observed[name] for name in subset]).all(0)
-    if not bool(has_all.any()):
-        raise ValueError(f"conformal: no row of the calibration data has all of {', '.join(map(repr, subset))}.")
-    return batch if bool(has_all.all()) else batch[has_all.nonzero().flatten()]
+    if bool(has_all.all()):
+        return batch
+    return batch[has_all.nonzero().flatten()] if bool(has_all.any()) else None

@@ -35,7 +35,7 @@ class _Hidden:
         where: Which numbers were hidden.
         filled: Data with its holes filled.
         chosen: Rows with intervals.
-        intervals: The chosen rows with intervals, ``None`` if there are none.
+        intervals: The chosen rows with their intervals; ``None`` if no rows were chosen.
     """
 
     target: str

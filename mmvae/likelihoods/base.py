@@ -48,13 +48,13 @@ class Likelihood(Remembers, nn.Module, ABC):
 
     @abstractmethod
     def forward(self, parameters: Tensor) -> Distribution:
-        """The distribution of the data, one independent element for each number of the datum.
+        """The distribution of the data, one independent element for each number of a row.
 
         Args:
             parameters: ``[..., *parameter_shape]``.
 
         Returns:
-            A distribution of batch shape ``[..., *shape]``, the last dimensions being those of the datum.
+            A distribution of batch shape ``[..., *shape]``, the last dimensions being those of a row.
         """
 
     def log_prob(self, parameters: Tensor, data: Tensor, observed: Tensor | None = None) -> Tensor:
@@ -82,7 +82,7 @@ class Likelihood(Remembers, nn.Module, ABC):
         return copy.deepcopy(self).for_shape((count,))
 
     def parameter_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of the decoder's output for a datum of ``shape``."""
+        """The shape of the decoder's output for rows of ``shape``."""
         return shape
 
     def scored(self, transform: Transform) -> Units | None:
@@ -90,7 +90,7 @@ class Likelihood(Remembers, nn.Module, ABC):
         return transform.scored_units if self.scores_transformed else None
 
     def point(self, distribution: Distribution) -> Tensor:
-        """The single datum that stands for a distribution: its mean, or its most probable code."""
+        """The one value that stands for a distribution: its mean, or its most probable code."""
         return distribution.mean
 
     def agreed(self, points: Tensor, distribution: Distribution) -> Tensor:

@@ -18,7 +18,7 @@ class Custom(Likelihood):
     Args:
         distribution: from ``[..., *parameter_shape]`` to a distribution whose batch and event shape together are
             ``[..., *shape]``; one of Pyro's, which torch's own are not.
-        parameter_shape: of the decoder's output, if it is not the shape of the data.
+        parameter_shape: Shape of the decoder's output; by default the shape of the data.
     """
 
     hole = None  # no number lies in the support of every distribution

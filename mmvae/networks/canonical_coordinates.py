@@ -110,7 +110,7 @@ class CanonicalCoordinates(nn.Module):
         self._solve()
 
     def _solve(self) -> None:
-        """The maps that follow from the moments; no device is waited for."""
+        """Compute the maps from the moments, without waiting for a device."""
         number, _, width = self.mean.shape
         identity = torch.eye(width, dtype=self.mean.dtype, device=self.mean.device)
         outer = self.mean.unsqueeze(-1) * self.mean.transpose(0, 1).unsqueeze(-2)
